@@ -1,0 +1,252 @@
+"""Scores of lesions as things with a place and an edge: detection, counts, distances in mm.
+
+As with voxels, measuring is kept apart from reducing: `match_lesions` finds the lesions of two
+masks and which of them overlap, and each challenge's F1 is a few lines on top of that.
+`metrics` passes on all names of this module.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage, spatial
+
+
+def checked_masks(truth, prediction) -> tuple[np.ndarray, np.ndarray]:
+    """Two masks of one shape as boolean arrays, refused with the reason where they are not.
+
+    Booleans are taken as they are. (ATLAS'22's scorer adds arrays and looks for a 2, so there two
+    boolean masks never overlap; here they do.)
+
+    Raises ValueError for shapes that differ, NaN, a soft map, or labels other than 0 and 1.
+    """
+    truth, prediction = np.asarray(truth), np.asarray(prediction)
+    if truth.shape != prediction.shape:
+        raise ValueError(f"The truth has shape {truth.shape} and the prediction "
+                         f"{prediction.shape}: bring both to one grid before scoring.")
+    return _as_mask(truth, "truth"), _as_mask(prediction, "prediction")
+
+
+def _as_mask(array: np.ndarray, name: str) -> np.ndarray:
+    if array.dtype == bool:
+        return array
+    if array.dtype.kind not in "iuf":
+        raise ValueError(f"The {name} holds {array.dtype}: a mask holds 0 and 1.")
+    if array.size == 0:
+        return array.astype(bool)
+    low, high = array.min(), array.max()  # NaN wins both
+    if np.isnan(low):
+        raise ValueError(f"The {name} holds NaN: find where it comes from before scoring.")
+    if low < 0 or high > 1:
+        raise ValueError(f"The {name} holds values from {low} to {high}: a mask holds 0 and 1 "
+                         "only. For one label of several, pass `labels == label`.")
+    mask = array > 0.5 if array.dtype.kind == "f" else array.astype(bool)
+    if array.dtype.kind == "f" and not np.array_equal(array, mask):
+        raise ValueError(f"The {name} holds values between 0 and 1: it is a soft map. Pass "
+                         "`soft > 0.5` for a mask's score, or use `pr_auc`.")
+    return mask
+
+
+def checked_spacing(spacing, ndim: int) -> tuple[float, ...]:
+    """The size of a voxel in mm, a positive number for each axis; ValueError otherwise."""
+    sizes = tuple(float(size) for size in np.ravel(spacing))
+    if len(sizes) != ndim or not all(math.isfinite(size) and size > 0 for size in sizes):
+        raise ValueError(f"spacing is {spacing}: give {ndim} positive sizes in mm, one an axis.")
+    return sizes
+
+
+def joint_crop(truth: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both boolean masks cut to the smallest box that holds them: all else is background."""
+    union = truth | prediction
+    box = []
+    for axis in range(union.ndim):
+        others = tuple(other for other in range(union.ndim) if other != axis)
+        filled = np.flatnonzero(union.any(axis=others))
+        box.append(slice(filled[0], filled[-1] + 1) if filled.size else slice(0, 1))
+    return np.ascontiguousarray(truth[tuple(box)]), np.ascontiguousarray(prediction[tuple(box)])
+
+
+def label_lesions(mask: np.ndarray, corners: bool = False) -> tuple[np.ndarray, int]:
+    """Number the lesions (connected components) of a mask: (labels from 1, how many).
+
+    Voxels belong together across faces (6 neighbours in 3-D, 4 in 2-D); with `corners` across
+    edges and corners too (26 in 3-D, 8 in 2-D).
+    """
+    reach = mask.ndim if corners else 1
+    return ndimage.label(mask, structure=ndimage.generate_binary_structure(mask.ndim, reach))
+
+
+@dataclass(frozen=True)
+class LesionMatch:
+    """The lesions of two masks and their overlaps: what every lesion-wise score is made from.
+
+    truth_sizes, prediction_sizes: voxels of each lesion.
+    pairs: (n, 2) positions in those two, a row for each truth and predicted lesion that overlap;
+    shared: (n,) voxels that the two have in common.
+    """
+
+    truth_sizes: np.ndarray
+    prediction_sizes: np.ndarray
+    pairs: np.ndarray
+    shared: np.ndarray
+
+    @property
+    def count_difference(self) -> int:
+        """How many lesions too many or too few the prediction has, as an absolute number."""
+        return abs(len(self.truth_sizes) - len(self.prediction_sizes))
+
+
+def match_lesions(truth, prediction, corners: bool = False) -> LesionMatch:
+    """Find the lesions of two masks of one shape and which of them overlap.
+
+    `corners`: see `label_lesions`. Raises ValueError as `checked_masks` does.
+    """
+    truth, prediction = joint_crop(*checked_masks(truth, prediction))
+    truth_labels, truth_count = label_lesions(truth, corners)
+    prediction_labels, prediction_count = label_lesions(prediction, corners)
+    both = truth & prediction
+    # One number for each pair of labels, so that one pass counts all overlaps.
+    codes = truth_labels[both].astype(np.int64) * (prediction_count + 1) + prediction_labels[both]
+    codes, shared = np.unique(codes, return_counts=True)
+    return LesionMatch(
+        truth_sizes=np.bincount(truth_labels[truth], minlength=truth_count + 1)[1:],
+        prediction_sizes=np.bincount(prediction_labels[prediction],
+                                     minlength=prediction_count + 1)[1:],
+        pairs=np.stack(np.divmod(codes, prediction_count + 1), axis=1) - 1,
+        shared=shared,
+    )
+
+
+def f1_from_lenient_match(match: LesionMatch, empty: float = 1.0) -> float:
+    """F1 in which a lesion is found as soon as one voxel of it is hit; no lesions give `empty`.
+
+    tp: truth lesions touched by the prediction; fn: those not touched; fp: predicted lesions that
+    touch no truth. F1 = tp / (tp + (fp + fn) / 2).
+    """
+    found = len(np.unique(match.pairs[:, 0]))
+    missed = len(match.truth_sizes) - found
+    invented = len(match.prediction_sizes) - len(np.unique(match.pairs[:, 1]))
+    total = found + (missed + invented) / 2
+    return found / total if total else empty
+
+
+def f1_from_strict_match(match: LesionMatch, least_iou: float = 0.25, empty: float = 1.0) -> float:
+    """F1 in which lesions are paired one to one and a pair counts from IoU `least_iou` upwards.
+
+    Pairs are made greedily, best IoU first (ties in the order of the lesions in the array), as
+    panoptica's NaiveThresholdMatching does; below IoU 0.5 that can be a pair fewer than the best
+    possible. No lesions in either mask give `empty`.
+    """
+    in_truth, in_prediction = match.pairs[:, 0], match.pairs[:, 1]
+    iou = match.shared / (match.truth_sizes[in_truth] + match.prediction_sizes[in_prediction]
+                          - match.shared)
+    paired_truth, paired_prediction = set(), set()
+    for row in np.argsort(-iou, kind="stable"):
+        if iou[row] < least_iou:
+            break
+        if in_truth[row] not in paired_truth and in_prediction[row] not in paired_prediction:
+            paired_truth.add(in_truth[row])
+            paired_prediction.add(in_prediction[row])
+    lesions = len(match.truth_sizes) + len(match.prediction_sizes)
+    return 2 * len(paired_truth) / lesions if lesions else empty
+
+
+def f1_atlas22(truth, prediction, empty: float = 1.0) -> float:
+    """Lesion-wise F1 as ATLAS'22 scored it: 6-connected lesions, found by one voxel of overlap.
+
+    Two empty masks give `empty`. Source: npnl/atlas2_grand_challenge, isles/scoring.py.
+    """
+    return f1_from_lenient_match(match_lesions(truth, prediction), empty)
+
+
+def f1_isles26(truth, prediction, empty: float = 1.0) -> float:
+    """Lesion-wise F1 as ISLES'26 scores it: 26-connected, paired one to one at IoU >= 0.25.
+
+    Two empty masks give `empty`. Source: ezequieldlrosa/isles26, utils/eval_utils.py (the
+    recognition quality of panoptica).
+
+    On equal connectivity the lenient F1 is never below the strict one. The two official scores
+    differ in connectivity as well, and there it can happen: a truth of two voxels that touch at a
+    corner, of which one is predicted, is one lesion found here (F1 1) and two lesions with one
+    missed there (F1 2/3).
+    """
+    return f1_from_strict_match(match_lesions(truth, prediction, corners=True), empty=empty)
+
+
+def lesion_count_difference(truth, prediction, corners: bool = False) -> int:
+    """|lesions in the prediction - lesions in the truth|, 6-connected (26 with `corners`)."""
+    return match_lesions(truth, prediction, corners).count_difference
+
+
+def mask_surface(mask: np.ndarray) -> np.ndarray:
+    """The voxels of a boolean mask with a face on the background or on the array's edge."""
+    inside = np.pad(mask, 1)
+    core = mask.copy()
+    for axis in range(mask.ndim):
+        for shift in (slice(None, -2), slice(2, None)):
+            window = [slice(1, -1)] * mask.ndim
+            window[axis] = shift
+            core &= inside[tuple(window)]
+    return mask & ~core
+
+
+def surface_distances(truth, prediction, spacing) -> tuple[np.ndarray, np.ndarray] | None:
+    """Distances in mm between the surfaces of two masks, for voxel sizes `spacing` in mm.
+
+    Returns, for each surface voxel of the truth, how far the prediction's surface is, and the
+    same the other way round. None where a mask is empty: there is no surface to measure from.
+    """
+    truth, prediction = checked_masks(truth, prediction)
+    spacing = np.array(checked_spacing(spacing, truth.ndim))
+    surfaces = [mask_surface(mask) for mask in joint_crop(truth, prediction)]
+    points = [np.argwhere(surface) for surface in surfaces]
+    if not (len(points[0]) and len(points[1])):
+        return None
+    # A tree of surface points costs by the surface, a distance transform by the box around it.
+    # Lesions are small in their box; only a mask that is speckled all over is not.
+    speckled = len(points[0]) + len(points[1]) > surfaces[0].size / 8
+    distances = _distances_by_transform if speckled else _distances_by_tree
+    return (distances(points[0], points[1], surfaces[1], spacing),
+            distances(points[1], points[0], surfaces[0], spacing))
+
+
+def _distances_by_tree(points, targets, _target_mask, spacing) -> np.ndarray:
+    tree = spatial.KDTree(targets * spacing, balanced_tree=False, compact_nodes=False)
+    return tree.query(points * spacing)[0]
+
+
+def _distances_by_transform(points, _targets, target_mask, spacing) -> np.ndarray:
+    nearest = ndimage.distance_transform_edt(~target_mask, sampling=spacing,
+                                             return_distances=False, return_indices=True)
+    steps = nearest[(slice(None), *points.T)].T - points
+    return np.sqrt(((steps * spacing) ** 2).sum(axis=1))
+
+
+def surface_scores(truth, prediction, spacing, missing: float = math.nan) -> dict[str, float]:
+    """`hd95_mm` and `assd_mm` of two masks, measured once: {"hd95_mm": …, "assd_mm": …}."""
+    distances = surface_distances(truth, prediction, spacing)
+    if distances is None:
+        both_empty = not (np.any(truth) or np.any(prediction))
+        return dict.fromkeys(("hd95_mm", "assd_mm"), 0.0 if both_empty else missing)
+    return {"hd95_mm": float(max(np.percentile(one_way, 95) for one_way in distances)),
+            "assd_mm": float(np.concatenate(distances).mean())}
+
+
+def hd95_mm(truth, prediction, spacing, missing: float = math.nan) -> float:
+    """95th-percentile Hausdorff distance in mm: the worse of the two directions' percentiles.
+
+    Two empty masks give 0. With one empty there is no distance: `missing` (NaN) is returned.
+    Source: the form of Metrics Reloaded, MONAI and surface-distance; medpy and nnU-Net take one
+    percentile over both directions together, which is rarely larger.
+    """
+    return surface_scores(truth, prediction, spacing, missing)["hd95_mm"]
+
+
+def assd_mm(truth, prediction, spacing, missing: float = math.nan) -> float:
+    """Average symmetric surface distance in mm: the mean over the surface voxels of both masks.
+
+    Two empty masks give 0. With one empty there is no distance: `missing` (NaN) is returned.
+    """
+    return surface_scores(truth, prediction, spacing, missing)["assd_mm"]
