@@ -1,0 +1,192 @@
+"""Find the scans of any ATLAS release, and load them checked and in one orientation.
+
+`find_scans(folder)` gives a table with a row per T1w; `load_scan(row)` gives its arrays in RAS
+order; `save_mask` writes a result back in the scan's own grid.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pandas as pd
+from nibabel.orientations import apply_orientation, ornt_transform
+
+from kenseg_utils.artifacts import write_aside
+from kenseg_utils.nifti import ScanError, Volume, read_volume
+from kenseg_utils.releases import find_scans, require_masks
+
+__all__ = ["Scan", "ScanError", "check_scan", "find_scans", "load_image", "load_scan",
+           "require_masks", "save_mask", "to_original_grid"]
+
+LABEL_TOLERANCE = 0.01  # some ATLAS masks store 0.99999998 for 1
+GRID_TOLERANCE_MM = 0.1  # how far the corners of a mask's grid may lie from those of its T1w
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """One T1w volume with its lesion mask, in RAS order.
+
+    image: float32 (X,Y,Z), intensities as the file's header scales them.
+    mask: uint8 (X,Y,Z) of 0 and 1, or None where the release ships none.
+    affine: (4,4), voxel of these arrays to mm. spacing: voxel size along x, y, z in mm.
+    path: the T1w's file. original_affine (4,4), original_shape, orientation (3,2; nibabel's) and
+    header are the file's own: what it takes to write a result back in its grid.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray | None
+    affine: np.ndarray
+    spacing: tuple[float, float, float]
+    subject: str
+    session: str
+    path: Path
+    original_affine: np.ndarray
+    original_shape: tuple[int, int, int]
+    orientation: np.ndarray
+    header: nibabel.Nifti1Header
+
+
+def load_scan(row, *, allow_empty_mask: bool = False) -> Scan:
+    """Load one row of `find_scans` (a Series, a dict, or a tuple of `itertuples`).
+
+    Several masks are merged. A mask may store 0 and 1, within 0.01, or 0 and 255 as R1.x does;
+    it is binarised at half of its upper value. T1w and mask may be stored in different
+    orientations, but must lie on the same voxels in space.
+
+    Raises ScanError, naming file, cause and remedy, for anything that `nifti.read_volume` or
+    `load_image` refuses, a mask on another grid, with other labels, all ones, or, unless
+    `allow_empty_mask`, without any lesion.
+    """
+    scan = load_image(_field(row, "t1w"))
+    mask = None
+    for path in _field(row, "masks", ()):
+        part = _mask(read_volume(path), scan)
+        mask = part if mask is None else mask | part
+    if mask is not None:
+        _check_extent(mask, _field(row, "masks"), allow_empty_mask)
+    return replace(scan, mask=mask, subject=str(_field(row, "subject", "")),
+                   session=str(_field(row, "session", "")))
+
+
+def load_image(path: str | os.PathLike) -> Scan:
+    """Load any single T1w in NIfTI: a Scan without mask, subject or session.
+
+    Raises ScanError if `nifti.read_volume` does, or if the image has NaN, Inf or one value only.
+    """
+    volume = read_volume(path)
+    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes Inf and is refused below
+        image = volume.values.astype(np.float32, order="K")
+    low, high = float(image.min()), float(image.max())
+    if not np.isfinite([low, high]).all():
+        count = image.size - int(np.isfinite(image).sum())
+        raise ScanError(f"{volume.path} has {count:,} voxels that are NaN or Inf. Export it again "
+                        "from its source, or set them to 0 knowing what they stood for.")
+    if low == high:
+        raise ScanError(f"{volume.path} is constant: every voxel is {low:g}. It holds no image; "
+                        "copy or export it again.")
+    return Scan(image=image, mask=None, affine=volume.affine, spacing=volume.spacing, subject="",
+                session="", path=volume.path, original_affine=volume.stored_affine,
+                original_shape=volume.stored_shape, orientation=volume.orientation,
+                header=volume.header)
+
+
+def check_scan(row, *, allow_empty_mask: bool = False) -> str:
+    """Load a row and forget it: "" where all is well, else what `load_scan` says is wrong."""
+    try:
+        load_scan(row, allow_empty_mask=allow_empty_mask)
+    except ScanError as error:
+        return str(error)
+    return ""
+
+
+def to_original_grid(scan: Scan, array: np.ndarray) -> np.ndarray:
+    """Bring an array (X,Y,Z) on the scan's RAS grid back to the order in which its file stores.
+
+    Raises ValueError if the shape is not the scan's.
+    """
+    array = np.asarray(array)
+    if array.shape != scan.image.shape:
+        raise ValueError(f"The array is {array.shape}, but the scan {scan.path} is "
+                         f"{scan.image.shape}: undo crops and pads before writing it back.")
+    back = ornt_transform([[0, 1], [1, 1], [2, 1]], scan.orientation)
+    return apply_orientation(array, back)
+
+
+def save_mask(scan: Scan, mask: np.ndarray, path: str | os.PathLike) -> Path:
+    """Write a mask (X,Y,Z) of 0 and 1 as uint8 NIfTI on the voxels of the scan's own file.
+
+    The header's geometry (sform, qform and their codes) is the T1w's. The file appears when it is
+    whole, and equal masks give equal bytes. Returns the path.
+    Raises ValueError for another shape, other values, or a path not ending in .nii or .nii.gz.
+    """
+    path = Path(path)
+    if not path.name.endswith((".nii", ".nii.gz")):
+        raise ValueError(f"{path} must end in .nii or .nii.gz.")
+    mask = to_original_grid(scan, mask)
+    if not np.isin(mask, (0, 1)).all():
+        raise ValueError(f"A mask to write to {path} holds values other than 0 and 1: threshold "
+                         "it first.")
+    header = scan.header.copy()
+    header.set_data_dtype(np.uint8)
+    header.set_slope_inter(1, 0)
+    header["cal_min"], header["cal_max"] = 0, 1
+    kind = nibabel.Nifti2Image if isinstance(header, nibabel.Nifti2Header) else nibabel.Nifti1Image
+    content = kind(mask.astype(np.uint8), None, header).to_bytes()
+    if path.suffix == ".gz":
+        content = gzip.compress(content, 6, mtime=0)
+    with write_aside(path) as partial:
+        partial.write_bytes(content)
+    return path
+
+
+def _field(row, name: str, *default):
+    """A field of a Series, a dict or a named tuple."""
+    value = row.get(name, *default) if hasattr(row, "get") else getattr(row, name, *default)
+    if value is None:
+        raise ScanError(f"A row without {name!r} is no scan: take rows from atlas.find_scans.")
+    return value
+
+
+def _mask(volume: Volume, scan: Scan) -> np.ndarray:
+    """A mask file's values as uint8 of 0 and 1 on the scan's grid."""
+    if volume.values.shape != scan.image.shape:
+        raise ScanError(f"{volume.path} and {scan.path} do not fit: the mask is "
+                        f"{volume.values.shape} in RAS order, the T1w {scan.image.shape}. "
+                        "Use the mask that belongs to this T1w.")
+    distance = _grid_distance(volume.affine, scan.affine, scan.image.shape)
+    if distance > GRID_TOLERANCE_MM:
+        raise ScanError(f"{volume.path} and {scan.path} do not fit: their affines place the same "
+                        f"voxel up to {distance:.3g} mm apart. Use the mask that belongs to this "
+                        "T1w, or resample it to the T1w's grid.")
+    values = volume.values
+    top = 255 if values.max() > 2 else 1
+    lesion = values > top / 2
+    off_label = np.abs(values - np.where(lesion, top, 0).astype(np.float32))
+    if not off_label.max() <= LABEL_TOLERANCE * top:  # NaN fails too
+        odd = np.unique(values[~(off_label <= LABEL_TOLERANCE * top)])[:5]
+        raise ScanError(f"{volume.path} holds {', '.join(f'{value:g}' for value in odd)}; a lesion "
+                        "mask holds 0 and 1. Give one binary mask: threshold a probability map, "
+                        "choose one label of several.")
+    return lesion.astype(np.uint8)
+
+
+def _grid_distance(one: np.ndarray, other: np.ndarray, shape) -> float:
+    """The farthest that two affines place a corner of the grid apart, in mm."""
+    corners = np.array([[x, y, z, 1] for x in (0, shape[0] - 1) for y in (0, shape[1] - 1)
+                        for z in (0, shape[2] - 1)])
+    return float(np.linalg.norm((corners @ (one - other).T)[:, :3], axis=1).max())
+
+
+def _check_extent(mask: np.ndarray, paths, allow_empty: bool) -> None:
+    lesion = int(np.count_nonzero(mask))
+    if lesion == 0 and not allow_empty:
+        raise ScanError(f"{paths[0]} is empty: no voxel is marked as lesion, and every ATLAS scan "
+                        "has one. Copy it again, leave the scan out, or pass allow_empty_mask=True.")
+    if lesion == mask.size:
+        raise ScanError(f"{paths[0]} marks every voxel as lesion. Copy it again or leave the scan "
+                        "out.")
