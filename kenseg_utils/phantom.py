@@ -1,0 +1,152 @@
+"""A phantom ATLAS release: synthetic heads with stroke lesions in the tree of ATLAS R2.0.
+
+Everything here is synthetic; no person was scanned.
+The heads derive from the MNI152 2009a template (its notice stands in the README that is written).
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from kenseg_utils import artifacts, phantom_head, phantom_lesions
+
+SITES = 8
+README = """Phantom ATLAS: SYNTHETIC images in the layout of ATLAS R2.0
+=============================================================
+
+No person was scanned for these files. Heads, lesions and masks were computed by kenseg_utils.
+They are for teaching and for testing software, and say nothing about any patient.
+They are not ATLAS, which is to be had from its authors under their terms.
+
+The anatomy derives from the ICBM 2009a symmetric MNI152 template, which carries this notice:
+
+Copyright (C) 1993-2004 Louis Collins, McConnell Brain Imaging Centre,
+Montreal Neurological Institute, McGill University.
+Permission to use, copy, modify, and distribute this software and its
+documentation for any purpose and without fee is hereby granted, provided that
+the above copyright notice appear in all copies. The authors and McGill
+University make no representations about the suitability of this software for
+any purpose. It is provided "as is" without express or implied warranty. The
+authors are not responsible for any data loss, equipment damage, property loss,
+or injury to subjects or patients resulting from the use or misuse of this
+software.
+"""
+
+
+def make_subject(index: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, dict]:
+    """Subject `index` of the release with this seed, whatever the release's size.
+
+    Returns the T1w (197, 233, 189) uint8 or int16, its lesion mask uint8, and what was drawn.
+    """
+    with _one_thread():
+        tissue, mask, info, paint = _anatomy(index, seed)
+        scanner = phantom_head.draw_scanner(_site_stream(index, seed))
+        brain = phantom_head.clean_brain(paint, tissue, scanner)
+        phantom_lesions.paint_lesions(paint, brain, mask, scanner.fluid)
+        head = phantom_head.wrap_head(paint, brain, tissue, scanner)
+        return phantom_head.scan(paint, head, scanner), mask, info
+
+
+def make_mask(index: int, seed: int = 0) -> np.ndarray:
+    """The lesion mask of `make_subject(index, seed)` alone, several times as fast."""
+    with _one_thread():
+        return _anatomy(index, seed)[1]
+
+
+def _anatomy(index: int, seed: int):
+    streams = np.random.SeedSequence(seed, spawn_key=(index,)).spawn(3)
+    plan_stream, tissue_stream, paint_stream = (np.random.default_rng(s) for s in streams)
+    plan = phantom_lesions.draw_plan(plan_stream, _evenly(index, seed))
+    age = plan_stream.random()
+    tissue = phantom_head.grow_tissue(tissue_stream, age)
+    mask = phantom_lesions.grow_mask(plan_stream, plan, tissue)
+    info = {"subject": subject_name(index), "site": site_name(index), "age": age,
+            "side": "L" if plan.side < 0 else "R", "volume_ml": int(mask.sum()) / 1000}
+    return tissue, mask, info, paint_stream
+
+
+def _evenly(index: int, seed: int) -> np.ndarray:
+    """Point `index` of a sequence that fills the unit cube evenly (Roberts' R3, shifted)."""
+    root = 1.2207440846057596  # of x**4 = x + 1
+    shift = np.random.default_rng([seed, 3]).random(3)
+    return (shift + (index + 1) * root ** -np.arange(1.0, 4.0)) % 1
+
+
+def _site_stream(index: int, seed: int) -> np.random.Generator:
+    return np.random.default_rng([seed, 17, index % SITES])
+
+
+def site_name(index: int) -> str:
+    return f"R{index % SITES + 1:03d}"
+
+
+def subject_name(index: int) -> str:
+    return f"sub-r{index % SITES + 1:03d}s{index // SITES + 1:03d}"
+
+
+def _one_thread():
+    """One BLAS thread: sums in one order, so the same bytes whatever the number of workers."""
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(1)
+
+
+def make_release(root: str | os.PathLike, n_subjects: int = 24, seed: int = 0,
+                 workers: int | None = None):
+    """Write a phantom ATLAS R2.0 tree below `root` and return `atlas.find_scans(root)`.
+
+    The same seed gives the same bytes whatever `workers` (None: a process a core), and the first
+    subjects of a longer release are those of a shorter one. Subjects that are there are kept, so
+    a killed run can be started again. Raises ValueError for a bad `n_subjects`.
+    """
+    from kenseg_utils import atlas
+
+    if n_subjects < 1:
+        raise ValueError(f"n_subjects is {n_subjects}: a release needs at least one subject.")
+    root = Path(root)
+    root.mkdir(parents=True, exist_ok=True)
+    with artifacts.write_aside(root / "README.txt") as partial_file:
+        partial_file.write_text(README)
+    write = partial(_write_subject, root=root, seed=seed)
+    missing = [i for i in range(n_subjects) if not subject_folder(root, i).exists()]
+    workers = min(workers or os.cpu_count() or 1, max(len(missing), 1))
+    if workers == 1:
+        list(map(write, missing))
+    else:
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            list(pool.map(write, missing))
+    return atlas.find_scans(root)
+
+
+def subject_folder(root: Path, index: int) -> Path:
+    return root / "ATLAS_2" / "Training" / site_name(index) / subject_name(index)
+
+
+def _write_subject(index: int, root: Path, seed: int) -> None:
+    image, mask, _ = make_subject(index, seed)
+    stem = f"{subject_name(index)}_ses-1_space-MNI152NLin2009aSym"
+
+    def fill(folder: Path) -> None:
+        anat = folder / "ses-1" / "anat"
+        anat.mkdir(parents=True)
+        _write_nifti(anat / f"{stem}_T1w.nii.gz", image)
+        _write_nifti(anat / f"{stem}_label-L_desc-T1lesion_mask.nii.gz", mask)
+
+    artifacts.build(subject_folder(root, index), fill)
+
+
+def _write_nifti(path: Path, array: np.ndarray) -> None:
+    """NIfTI-1 in MNI space; gzip without name or time, so that bytes depend on content only."""
+    image = nib.Nifti1Image(array, phantom_head.AFFINE)
+    image.header.set_xyzt_units("mm", "sec")
+    image.set_sform(phantom_head.AFFINE, code="mni")
+    image.set_qform(phantom_head.AFFINE, code="mni")
+    path.write_bytes(gzip.compress(image.to_bytes(), compresslevel=1, mtime=0))
