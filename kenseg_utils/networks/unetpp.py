@@ -1,0 +1,67 @@
+"""UNet++ (Zhou et al., 2018), with deep supervision and pruning. Written from the article."""
+
+import keras
+from keras import layers
+
+from kenseg_utils.blocks import convolution_block, head, image_input, nested_grid, scaled_widths
+
+
+def unetpp(
+    input_shape=(128, 128, 1),
+    classes=2,
+    widths=(32, 64, 128, 256, 512),
+    width_multiplier=1.0,
+    normalisation=None,
+    deep_supervision=None,
+):
+    """U-Net with its skips filled by a grid of nodes x00 … x40.
+
+    As published: two 3×3 convolutions in each node, no normalisation; 9,041,601 parameters with
+    one class. The published code also drops half the activations after each convolution and
+    penalises weights by L2; here that is the training recipe's matter.
+
+    ``deep_supervision`` puts a head on each of x01 … x04, as the article does:
+
+    - ``None``: one head, on x04;
+    - ``"list"``: four outputs, the shallowest first (each wants its own labels and loss);
+    - ``"average"``: one output, the mean of the four (the article's "accurate mode").
+
+    Train with either, then ``prune(model, level)`` keeps the grid's left part alone.
+    ValueError if the sides do not halve ``len(widths) - 1`` times, or an argument is unknown.
+    """
+    widths = scaled_widths(widths, width_multiplier)
+    if deep_supervision not in (None, "list", "average"):
+        raise ValueError(
+            f'deep_supervision must be None, "list" or "average"; got {deep_supervision!r}.'
+        )
+
+    def node(x, filters, name):
+        return convolution_block(x, filters, name, normalisation)
+
+    last = len(widths) - 1
+    inputs = image_input(input_shape, halvings=last)
+    x = nested_grid(inputs, widths, node)
+    if deep_supervision is None:
+        outputs = head(x[0, last], classes)
+    else:
+        outputs = [head(x[0, j], classes, name=f"head{j}") for j in range(1, last + 1)]
+    if deep_supervision == "average" and last > 1:
+        outputs = layers.Average(dtype="float32", name="probabilities")(outputs)
+    return keras.Model(inputs, outputs, name="unetpp")
+
+
+def prune(model, level):
+    """The part of a deeply supervised UNet++ that its head on x0``level`` needs (L1 … L4).
+
+    The smaller model shares its weights with the full one and gives exactly that head's output.
+    ValueError if the model has no such head.
+    """
+    heads = [layer.name for layer in model.layers if layer.name.removeprefix("head").isdigit()]
+    if f"head{level}" not in heads:
+        raise ValueError(
+            f"Cannot prune to level {level!r}; heads of this model: {', '.join(heads) or 'none'}. "
+            'Build it with deep_supervision="list" or "average".'
+        )
+    return keras.Model(
+        model.input, model.get_layer(f"head{level}").output, name=f"{model.name}_l{level}"
+    )
