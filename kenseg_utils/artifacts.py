@@ -20,11 +20,15 @@ from filelock import FileLock
 
 
 def work_dir(path: str | os.PathLike | None = None) -> Path:
-    """The work folder: `path`, else the environment's KENSEG_HOME, else `.kenseg` here.
+    """The work folder: `path`, else the environment's KENSEG_HOME, else `.kenseg`.
 
+    The last stands beside the package's source tree, or in the current folder where the package
+    is installed without one.
     Raises ValueError where a file stands in its place.
     """
-    folder = Path(path or os.environ.get("KENSEG_HOME") or ".kenseg").expanduser().resolve()
+    source = Path(__file__).resolve().parents[1]
+    home = source if (source / "pyproject.toml").exists() else Path.cwd()
+    folder = Path(path or os.environ.get("KENSEG_HOME") or home / ".kenseg").expanduser().resolve()
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file, and the work folder must be a folder: "
                          "choose another work_dir or KENSEG_HOME.")
@@ -62,20 +66,36 @@ def write_json(target: Path, content) -> None:
         partial.write_text(json.dumps(content, indent=2, sort_keys=True, default=str) + "\n")
 
 
-def build(folder: Path, maker: Callable[[Path], None]) -> Path:
+def build(folder: Path, maker: Callable[[Path], None], resume: bool = False) -> Path:
     """Return `folder`, made by `maker(partial_folder)` first if it is not there.
 
     `maker` fills a folder of another name, which takes its place only when `maker` has returned.
+    With `resume`, what a killed run left is handed to `maker`, who must trust only whole files;
+    otherwise it starts from an empty folder.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.parent / f".{folder.name}.lock"):
         if not folder.exists():
             partial = folder.parent / f".partial-{folder.name}"
-            shutil.rmtree(partial, ignore_errors=True)  # what a killed run left
-            partial.mkdir()
+            if not resume:
+                shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(exist_ok=True)
             maker(partial)
             os.replace(partial, folder)
     return folder
+
+
+def fingerprint(path: str | os.PathLike) -> str:
+    """Name what a file holds without reading it all: its size and its last bytes.
+
+    A gzip file ends with the checksum of its content, so for `.nii.gz` this names the content;
+    unlike a time stamp it stays the same when the file is copied or made again.
+    """
+    path = Path(path)
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        file.seek(max(0, size - 65536 if path.suffix != ".gz" else size - 8))
+        return f"{size}-{hashlib.sha256(file.read()).hexdigest()[:16]}"
 
 
 def _umask() -> int:

@@ -1,0 +1,94 @@
+# The front door: `make book` and `make test` need nothing done before them. `make help` lists all.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PROFILE ?= demo
+DATA_ROOT ?=
+PORT ?= 8000
+
+ifeq ($(filter $(PROFILE),smoke demo paper),)
+$(error PROFILE is "$(PROFILE)": choose smoke, demo or paper)
+endif
+
+# The newest supported Python that really runs (a name on the path may be an empty shim).
+PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3 python; do \
+    $$name -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+    >/dev/null 2>&1 && { echo $$name; break; }; done)
+
+VENV := .venv
+PY := $(VENV)/bin/python
+# Pages of different profiles and data never mix: each run has its own folder.
+RUN := $(PROFILE)$(if $(DATA_ROOT),-$(shell printf '%s' '$(DATA_ROOT)' | cksum | cut -d' ' -f1))
+NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
+EXECUTED := $(NOTEBOOKS:notebooks/%=_build/executed/$(RUN)/%)
+PACKAGE := $(shell find kenseg_utils -name '*.py')
+PAGES := $(shell find book -type f -not -path '*/__pycache__/*') _config.yml README.md CONTRIBUTING.md
+DATA_ARGUMENT := $(if $(DATA_ROOT),--data-root '$(DATA_ROOT)')
+
+export KENSEG_HOME ?= $(CURDIR)/.kenseg
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+export PYTHONHASHSEED ?= 0
+
+.PHONY: help install book test bench serve lock clean
+
+help: ## List these commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | \
+	    awk -F'|' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+	@echo "  Options: PROFILE=smoke|demo|paper (default demo), DATA_ROOT=/data/ATLAS_2 (default: phantom)"
+
+install: $(VENV)/.book ## Make .venv from requirements.lock (hashes checked)
+
+book: $(VENV)/.book ## Execute every notebook, render _build/html/index.html
+	@mkdir -p _build && touch _build/.started
+	@$(MAKE) --no-print-directory _build/.rendered-$(RUN) || \
+	    { $(PY) book/_tools/report.py _build/executed/$(RUN); exit 1; }
+	@$(PY) book/_tools/report.py _build/executed/$(RUN)
+	@echo "The book: _build/html/index.html"
+
+test: $(VENV)/.test ## Run all tests: units, notebooks in profile smoke, built pages
+	$(PY) -m pytest $(TESTS)
+
+bench: $(VENV)/.test ## Measure speed beside peers; writes benchmarks/results/*.json
+	for script in benchmarks/bench_*.py; do $(PY) $$script; done
+
+serve: book ## Build, then serve the book on http://localhost:8000 (PORT=)
+	$(PY) -m http.server --directory _build/html $(PORT)
+
+lock: ## Resolve requirements*.lock anew (needs uv: pip install uv)
+	uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 --upgrade \
+	    --extra book --extra fast --extra cluster pyproject.toml -o requirements.lock
+	uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 --upgrade \
+	    --all-extras -c requirements.lock pyproject.toml -o requirements-test.lock
+
+clean: ## Remove what was built (_build); .venv and .kenseg stay (make clean ALL=1 removes them too)
+	rm -rf _build $(if $(ALL),$(VENV) .kenseg)
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 found. Install one (python.org," \
+	    "your system's packages, or pyenv) so that python3.13 runs, then try again." >&2; exit 1; }
+	@echo "Making $(VENV) with $(PYTHON)"
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.book: requirements.lock pyproject.toml | $(VENV)/bin/python
+	$(PY) -m pip install --quiet --require-hashes -r requirements.lock
+	$(PY) -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.test: requirements-test.lock $(VENV)/.book
+	$(PY) -m pip install --quiet --require-hashes -r requirements-test.lock
+	@touch $@
+
+# The release first, so that its progress is seen; a notebook run alone builds what it lacks.
+_build/.data-$(RUN): kenseg_utils/phantom.py kenseg_utils/profiles.py
+	@mkdir -p $(@D)
+	@$(PY) -m kenseg_utils.profiles $(PROFILE) $(DATA_ARGUMENT)
+	@touch $@
+
+_build/executed/$(RUN)/%.ipynb: notebooks/%.ipynb $(PACKAGE) requirements.lock | _build/.data-$(RUN)
+	@$(PY) book/_tools/execute.py $< $@ --profile $(PROFILE) $(DATA_ARGUMENT)
+
+_build/.rendered-$(RUN): $(EXECUTED) $(PAGES)
+	@$(PY) book/_tools/render.py _build/executed/$(RUN)
+	@rm -f _build/.rendered-* && touch $@

@@ -1,0 +1,48 @@
+"""Run one notebook with papermill into an executed copy; on failure say where and why."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import papermill
+from papermill.exceptions import PapermillExecutionError
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("notebook", type=Path)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--profile", default="demo")
+    parser.add_argument("--data-root", default=None)
+    arguments = parser.parse_args()
+    parameters = dict(profile=arguments.profile)
+    if arguments.data_root:
+        parameters["data_root"] = str(Path(arguments.data_root).expanduser().resolve())
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    # Written aside: a failed or interrupted run must not look executed to make.
+    aside = arguments.output.with_name(f".running-{arguments.output.name}")
+    print(f"{arguments.notebook} ({arguments.profile})", flush=True)
+    try:
+        papermill.execute_notebook(
+            str(arguments.notebook), str(aside), parameters=parameters, kernel_name="python3",
+            cwd=str(arguments.notebook.parent), progress_bar=True, log_output=False)
+    except PapermillExecutionError as error:
+        failed = arguments.output.with_name(f"failed-{arguments.output.name}")
+        os.replace(aside, failed)
+        print(f"\n{arguments.notebook}, cell [{error.exec_count}]: {error.ename}: {error.evalue}\n"
+              f"{_tail(error.traceback)}\nThe half-run copy is {failed}; the last good book stays.",
+              file=sys.stderr)
+        return 1
+    os.replace(aside, arguments.output)
+    arguments.output.with_name(f"failed-{arguments.output.name}").unlink(missing_ok=True)
+    return 0
+
+
+def _tail(traceback: list[str], lines: int = 15) -> str:
+    text = "\n".join(traceback).splitlines()
+    return "\n".join(text[-lines:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""Assemble the book from executed notebooks and render it; the last good book stays on failure.
+
+The staged copy mirrors the repository's folders, so links and launch buttons keep their paths.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+BUILD = Path("_build")
+STAGED = BUILD / "source"
+
+
+def stage(executed: Path) -> None:
+    """Copy prose, settings and executed notebooks to where Sphinx reads them."""
+    shutil.rmtree(STAGED, ignore_errors=True)
+    shutil.copytree("book", STAGED / "book", ignore=shutil.ignore_patterns("_tools", "__pycache__"))
+    (STAGED / "notebooks").mkdir()
+    for notebook in sorted(Path("notebooks").glob("*.ipynb")):
+        content = json.loads((executed / notebook.name).read_text())
+        _check_outputs(notebook, content)
+        (STAGED / "notebooks" / notebook.name).write_text(json.dumps(_for_page(content)))
+    settings = yaml.safe_load(Path("_config.yml").read_text())
+    address = repository()
+    if address:
+        settings["repository"] = {"url": address, "branch": revision()}
+        settings["launch_buttons"] = {"colab_url": "https://colab.research.google.com"}
+        settings["html"]["use_repository_button"] = True
+    (STAGED / "_config.yml").write_text(yaml.safe_dump(settings, sort_keys=False))
+
+
+def _check_outputs(notebook: Path, content: dict) -> None:
+    code = [cell for cell in content["cells"] if cell["cell_type"] == "code"]
+    if not any(cell["outputs"] for cell in code):
+        sys.exit(f"{notebook}: its executed copy holds no outputs. Run it again: "
+                 "rm the copy under _build/executed, then make book.")
+
+
+def _for_page(content: dict) -> dict:
+    """What the page needs besides the executed notebook: alternative texts, no injected cell."""
+    kept = []
+    for cell in content["cells"]:
+        tags = cell["metadata"].setdefault("tags", [])
+        if "injected-parameters" in tags:
+            tags.append("remove-cell")
+        for output in cell.get("outputs", []):
+            alt = output.get("metadata", {}).get("image/png", {}).get("alt")
+            if alt:
+                cell["metadata"].setdefault("mystnb", {})["image"] = {"alt": alt}
+        kept.append(cell)
+    return content | {"cells": kept}
+
+
+def repository() -> str:
+    """The GitHub address: REPOSITORY, CI's variable or the git remote; empty where none is known."""
+    named = os.environ.get("REPOSITORY") or os.environ.get("GITHUB_REPOSITORY", "")
+    if not named:
+        found = subprocess.run(["git", "remote", "get-url", "origin"], capture_output=True, text=True)
+        named = found.stdout.strip() if "github.com" in found.stdout else ""
+    match = re.search(r"([\w.-]+/[\w.-]+?)(?:\.git)?/?$", named)
+    return f"https://github.com/{match.group(1)}" if match else ""
+
+
+def revision() -> str:
+    """The tag or commit that the pages were made from."""
+    found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
+    return found.stdout.strip() or "main"
+
+
+def main() -> int:
+    stage(Path(sys.argv[1]))
+    fresh = BUILD / "fresh"
+    shutil.rmtree(fresh, ignore_errors=True)
+    log = BUILD / "render.log"
+    command = [sys.executable, "-m", "jupyter_book", "build", str(STAGED), "--toc",
+               str(STAGED / "book/_toc.yml"), "--path-output", str(fresh), "-W", "--keep-going",
+               "--quiet"]
+    print("Rendering the pages", flush=True)
+    with open(log, "w") as out:
+        result = subprocess.run(command, stdout=out, stderr=subprocess.STDOUT)
+    if result.returncode:
+        print(log.read_text()[-4000:], file=sys.stderr)
+        print(f"Rendering failed (whole log: {log}); the last good book stays.", file=sys.stderr)
+        return 1
+    old = BUILD / "old-html"
+    shutil.rmtree(old, ignore_errors=True)
+    if (BUILD / "html").exists():
+        os.replace(BUILD / "html", old)
+    os.replace(fresh / "_build" / "html", BUILD / "html")
+    shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(fresh, ignore_errors=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

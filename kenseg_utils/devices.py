@@ -1,0 +1,71 @@
+"""What the model runs on, and the number format that suits it."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
+
+
+def device() -> str:
+    """A short name of the device that Keras uses here, such as "GPU (Tesla T4)" or "CPU (2 cores)"."""
+    gpu = _gpu()
+    return f"GPU ({gpu[0]})" if gpu else f"CPU ({os.cpu_count()} cores)"
+
+
+def choose_precision(precision: str = "auto") -> str:
+    """The Keras dtype policy for this device; anything but "auto" is taken as given.
+
+    GPUs from compute capability 8 on and CPUs with bfloat16 units get `mixed_bfloat16`, GPUs of
+    capability 7 `mixed_float16` (Keras then scales the loss), all others `float32`.
+    Mixed policies keep the weights in float32, without which a learning rate of 1e-6 would
+    change nothing.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"Unknown precision {precision!r}: choose one of {', '.join(PRECISIONS)}.")
+    if precision != "auto":
+        return precision
+    gpu = _gpu()
+    if gpu:
+        return ("mixed_bfloat16" if gpu[1] >= 8 else
+                "mixed_float16" if gpu[1] >= 7 else "float32")
+    return "mixed_bfloat16" if _cpu_has_bfloat16() else "float32"
+
+
+def _cpu_has_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 itself; one that emulates it is slower, not quicker."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return platform.machine() == "x86_64" and ("amx_bf16" in flags or "avx512_bf16" in flags)
+
+
+def _gpu() -> tuple[str, float] | None:
+    """Name and compute capability of the first GPU, or None."""
+    import keras
+
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        gpus = tf.config.list_physical_devices("GPU")
+        if gpus:
+            about = tf.config.experimental.get_device_details(gpus[0])
+            major, minor = about.get("compute_capability", (0, 0))
+            return about.get("device_name", "GPU"), major + minor / 10
+    elif backend == "jax":
+        import jax
+
+        first = jax.devices()[0]
+        if first.platform in ("gpu", "cuda"):
+            return first.device_kind, float(getattr(first, "compute_capability", 0) or 0)
+    elif backend == "torch":
+        import torch
+
+        if torch.cuda.is_available():
+            major, minor = torch.cuda.get_device_capability()
+            return torch.cuda.get_device_name(), major + minor / 10
+    return None

@@ -1,0 +1,119 @@
+"""Three sizes of everything: `smoke` for tests, `demo` for the rendered book, `paper` for a GPU.
+
+Each notebook takes its profile by name as a papermill parameter and gets from here how many
+subjects, how wide and how long; the code of the notebook is the same in all three.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from . import artifacts, atlas
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How large a run is. `scans` caps the scans taken from a real release (None: all).
+
+    `widths`, `epochs` and `batch_size` are for the quick recipe; `examples` is how many pictures
+    a gallery shows; `short_epochs` is for trainings that only make a point.
+    """
+
+    name: str
+    subjects: int
+    scans: int | None
+    widths: tuple[int, ...]
+    epochs: int
+    batch_size: int
+    short_epochs: int
+    examples: int
+    meaning: str
+
+
+PROFILES = {
+    "smoke": Profile("smoke", subjects=6, scans=6, widths=(4, 8), epochs=1, batch_size=8,
+                     short_epochs=1, examples=3, meaning="seconds, for tests; scores mean nothing"),
+    "demo": Profile("demo", subjects=40, scans=60, widths=(8, 16, 32, 64, 128), epochs=12,
+                    batch_size=16, short_epochs=2, examples=6,
+                    meaning="minutes on two CPU cores; what the rendered book shows"),
+    "paper": Profile("paper", subjects=200, scans=None, widths=(32, 64, 128, 256, 512), epochs=40,
+                     batch_size=16, short_epochs=4, examples=8,
+                     meaning="the paper's widths and epochs, for a GPU"),
+}
+
+
+def get(name: str) -> Profile:
+    """The profile of that name. ValueError lists the names."""
+    if name not in PROFILES:
+        raise ValueError(f"Unknown profile {name!r}: choose one of {', '.join(PROFILES)}.")
+    return PROFILES[name]
+
+
+def open_scans(profile: Profile, data_root=None, work_dir=None, seed: int = 0) -> pd.DataFrame:
+    """The scans a notebook works on, a row each: real ATLAS from `data_root`, else the phantom.
+
+    The phantom release is written on first use. Of a real release at most `profile.scans` scans
+    with masks are taken, drawn evenly by `seed`; those without masks (a test split) are left out.
+    """
+    if data_root:
+        scans = atlas.require_masks(atlas.find_scans(data_root))
+        if profile.scans and len(scans) > profile.scans:
+            scans = scans.sample(profile.scans, random_state=seed).sort_index()
+        return scans.reset_index(drop=True)
+    from . import phantom
+
+    work = artifacts.work_dir(work_dir)
+    key = artifacts.key(subjects=profile.subjects, seed=seed, version=phantom.VERSION)
+    folder = artifacts.build(
+        work / f"phantom-{key}",
+        lambda partial: phantom.make_release(partial, profile.subjects, seed), resume=True)
+    return atlas.find_scans(folder)
+
+
+def quick_recipe(profile: Profile, **changes):
+    """`Recipe.quick()` at this profile's size."""
+    from .training import Recipe
+
+    size = dict(widths=profile.widths, epochs=profile.epochs, batch_size=profile.batch_size)
+    return Recipe.quick(**(size | changes))
+
+
+def open_crops(profile: Profile, scans: pd.DataFrame, work_dir=None, seed: int = 0, **settings):
+    """Prepared slices of the scans as (train, validation, test), apart by subject.
+
+    A fifth of the subjects is kept for the test; of the others a fifth is for validation.
+    """
+    from . import slices
+
+    whole = slices.prepare(scans, work_dir=work_dir, **settings)
+    rest, test = whole.split(folds=min(5, whole.index.subject.nunique()), seed=seed)[0]
+    train, validation = rest.split(folds=min(5, rest.index.subject.nunique()), seed=seed)[0]
+    return train, validation, test
+
+
+def smaller(profile: Profile, **changes) -> Profile:
+    """The same profile with some numbers changed."""
+    return replace(profile, **changes)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Make the data of a profile ready.")
+    parser.add_argument("profile", choices=list(PROFILES))
+    parser.add_argument("--data-root", default=None)
+    parser.add_argument("--work-dir", default=os.environ.get("KENSEG_HOME"))
+    arguments = parser.parse_args()
+    profile = get(arguments.profile)
+    try:
+        scans = open_scans(profile, arguments.data_root, arguments.work_dir)
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
+    print(f"{len(scans)} scans of {scans.subject.nunique()} subjects ready for profile "
+          f"{profile.name} ({profile.meaning}).")
+
+
+if __name__ == "__main__":
+    main()
