@@ -59,23 +59,29 @@ def checked_spacing(spacing, ndim: int) -> tuple[float, ...]:
 
 def joint_crop(truth: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both boolean masks cut to the smallest box that holds them: all else is background."""
-    union = truth | prediction
-    box = []
-    for axis in range(union.ndim):
-        others = tuple(other for other in range(union.ndim) if other != axis)
-        filled = np.flatnonzero(union.any(axis=others))
-        box.append(slice(filled[0], filled[-1] + 1) if filled.size else slice(0, 1))
-    return np.ascontiguousarray(truth[tuple(box)]), np.ascontiguousarray(prediction[tuple(box)])
+    box = _bounding_box(truth | prediction)
+    return np.ascontiguousarray(truth[box]), np.ascontiguousarray(prediction[box])
+
+
+def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
+    """The smallest box with every voxel of a boolean mask; nothing at all for an empty one."""
+    axes = range(mask.ndim)
+    filled = [np.flatnonzero(mask.any(axis=tuple(other for other in axes if other != axis)))
+              for axis in axes]
+    return tuple(slice(at[0], at[-1] + 1) if at.size else slice(0, 0) for at in filled)
 
 
 def label_lesions(mask: np.ndarray, corners: bool = False) -> tuple[np.ndarray, int]:
-    """Number the lesions (connected components) of a mask: (labels from 1, how many).
+    """Number the lesions (connected components) of a boolean mask: (labels from 1, how many).
 
     Voxels belong together across faces (6 neighbours in 3-D, 4 in 2-D); with `corners` across
     edges and corners too (26 in 3-D, 8 in 2-D).
     """
     reach = mask.ndim if corners else 1
-    return ndimage.label(mask, structure=ndimage.generate_binary_structure(mask.ndim, reach))
+    structure = ndimage.generate_binary_structure(mask.ndim, reach)
+    box = _bounding_box(mask)  # a lesion fills little of a head: label no more than its box
+    labels = np.zeros(mask.shape, np.int32)
+    return labels, ndimage.label(np.ascontiguousarray(mask[box]), structure, output=labels[box])
 
 
 @dataclass(frozen=True)
@@ -103,7 +109,7 @@ def match_lesions(truth, prediction, corners: bool = False) -> LesionMatch:
 
     `corners`: see `label_lesions`. Raises ValueError as `checked_masks` does.
     """
-    truth, prediction = joint_crop(*checked_masks(truth, prediction))
+    truth, prediction = checked_masks(truth, prediction)
     truth_labels, truth_count = label_lesions(truth, corners)
     prediction_labels, prediction_count = label_lesions(prediction, corners)
     both = truth & prediction

@@ -253,24 +253,23 @@ def pr_auc(truth, soft, empty: float = 1.0) -> float:
     Raises ValueError for different shapes, a truth that is no mask, or NaN.
     Source: ezequieldlrosa/isles26, utils/eval_utils.py.
     """
-    from sklearn.metrics import auc, precision_recall_curve
-
     truth, soft = checked_soft_map(truth, soft)
     if not truth.any():
         return empty if soft.size == 0 or soft.min() == soft.max() else 0.0
-    # Most of a volume holds the lowest value. Those voxels share one threshold, so two weighted
-    # samples stand for all of them: the curve is the same, the sort far shorter.
-    low = soft.min()
-    above = soft > low
-    low_positives = np.count_nonzero(truth & ~above)
-    low_negatives = np.count_nonzero(~truth & ~above)
-    labels = np.concatenate([truth[above], [True, False]])
-    values = np.concatenate([soft[above], [low, low]])
-    weights = np.concatenate([np.ones(len(labels) - 2), [low_positives, low_negatives]])
-    used = weights > 0
-    precision_, recall_, _ = precision_recall_curve(labels[used], values[used],
-                                                    sample_weight=weights[used])
-    return float(auc(recall_, precision_))
+    # Recall rises only where the threshold passes a lesion voxel's value, and area needs a rise.
+    # So the curve is needed just before and just after those values, and nothing below the lowest
+    # of them counts. That is scikit-learn's curve and area, without sorting the whole head.
+    levels, hits = np.unique(soft[truth], return_counts=True)
+    others = np.sort(soft[~truth & (soft >= levels[0])])
+    levels, hits = levels[::-1], hits[::-1]
+    tp_after = np.cumsum(hits)
+    tp_before = tp_after - hits
+    fp_after = len(others) - np.searchsorted(others, levels, side="left")
+    fp_before = len(others) - np.searchsorted(others, levels, side="right")
+    after = tp_after / (tp_after + fp_after)
+    called_before = tp_before + fp_before  # where nothing is called yet, precision starts at 1
+    before = np.where(called_before > 0, tp_before / np.maximum(called_before, 1), 1.0)
+    return float(np.sum(hits / tp_after[-1] * (before + after) / 2))
 
 
 def reliability_table(truth, soft, bins: int = 10) -> pd.DataFrame:
