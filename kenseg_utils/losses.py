@@ -1,0 +1,150 @@
+"""The losses that the paper and its related work name, for labels and class probabilities.
+
+Each takes integer labels (batch, height, width) and probabilities (batch, height, width, classes)
+as a network's softmax gives them, or (batch, height, width[, 1]) as a sigmoid does, and returns
+one value an image: (batch,), float32. Lower is better. Pass the function to ``model.compile``.
+
+Sums and logarithms are taken in float32 whatever the network computes in, and probabilities are
+kept 1e-7 away from 0 and 1, so neither a value nor a gradient becomes infinite.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+EPSILON = 1e-7
+registered = keras.saving.register_keras_serializable(package="kenseg")
+
+
+def one_channel_per_class(labels, probabilities):
+    """Labels (one-hot) and probabilities as float32 of shape (batch, pixels, classes).
+
+    A sigmoid's single channel is the probability of class 1 and stays single.
+    ValueError if the two shapes do not belong together.
+    """
+    if len(labels.shape) == len(probabilities.shape):
+        probabilities = probabilities[..., None]
+    if len(labels.shape) + 1 != len(probabilities.shape) or any(
+        a != b for a, b in zip(labels.shape, probabilities.shape) if None not in (a, b)
+    ):
+        raise ValueError(
+            "A loss takes labels (batch, height, width) and probabilities "
+            f"(batch, height, width, classes); got {tuple(labels.shape)} and "
+            f"{tuple(probabilities.shape)}."
+        )
+    classes = probabilities.shape[-1]
+    batch = ops.shape(probabilities)[0]
+    if classes == 1:
+        truth = ops.cast(labels, "float32")[..., None]
+    else:
+        truth = ops.one_hot(ops.cast(labels, "int32"), classes, dtype="float32")
+    probabilities = ops.cast(probabilities, "float32")
+    return ops.reshape(truth, (batch, -1, classes)), ops.reshape(probabilities, (batch, -1, classes))
+
+
+def lesion_channels(labels, probabilities):
+    """As ``one_channel_per_class``, without the background: class 0 of a softmax."""
+    truth, probability = one_channel_per_class(labels, probabilities)
+    first = 0 if truth.shape[-1] == 1 else 1
+    return truth[..., first:], probability[..., first:]
+
+
+@registered
+def sparse_categorical_crossentropy(labels, probabilities):
+    """−ln of the probability given to the true class, averaged over pixels (paper, III-B).
+
+    With one sigmoid channel this is binary cross-entropy.
+    """
+    truth, probability = one_channel_per_class(labels, probabilities)
+    log = ops.log(ops.clip(probability, EPSILON, 1 - EPSILON))
+    total = -ops.sum(truth * log, axis=-1)
+    if truth.shape[-1] == 1:
+        rest = ops.log(1 - ops.clip(probability, EPSILON, 1 - EPSILON))
+        total = total - ops.sum((1 - truth) * rest, axis=-1)
+    return ops.mean(total, axis=1)
+
+
+@registered
+def dice(labels, probabilities):
+    """1 − soft Dice: 1 − (2Σyp + 1) / (Σy + Σp + 1), over the pixels of each image.
+
+    Averaged over the classes but the background. The two ones make an empty image that is
+    predicted empty score a loss of 0 and keep the gradient finite (Milletari et al., 2016).
+    """
+    truth, probability = lesion_channels(labels, probabilities)
+    overlap = ops.sum(truth * probability, axis=1)
+    total = ops.sum(truth, axis=1) + ops.sum(probability, axis=1)
+    return ops.mean(1 - (2 * overlap + 1) / (total + 1), axis=-1)
+
+
+@registered
+def cross_entropy_dice(labels, probabilities):
+    """Cross-entropy plus the Dice loss: smooth far from the goal, close to the score near it."""
+    return sparse_categorical_crossentropy(labels, probabilities) + dice(labels, probabilities)
+
+
+def weighted_focal(truth, probability, alpha, gamma):
+    """−α(1−p)^γ ln p where y = 1 and −(1−α)p^γ ln(1−p) where y = 0, averaged over all pixels."""
+    p = ops.clip(probability, EPSILON, 1 - EPSILON)
+    lesion = alpha * truth * (1 - p) ** gamma * ops.log(p)
+    rest = (1 - alpha) * (1 - truth) * p**gamma * ops.log(1 - p)
+    return ops.mean(-lesion - rest, axis=1)
+
+
+@registered
+def focal(labels, probabilities):
+    """Focal loss with its authors' α = 0.25 and γ = 2 (Lin et al., 2017).
+
+    Cross-entropy in which pixels that are already right count little. With more than one class
+    of lesion, the mean over them, each against the rest.
+    """
+    truth, probability = lesion_channels(labels, probabilities)
+    return ops.mean(weighted_focal(truth, probability, alpha=0.25, gamma=2.0), axis=-1)
+
+
+@registered
+def enhanced_mixing(labels, probabilities):
+    """D-UNet's Enhanced Mixing Loss: focal loss − ln D (Zhou et al., 2019).
+
+    α = 0.48, γ = 1.1, D = (2Σyp + 1) / (Σy² + Σp² + 1). Sums run over each image; the authors'
+    run over the batch, which is the same for a batch of one.
+    """
+    truth, probability = lesion_channels(labels, probabilities)
+    overlap = ops.sum(truth * probability, axis=1)
+    squares = ops.sum(truth**2, axis=1) + ops.sum(probability**2, axis=1)
+    log_dice = ops.log((2 * overlap + 1) / (squares + 1))
+    return ops.mean(weighted_focal(truth, probability, alpha=0.48, gamma=1.1) - log_dice, axis=-1)
+
+
+LOSSES = {
+    loss.__name__: loss
+    for loss in (sparse_categorical_crossentropy, dice, cross_entropy_dice, enhanced_mixing, focal)
+}
+
+
+def names():
+    """The names that ``get`` knows, the paper's loss first."""
+    return list(LOSSES)
+
+
+def get(name):
+    """The loss function of that name, for ``model.compile``; ValueError if there is none."""
+    if name not in LOSSES:
+        raise ValueError(f"Unknown loss {name!r}. Known: {', '.join(names())}.")
+    return LOSSES[name]
+
+
+def check_labels(labels, classes):
+    """ValueError unless ``labels`` (an array) are whole numbers from 0 to ``classes`` − 1.
+
+    One class, a sigmoid, tells 1 from 0 and so has the same labels as two.
+    """
+    labels = np.asarray(labels)
+    highest = max(classes, 2) - 1
+    if labels.dtype.kind not in "biu":
+        raise ValueError(f"Labels must be integers, one a pixel; got {labels.dtype}.")
+    if labels.size and (labels.min() < 0 or labels.max() > highest):
+        raise ValueError(
+            f"Labels must lie between 0 and {highest}; "
+            f"found values from {labels.min()} to {labels.max()}."
+        )
