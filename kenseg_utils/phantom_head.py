@@ -15,7 +15,7 @@ from scipy import ndimage
 
 SHAPE = (197, 233, 189)  # the grid of every ATLAS R2.0 volume, 1 mm
 AFFINE = np.array([[1.0, 0, 0, -98], [0, 1, 0, -134], [0, 0, 1, -72], [0, 0, 0, 1]])
-COARSE = 2  # mm between the points on which the shape of skull and skin is kept
+COARSE = 2  # mm between the points on which displacements, skull and skin are kept
 FULL_BOX = tuple(slice(0, length) for length in SHAPE)
 
 
@@ -23,9 +23,9 @@ FULL_BOX = tuple(slice(0, length) for length in SHAPE)
 class Template:
     """What every head is made from; read only, built once a process (`template()`)."""
 
-    white: np.ndarray  # probability of white matter, SHAPE
+    white: np.ndarray  # share of white matter, 0–255, SHAPE
     gray: np.ndarray
-    brain: np.ndarray  # 1 inside the brain with its sulci and ventricles, SHAPE
+    brain: np.ndarray  # 255 inside the brain with its sulci and ventricles, SHAPE
     box: tuple[slice, slice, slice]  # where the brain and a margin for warping lie
     hull_distance: np.ndarray  # mm outside the brain's hull, negative inside; coarse grid
     skin_depth: np.ndarray  # mm beneath the skin, negative in the air; coarse grid
@@ -44,8 +44,8 @@ def template() -> Template:
     box = tuple(slice(max(s.start - 12, 0), min(s.stop + 12, length))
                 for s, length in zip(found, SHAPE))
     hull, skin = _hull_and_skin(brain[::COARSE, ::COARSE, ::COARSE])
-    return Template(white, gray, brain.astype(np.float32), box,
-                    _signed_distance(hull), -_signed_distance(skin),
+    as_bytes = [np.rint(255 * share).astype(np.uint8) for share in (white, gray, brain)]
+    return Template(*as_bytes, box, _signed_distance(hull), -_signed_distance(skin),
                     _ventricle_pull(white + gray, brain))
 
 
@@ -59,19 +59,16 @@ def _signed_distance(inside: np.ndarray) -> np.ndarray:
 def _hull_and_skin(brain: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The brain with its fissures closed, and a head with neck around it (coarse grid)."""
     margin = 8
-    padded = np.pad(brain, margin, mode="constant")
+    padded = np.pad(brain, margin)
     padded[:, :, :margin] = padded[:, :, margin:margin + 1]  # the brain stem goes on below
-    outside = ndimage.distance_transform_edt(~padded)
-    closed = ndimage.distance_transform_edt(outside < 5) > 5
-    hull = closed[margin:-margin, margin:-margin, margin:-margin]
-    # Below its widest level a head does not follow the brain inwards: it goes on down as a neck.
-    level = np.arange(hull.shape[2])
+    near = ndimage.distance_transform_edt(~padded) < 5
+    hull = (ndimage.distance_transform_edt(near) > 5)[(slice(margin, -margin),) * 3]
+    # Below its widest level a head does not follow the brain inwards: it goes on as a neck.
     shadow = hull.copy()
-    for z in level[::-1][1:]:
-        narrower = ndimage.binary_erosion(shadow[:, :, z + 1]) if z % 4 == 0 else shadow[:, :, z + 1]
-        shadow[:, :, z] |= narrower
-    skin = ndimage.distance_transform_edt(~shadow) < 13 / COARSE
-    return hull, skin
+    for z in range(hull.shape[2] - 2, -1, -1):
+        above = shadow[:, :, z + 1]
+        shadow[:, :, z] |= ndimage.binary_erosion(above) if z % 4 == 0 else above
+    return hull, ndimage.distance_transform_edt(~shadow) < 13 / COARSE
 
 
 def _ventricle_pull(tissue: np.ndarray, brain: np.ndarray) -> np.ndarray:
@@ -87,20 +84,27 @@ def _ventricle_pull(tissue: np.ndarray, brain: np.ndarray) -> np.ndarray:
 
 def smooth_field(rng: np.random.Generator, spacing: float, box=FULL_BOX, step: int = 1,
                  count: int = 1) -> np.ndarray:
-    """`count` random fields, smooth over about `spacing` mm, mean 0 and SD 1, on part of the grid.
+    """`count` random fields, smooth over about `spacing` mm, of mean 0 and SD 1.
 
-    `box` and `step` choose the points (every `step`-th inside `box`), the field itself is always
-    the one of the whole grid: the same draw seen through another window is the same field.
+    `box` and `step` choose the points (every `step`-th voxel inside `box`); the field is that of
+    the whole grid, so one draw seen through two windows agrees. Cubic B-splines on a grid of
+    normal numbers: three products of small matrices, milliseconds where a filter takes seconds.
     Returns (count, …) float32, or (…) for one.
     """
     nodes = [int(np.ceil(length / spacing)) + 4 for length in SHAPE]
-    field = rng.standard_normal((count, *nodes), dtype=np.float32)
-    for axis in range(3):
-        weights = _spline_weights(spacing, nodes[axis], SHAPE[axis])[box[axis]][::step]
-        field = np.moveaxis(np.tensordot(weights, field, axes=(1, axis + 1)), 0, axis + 1)
-    # Smallest arrays first along each axis; contiguous for what follows.
-    field = np.ascontiguousarray(field)
+    values = rng.standard_normal((count, *nodes), dtype=np.float32)
+    weights = [_spline_weights(spacing, n, length)[window][::step]
+               for n, length, window in zip(nodes, SHAPE, box)]
+    field = _blend_axes(values, weights)
     return field if count > 1 else field[0]
+
+
+def _blend_axes(values: np.ndarray, weights: list[np.ndarray]) -> np.ndarray:
+    """Apply a (points, nodes) matrix along each of the last three axes of `values`."""
+    along_z = values @ weights[2].T
+    along_y = weights[1] @ along_z
+    count, nodes, ny, nz = along_y.shape
+    return (weights[0] @ along_y.reshape(count, nodes, ny * nz)).reshape(count, -1, ny, nz)
 
 
 @cache
@@ -112,62 +116,10 @@ def _spline_weights(spacing: float, nodes: int, length: int) -> np.ndarray:
     return (weights / np.linalg.norm(weights, axis=1, keepdims=True)).astype(np.float32)
 
 
-@dataclass(frozen=True)
-class Tissue:
-    """One subject's anatomy: shares of white matter, gray matter and fluid in every voxel."""
-
-    white: np.ndarray
-    gray: np.ndarray
-    fluid: np.ndarray  # inside the brain's hull
-    hull_distance: np.ndarray  # mm, coarse grid
-    skin_depth: np.ndarray  # mm, coarse grid
-
-    @property
-    def brain(self) -> np.ndarray:
-        """Where the share of white and gray matter is at least one half."""
-        return self.white + self.gray > 0.5
-
-
-def grow_tissue(rng: np.random.Generator, age: float) -> Tissue:
-    """Warp the template into one subject; `age` 0–1 widens ventricles and sulci."""
-    base = template()
-    moves = _displacement(rng, age)
-    coarse_points = np.stack(np.meshgrid(*(np.arange(0, n, COARSE, dtype=np.float32)
-                                           for n in SHAPE), indexing="ij")) + moves
-    shell_points = coarse_points / COARSE
-    hull_distance, skin_depth = (
-        ndimage.map_coordinates(shape, shell_points, order=1, mode="nearest", output=np.float32)
-        for shape in (base.hull_distance, base.skin_depth))
-    points = np.stack([_upsample(c, base.box) for c in coarse_points])
-    white, gray, brain = (
-        ndimage.map_coordinates(shape, points, order=1, mode="constant", output=np.float32)
-        for shape in (base.white, base.gray, base.brain))
-    white, gray, fluid = _individual_folds(rng, age, white, gray, brain)
-    return Tissue(*(_into_grid(t, base.box) for t in (white, gray, fluid)),
-                  hull_distance, skin_depth)
-
-
-def _displacement(rng: np.random.Generator, age: float) -> np.ndarray:
-    """(3, …) mm on the coarse grid: size and tilt, folds moved left and right unlike, ventricles."""
-    axes = [np.arange(0, n, COARSE, dtype=np.float32) - centre
-            for n, centre in zip(SHAPE, (98, 117, 80))]
-    x, y, z = np.meshgrid(*axes, indexing="ij", sparse=True)
-    linear = rng.normal(0, 0.018, (3, 3)).astype(np.float32)
-    moves = np.stack([a * x + b * y + c * z for a, b, c in linear])
-    for spacing, amplitude in ((60, 3.0), (25, 2.0), (11, 1.3)):
-        moves += amplitude * smooth_field(rng, spacing, step=COARSE, count=3)
-    widening = rng.uniform(-1, 2) + 7 * age * rng.uniform(0.4, 1)
-    one_sided = 1 + 0.35 * smooth_field(rng, 60, step=COARSE)
-    return moves + widening * np.clip(one_sided, 0.2, 2) * template().ventricle_pull
-
-
-def _upsample(coarse: np.ndarray, box) -> np.ndarray:
-    """Linear interpolation from the coarse grid to the voxels of `box`."""
-    fine = coarse
-    for axis in range(3):
-        weights = _linear_weights(coarse.shape[axis], SHAPE[axis])[box[axis]]
-        fine = np.moveaxis(np.tensordot(weights, fine, axes=(1, axis)), 0, axis)
-    return np.ascontiguousarray(fine)
+def _upsample(coarse: np.ndarray, box=FULL_BOX) -> np.ndarray:
+    """(count, …) linearly interpolated from the coarse grid to the voxels of `box`."""
+    return _blend_axes(coarse, [_linear_weights(nodes, length)[window] for nodes, length, window
+                                in zip(coarse.shape[1:], SHAPE, box)])
 
 
 @cache
@@ -176,23 +128,81 @@ def _linear_weights(nodes: int, length: int) -> np.ndarray:
     return np.clip(1 - t, 0, None).astype(np.float32)
 
 
-def _into_grid(part: np.ndarray, box) -> np.ndarray:
+@dataclass(frozen=True)
+class Tissue:
+    """One subject's anatomy: shares of white matter, gray matter and fluid in every voxel."""
+
+    white: np.ndarray
+    gray: np.ndarray
+    fluid: np.ndarray  # inside the brain's hull
+    hull_distance: np.ndarray  # mm outside the brain's hull
+    skin_depth: np.ndarray  # mm, coarse grid
+
+
+def grow_tissue(rng: np.random.Generator, age: float, wider_side: float = 0) -> Tissue:
+    """Warp the template into one subject.
+
+    `age` 0–1 widens ventricles and sulci; `wider_side` -1 to 1 widens the left or right
+    ventricle more, as loss of tissue on that side does.
+    """
+    base = template()
+    shift, folds = _displacement(rng, age, wider_side)
+    grid = np.stack(np.meshgrid(*(np.arange(0, n, COARSE, dtype=np.float32) for n in SHAPE),
+                                indexing="ij"))
+    # The skull follows the slow part of the warp only: folds wander beneath it.
+    shell_points = (grid + shift) / COARSE
+    shell = np.stack([
+        ndimage.map_coordinates(shape, shell_points, order=1, mode="nearest", output=np.float32)
+        for shape in (base.hull_distance, base.skin_depth)])
+    hull_distance = _upsample(shell[:1])[0]
+    near = np.flatnonzero(hull_distance[base.box] < 2)
+    points = np.stack([c.ravel()[near] for c in _upsample(grid + shift + folds, base.box)])
+    white, gray, brain = (
+        ndimage.map_coordinates(shape, points, order=1, mode="constant", output=np.float32) / 255
+        for shape in (base.white, base.gray, base.brain))
+    shares = _individual_folds(rng, age, white, gray, brain, near)
+    return Tissue(*(_into_grid(share, near, base.box) for share in shares),
+                  hull_distance, shell[1])
+
+
+def _displacement(rng, age: float, wider_side: float) -> tuple[np.ndarray, np.ndarray]:
+    """Two (3, …) displacements in mm on the coarse grid: of the whole head, and of folds in it."""
+    axes = [np.arange(0, n, COARSE, dtype=np.float32) - centre
+            for n, centre in zip(SHAPE, (98, 117, 80))]
+    x, y, z = np.meshgrid(*axes, indexing="ij", sparse=True)
+    linear = rng.normal(0, 0.015, (3, 3)).astype(np.float32)
+    shift = np.stack([a * x + b * y + c * z for a, b, c in linear])
+    shift += 2.5 * smooth_field(rng, 60, step=COARSE, count=3)
+    folds = 1.8 * smooth_field(rng, 25, step=COARSE, count=3)
+    folds += 1.3 * smooth_field(rng, 11, step=COARSE, count=3)
+    widening = rng.uniform(-1, 2) + 7 * age * rng.uniform(0.4, 1)
+    uneven = (1 + 0.3 * smooth_field(rng, 60, step=COARSE)) * (1 + wider_side * np.tanh(x / 5))
+    folds += widening * np.clip(uneven, 0.2, 2.2) * template().ventricle_pull
+    return shift, folds
+
+
+def _into_grid(values: np.ndarray, flat: np.ndarray, box) -> np.ndarray:
+    """Values at flat positions inside `box` as a whole volume, 0 elsewhere."""
+    part = np.zeros([s.stop - s.start for s in box], np.float32)
+    part.ravel()[flat] = values
     whole = np.zeros(SHAPE, np.float32)
     whole[box] = part
     return whole
 
 
-def _individual_folds(rng, age, white, gray, brain):
+def _individual_folds(rng, age, white, gray, brain, near):
     """Turn a 152-subject average into one cortex: crisp shares, sulci opened here, closed there."""
-    box = template().box
+    def field(spacing):
+        return smooth_field(rng, spacing, template().box).ravel()[near]
+
     fluid = np.clip(brain - white - gray, 0, 1)
-    ribbon = smooth_field(rng, 5, box) * 0.45 + smooth_field(rng, 14, box) * 0.3
-    sulci = smooth_field(rng, 7, box) * 0.5 + smooth_field(rng, 40, box) * 0.3
-    white = white**3 * np.exp(ribbon)
-    gray = gray**3
-    fluid = (1.5 * fluid) ** 3 * np.exp(1.6 * sulci + 2.2 * (age - 0.3))
-    total = white + gray + fluid + 1e-4
-    return white / total * brain, gray / total * brain, np.clip(fluid / total, 0, 1) * brain
+    ribbon = 0.45 * field(5) + 0.3 * field(14)
+    sulci = 0.5 * field(7) + 0.3 * field(40)
+    white = white * white * white * np.exp(ribbon)
+    gray = gray * gray * gray
+    fluid = 3.4 * fluid * fluid * fluid * np.exp(1.6 * sulci + 2.2 * (age - 0.3))
+    scale = brain / (white + gray + fluid + 1e-4)
+    return white * scale, gray * scale, fluid * scale
 
 
 @dataclass(frozen=True)
@@ -205,6 +215,7 @@ class Scanner:
     bias: float
     noise: float
     blur: float
+    air_noise: bool  # False: what lies outside the head was set to zero
     white_level: float  # stored value of white matter
     dtype: str
 
@@ -212,9 +223,10 @@ class Scanner:
 def draw_scanner(rng: np.random.Generator) -> Scanner:
     """A site's character; subjects of the site vary a little around it."""
     wide = rng.random() < 0.25
-    return Scanner(gray=rng.uniform(0.64, 0.77), fluid=rng.uniform(0.22, 0.36),
+    return Scanner(gray=rng.uniform(0.64, 0.76), fluid=rng.uniform(0.20, 0.34),
                    fat=rng.uniform(1.0, 1.6), bias=rng.uniform(0.06, 0.16),
-                   noise=rng.uniform(0.02, 0.06), blur=rng.uniform(0.4, 0.75),
+                   noise=rng.uniform(0.02, 0.06), blur=rng.uniform(0.4, 0.7),
+                   air_noise=bool(rng.random() < 0.5),
                    white_level=rng.uniform(400, 1500) if wide else rng.uniform(90, 140),
                    dtype="int16" if wide else "uint8")
 
@@ -222,37 +234,37 @@ def draw_scanner(rng: np.random.Generator) -> Scanner:
 def clean_brain(rng: np.random.Generator, tissue: Tissue, scanner: Scanner) -> np.ndarray:
     """The brain's noiseless signal: tissue contrast with slow and fine texture; 0 outside."""
     box = template().box
-    part = np.s_[box]
     gray = scanner.gray * rng.normal(1, 0.02)
-    texture = 0.015 * smooth_field(rng, 3, box) + 0.02 * smooth_field(rng, 12, box)
-    signal = ((tissue.white[part] + gray * tissue.gray[part]) * (1 + texture)
-              + scanner.fluid * tissue.fluid[part])
-    return _into_grid(signal, box)
+    texture = 0.015 * smooth_field(rng, 3, box) + 0.02 * smooth_field(rng, 12, box) + 1
+    signal = np.zeros(SHAPE, np.float32)
+    signal[box] = ((tissue.white[box] + gray * tissue.gray[box]) * texture
+                   + scanner.fluid * tissue.fluid[box])
+    return signal
 
 
 def wrap_head(rng: np.random.Generator, brain: np.ndarray, tissue: Tissue,
               scanner: Scanner) -> np.ndarray:
-    """Put fluid, skull, scalp and neck around `brain` (X, Y, Z), the face removed as in ATLAS."""
-    outside = _upsample(tissue.hull_distance, FULL_BOX)
-    depth = _upsample(tissue.skin_depth, FULL_BOX)
-    uneven = smooth_field(rng, 30, count=3)
-    mottled = smooth_field(rng, 6)
-    muscles = smooth_field(rng, 16)
-    bone_start = 2.0 + 0.7 * uneven[0]
-    bone_end = bone_start + 5.5 + 1.5 * uneven[1]
-    scalp_fat = scanner.fat * (0.85 + 0.12 * mottled)
-    soft = np.where(muscles + 0.5 * mottled > 0.3, 0.55 + 0.08 * mottled,
-                    np.where(muscles < -1.0, 0.08, scalp_fat * 0.8))
-    marrow = np.exp(-((outside - (bone_start + bone_end) / 2) / 1.4) ** 2)
+    """Put fluid, skull, scalp and neck around `brain`, the face removed as in ATLAS."""
+    depth_everywhere = _upsample(tissue.skin_depth[None])[0]
+    cover = tissue.white + tissue.gray + tissue.fluid
+    around = np.flatnonzero((depth_everywhere > 0) & (cover < 0.99))
+    outside = tissue.hull_distance.ravel()[around]
+    depth = depth_everywhere.ravel()[around]
+    mottled, muscles = (smooth_field(rng, spacing).ravel()[around] for spacing in (6, 16))
+    uneven = (f.ravel()[around] for f in smooth_field(rng, 35, count=3))
+    bone_start = 2.0 + 0.6 * next(uneven)
+    bone_end = bone_start + 5.5 + 1.2 * next(uneven)
+    marrow = np.clip(1.3 - np.abs(outside - (bone_start + bone_end) / 2) / 1.8, 0, 1)
     bone = 0.08 + np.clip(0.45 + 0.25 * mottled, 0, 1) * marrow
-    deep = (outside > bone_end + 4) & (depth > 7)
+    fat = scanner.fat * (0.85 + 0.10 * mottled)
+    soft = np.where(muscles + 0.5 * mottled > 0.3, 0.55 + 0.08 * mottled,
+                    np.where(muscles < -1.0, 0.08, 0.8 * fat))
+    scalp = np.where((outside > bone_end + 4) & (depth > 7), soft, fat)
     layers = np.where(outside < bone_start, scanner.fluid,
-                      np.where(outside < bone_end, bone, np.where(deep, soft, scalp_fat)))
-    skin = np.clip(depth / 1.5, 0, 1) * np.where(depth < 2.5, 0.55, 1)
-    head = np.where(outside > 0, layers * skin, scanner.fluid)
-    cover = np.clip(tissue.white + tissue.gray + tissue.fluid, 0, 1)
-    head = head * (1 - cover) + brain
-    head[depth <= 0] = 0
+                      np.where(outside < bone_end, bone, scalp))
+    layers *= np.clip(depth / 1.5, 0, 1) * np.where(depth < 2.5 + 0.4 * next(uneven), 0.55, 1)
+    head = brain.copy()
+    head.ravel()[around] += layers * (1 - cover.ravel()[around])
     _remove_face(rng, head)
     return head
 
@@ -267,14 +279,15 @@ def _remove_face(rng: np.random.Generator, head: np.ndarray) -> None:
 
 def scan(rng: np.random.Generator, head: np.ndarray, scanner: Scanner) -> np.ndarray:
     """What the scanner stores: blur, bias field and Rician noise, as uint8 or int16."""
-    blurred = ndimage.gaussian_filter(head, scanner.blur * rng.uniform(0.85, 1.15), truncate=2.5)
-    bias = np.exp(scanner.bias * (smooth_field(rng, 110) + 0.4 * smooth_field(rng, 55)))
-    blurred *= bias
-    noise = rng.standard_normal((2, *SHAPE), dtype=np.float32)
-    noise *= scanner.noise * rng.uniform(0.8, 1.25)
-    noise[0] += blurred
-    stored = np.hypot(noise[0], noise[1])
-    stored[blurred == 0] = 0  # what defacing and brain alignment leave outside is exactly zero
+    noise = np.float32(scanner.noise * rng.uniform(0.8, 1.25))
+    air = head == 0
+    blur = scanner.blur * rng.uniform(0.85, 1.15)
+    signal = ndimage.gaussian_filter(head, blur, truncate=2.5)
+    signal *= np.exp(scanner.bias * (smooth_field(rng, 110) + 0.4 * smooth_field(rng, 55)))
+    real, imaginary = noise * rng.standard_normal((2, *SHAPE), dtype=np.float32)
+    real += signal
+    stored = np.sqrt(real * real + imaginary * imaginary)
+    if not scanner.air_noise:
+        stored[air] = 0
     stored *= scanner.white_level
-    limit = np.iinfo(scanner.dtype).max
-    return np.clip(np.rint(stored), 0, limit).astype(scanner.dtype)
+    return np.clip(np.rint(stored), 0, np.iinfo(scanner.dtype).max).astype(scanner.dtype)

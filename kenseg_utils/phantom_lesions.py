@@ -181,7 +181,7 @@ def paint_lesions(rng: np.random.Generator, brain: np.ndarray, mask: np.ndarray,
         volume = inside.sum()
         depth = (ndimage.distance_transform_edt(inside)
                  - ndimage.distance_transform_edt(~inside)).astype(np.float32)
-        depth += 1.0 * smooth_field(rng, 5, box)
+        depth += smooth_field(rng, 5, box)
         middle, width = rng.uniform(0.2, 1.6), rng.uniform(0.9, 1.7)
         share = 1 / (1 + np.exp((middle - depth) / width))
         strength = rng.uniform(0.85, 1.0) if volume > 3000 else rng.uniform(0.55, 0.85)
