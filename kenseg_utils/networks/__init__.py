@@ -6,11 +6,12 @@
 
 import inspect
 
+from kenseg_utils.networks.cost import layer_costs, multiply_adds
 from kenseg_utils.networks.ken_unetpp import ken_unetpp
 from kenseg_utils.networks.unet import unet
 from kenseg_utils.networks.unetpp import prune, unetpp
 
-__all__ = ["build", "names", "prune"]
+__all__ = ["build", "layer_costs", "multiply_adds", "names", "prune"]
 
 NETWORKS = {
     "ken_unetpp": ken_unetpp,
