@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import os
 from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 
 import nibabel
@@ -62,13 +63,16 @@ def load_scan(row, *, allow_empty_mask: bool = False) -> Scan:
     `load_image` refuses, a mask on another grid, with other labels, all ones, or, unless
     `allow_empty_mask`, without any lesion.
     """
-    scan = load_image(_field(row, "t1w"))
-    mask = None
-    for path in _field(row, "masks", ()):
-        part = _mask(read_volume(path), scan)
-        mask = part if mask is None else mask | part
-    if mask is not None:
-        _check_extent(mask, _field(row, "masks"), allow_empty_mask)
+    path, paths = _field(row, "t1w", ""), _field(row, "masks", ())
+    if not path or not isinstance(path, (str, os.PathLike)) or not isinstance(paths, (tuple, list)):
+        raise ScanError(f"A row of scans needs t1w, a path, and masks, a tuple of paths; here they "
+                        f"are {path!r} and {paths!r}. Take rows from atlas.find_scans: a table "
+                        "read back from a text file has lost its tuples.")
+    scan = load_image(path)
+    parts = [_mask(read_volume(mask), scan) for mask in paths]
+    mask = reduce(np.bitwise_or, parts) if parts else None
+    if parts:
+        _check_extent(mask, paths, allow_empty_mask)
     return replace(scan, mask=mask, subject=str(_field(row, "subject", "")),
                    session=str(_field(row, "session", "")))
 
@@ -80,7 +84,7 @@ def load_image(path: str | os.PathLike) -> Scan:
     """
     volume = read_volume(path)
     with np.errstate(over="ignore"):  # a float64 beyond float32 becomes Inf and is refused below
-        image = volume.values.astype(np.float32, order="K")
+        image = volume.in_ras(volume.values.astype(np.float32, order="K", copy=False))
     low, high = float(image.min()), float(image.max())
     if not np.isfinite([low, high]).all():
         count = image.size - int(np.isfinite(image).sum())
@@ -89,9 +93,10 @@ def load_image(path: str | os.PathLike) -> Scan:
     if low == high:
         raise ScanError(f"{volume.path} is constant: every voxel is {low:g}. It holds no image; "
                         "copy or export it again.")
-    return Scan(image=image, mask=None, affine=volume.affine, spacing=volume.spacing, subject="",
-                session="", path=volume.path, original_affine=volume.stored_affine,
-                original_shape=volume.stored_shape, orientation=volume.orientation,
+    affine = volume.ras_affine
+    return Scan(image=image, mask=None, affine=affine, spacing=_spacing(affine), subject="",
+                session="", path=volume.path, original_affine=volume.affine,
+                original_shape=volume.values.shape, orientation=volume.orientation,
                 header=volume.header)
 
 
@@ -144,35 +149,36 @@ def save_mask(scan: Scan, mask: np.ndarray, path: str | os.PathLike) -> Path:
     return path
 
 
-def _field(row, name: str, *default):
+def _field(row, name: str, default):
     """A field of a Series, a dict or a named tuple."""
-    value = row.get(name, *default) if hasattr(row, "get") else getattr(row, name, *default)
-    if value is None:
-        raise ScanError(f"A row without {name!r} is no scan: take rows from atlas.find_scans.")
-    return value
+    return row.get(name, default) if hasattr(row, "get") else getattr(row, name, default)
 
 
 def _mask(volume: Volume, scan: Scan) -> np.ndarray:
     """A mask file's values as uint8 of 0 and 1 on the scan's grid."""
-    if volume.values.shape != scan.image.shape:
-        raise ScanError(f"{volume.path} and {scan.path} do not fit: the mask is "
-                        f"{volume.values.shape} in RAS order, the T1w {scan.image.shape}. "
-                        "Use the mask that belongs to this T1w.")
-    distance = _grid_distance(volume.affine, scan.affine, scan.image.shape)
-    if distance > GRID_TOLERANCE_MM:
+    shape = tuple(volume.values.shape[axis] for axis in np.argsort(volume.orientation[:, 0]))
+    if shape != scan.image.shape:
+        raise ScanError(f"{volume.path} and {scan.path} do not fit: in RAS order the mask is "
+                        f"{shape}, the T1w {scan.image.shape}. Use the mask that belongs to this "
+                        "T1w.")
+    distance = _grid_distance(volume.ras_affine, scan.affine, shape)
+    if not distance <= GRID_TOLERANCE_MM:
         raise ScanError(f"{volume.path} and {scan.path} do not fit: their affines place the same "
                         f"voxel up to {distance:.3g} mm apart. Use the mask that belongs to this "
                         "T1w, or resample it to the T1w's grid.")
     values = volume.values
     top = 255 if values.max() > 2 else 1
-    lesion = values > top / 2
-    off_label = np.abs(values - np.where(lesion, top, 0).astype(np.float32))
-    if not off_label.max() <= LABEL_TOLERANCE * top:  # NaN fails too
-        odd = np.unique(values[~(off_label <= LABEL_TOLERANCE * top)])[:5]
-        raise ScanError(f"{volume.path} holds {', '.join(f'{value:g}' for value in odd)}; a lesion "
-                        "mask holds 0 and 1. Give one binary mask: threshold a probability map, "
-                        "choose one label of several.")
-    return lesion.astype(np.uint8)
+    between = values[(values != 0) & (values != top)].astype(np.float64)
+    off_label = ~(np.minimum(np.abs(between), np.abs(between - top)) <= LABEL_TOLERANCE)  # or NaN
+    if off_label.any():
+        odd = ", ".join(f"{value:g}" for value in np.unique(between[off_label])[:5])
+        raise ScanError(f"{volume.path} holds {odd}; a lesion mask holds 0 and 1. Give one binary "
+                        "mask: threshold a probability map, choose one of several labels.")
+    return volume.in_ras((values > top / 2).view(np.uint8))
+
+
+def _spacing(affine: np.ndarray) -> tuple[float, float, float]:
+    return tuple(float(size) for size in np.linalg.norm(affine[:3, :3], axis=0))
 
 
 def _grid_distance(one: np.ndarray, other: np.ndarray, shape) -> float:
@@ -186,7 +192,8 @@ def _check_extent(mask: np.ndarray, paths, allow_empty: bool) -> None:
     lesion = int(np.count_nonzero(mask))
     if lesion == 0 and not allow_empty:
         raise ScanError(f"{paths[0]} is empty: no voxel is marked as lesion, and every ATLAS scan "
-                        "has one. Copy it again, leave the scan out, or pass allow_empty_mask=True.")
+                        "has one. Copy it again, leave the scan out, or pass "
+                        "allow_empty_mask=True.")
     if lesion == mask.size:
         raise ScanError(f"{paths[0]} marks every voxel as lesion. Copy it again or leave the scan "
                         "out.")

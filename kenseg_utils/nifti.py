@@ -15,7 +15,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
-from nibabel.orientations import (apply_orientation, inv_ornt_aff, io_orientation)
+from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 
 try:  # Intel's inflate, about twice as quick; the same interface as the standard library's.
     from isal import igzip as gzip, isal_zlib
@@ -27,6 +27,7 @@ except ImportError:
 GZIP_MAGIC = b"\x1f\x8b"
 MAX_VOXELS = 2**27  # 512 x 512 x 512; a 0.5 mm scan of a whole head has 84 million voxels
 _MAX_GZIP_RATIO = 1040  # deflate cannot shrink anything by more than 1032
+_CHUNK = 2**20  # inflated at a time: what fits the processor's cache is up to four times as quick
 _HEADER_BYTES = 540  # NIfTI-2; NIfTI-1 has 348
 _COPY_AGAIN = "Copy or download it again, and compare its size or checksum with the source's."
 
@@ -37,26 +38,27 @@ class ScanError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """One NIfTI file: values (X,Y,Z) in RAS order, and how they were stored.
+    """One NIfTI file as it is stored, and the way from there to RAS order.
 
-    `values` keep the stored type unless the header scales them (then float32, or float64 where
-    float32 would lose digits). `affine` is the RAS volume's, voxel to mm.
-    `header` and `stored_affine` are the file's own, `orientation` (3,2) is nibabel's account of
-    the way from the stored axes to RAS.
+    values: 3-D, of the stored type unless the header scales them (then float32, or float64 where
+    float32 would lose digits). affine (4,4): stored voxel to mm. orientation (3,2): nibabel's
+    account of the way from the stored axes to RAS.
     """
 
     path: Path
     values: np.ndarray
     affine: np.ndarray
-    header: nibabel.Nifti1Header
-    stored_affine: np.ndarray
-    stored_shape: tuple[int, int, int]
     orientation: np.ndarray
+    header: nibabel.Nifti1Header
+
+    def in_ras(self, array: np.ndarray) -> np.ndarray:
+        """An array of the stored shape as (X,Y,Z), in RAS order and contiguous slice by slice."""
+        return np.asfortranarray(apply_orientation(array, self.orientation))
 
     @property
-    def spacing(self) -> tuple[float, float, float]:
-        """Voxel size along x, y, z in mm."""
-        return tuple(float(size) for size in np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0)))
+    def ras_affine(self) -> np.ndarray:
+        """(4,4): voxel in RAS order to mm."""
+        return self.affine @ inv_ornt_aff(self.orientation, self.values.shape)
 
 
 def read_volume(path: str | os.PathLike) -> Volume:
@@ -125,18 +127,17 @@ def _volume(path: Path, content, most_bytes: int) -> Volume:
         raise ScanError(f"{path} is truncated: its header promises {size:,} bytes of data, more "
                         "than the file can hold. " + _COPY_AGAIN)
     buffer = np.empty(size, np.uint8)
-    start = np.frombuffer(start[:size], np.uint8)
-    buffer[:start.size] = start
-    filled = start.size + (content.readinto(memoryview(buffer)[start.size:]) or 0)
+    filled = min(len(start), size)
+    buffer[:filled] = np.frombuffer(start[:filled], np.uint8)
+    while filled < size and (more := content.readinto(memoryview(buffer)[filled:filled + _CHUNK])):
+        filled += more
     if filled < size:
         raise ScanError(f"{path} is truncated: {filled:,} of {size:,} bytes are there. "
                         + _COPY_AGAIN)
     content.read(1)  # lets gzip compare its checksum where the data end here
     stored = buffer[offset:].view(dtype).reshape(shape, order="F")
-    orientation = io_orientation(affine)
-    return Volume(path=path, values=apply_orientation(_scaled(path, header, stored), orientation),
-                  affine=affine @ inv_ornt_aff(orientation, shape), header=header,
-                  stored_affine=affine, stored_shape=shape, orientation=orientation)
+    return Volume(path=path, values=_scaled(path, header, stored), affine=affine,
+                  orientation=io_orientation(affine), header=header)
 
 
 def _header(path: Path, start: bytes) -> nibabel.Nifti1Header:
@@ -186,7 +187,8 @@ def _offset(path: Path, header) -> int:
 
 def _affine(path: Path, header) -> np.ndarray:
     try:
-        affine = np.asarray(header.get_best_affine(), np.float64)
+        with np.errstate(all="ignore"):
+            affine = np.asarray(header.get_best_affine(), np.float64)
     except Exception as error:  # a quaternion that is none, among others
         raise ScanError(f"{path} has a damaged orientation: {error}. " + _COPY_AGAIN) from error
     with np.errstate(all="ignore"):

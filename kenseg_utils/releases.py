@@ -32,8 +32,12 @@ COLUMNS = ["subject", "session", "site", "release", "split", "space", "t1w", "ma
 _NIFTI = r"\.nii(\.gz)?$"
 _BIDS = re.compile(r"^(sub-[^_.]+)(?:_(ses-[^_.]+))?((?:_[A-Za-z]+-[^_.]+)*)_(T1w|mask)" + _NIFTI)
 _STX = re.compile(r"^([A-Za-z0-9]+)_(t1w(?:_deface)?|LesionSmooth(?:_\d+)?)_stx" + _NIFTI)
+_BIDS_SITE = re.compile(r"^sub-r(\d+)s\d+$", re.I)
+_SPLIT = re.compile(r"(^|_)(training|testing)(_|$)")
+_TEMPLATE = "MNI152NLin2009aSym"
 _R12_NAME = re.compile(r"^((c\d+)s\d+)(t\d+)$")
-_UNFINISHED = re.compile(r"\.nii(\.gz)?\.(part|partial|filepart|crdownload|download|tmp|[A-Za-z0-9]{6})$")
+_UNFINISHED = re.compile(r"(?<=\.nii|i\.gz)\.(part|partial|filepart|crdownload|download|tmp)$")
+_RSYNC = re.compile(r"^\.(.+\.nii(?:\.gz)?)\.[A-Za-z0-9]{6}$")  # its name for a file on the way
 _ARCHIVE = re.compile(r"\.(tar|tar\.gz|tgz|zip|gz|enc|aes)$")
 _RELEASE_FOLDERS = {
     "R3.0": re.compile(r"atlas[ _-]?(r?3|r?3[._]0)(?![0-9a-z.])|r3[._]0(?![0-9])", re.I),
@@ -125,12 +129,13 @@ def require_masks(scans: pd.DataFrame, drop: bool = False) -> pd.DataFrame:
 def _walk(root: Path) -> _Found:
     found = _Found([], [], [], [], [], [])
     visited = set()
-    for folder, subfolders, names in os.walk(root, followlinks=True, onerror=found.unreadable.append):
-        status = os.stat(folder)
-        if (status.st_dev, status.st_ino) in visited:  # a link back up, or a second way in
+    for folder, subfolders, names in os.walk(root, followlinks=True,
+                                             onerror=found.unreadable.append):
+        real = os.path.realpath(folder)
+        if real in visited:  # a link back up, or a second way in
             subfolders.clear()
             continue
-        visited.add((status.st_dev, status.st_ino))
+        visited.add(real)
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for name in sorted(names):
             _sort_file(found, folder, name)
@@ -140,13 +145,14 @@ def _walk(root: Path) -> _Found:
 def _sort_file(found: _Found, folder: str, name: str) -> None:
     found.count += 1
     path = os.path.join(folder, name)
-    if _UNFINISHED.search(name):  # before hidden files are skipped: rsync's are hidden
-        if _parse(path, _UNFINISHED.sub(".nii.gz", name.lstrip("."))):
-            found.unfinished.append(path)
+    if (partial := _RSYNC.match(name)) and _parse(path, partial[1]):
+        found.unfinished.append(path)
     elif name.startswith("."):
         return
     elif file := _parse(path, name):
         (found.masks if file.is_mask else found.images).append(file)
+    elif _UNFINISHED.search(name) and _parse(path, _UNFINISHED.sub("", name)):
+        found.unfinished.append(path)
     elif name.endswith((".tsv", ".csv")):
         found.tables.append(path)
     elif _ARCHIVE.search(name.lower()) and not name.endswith(".nii.gz"):
@@ -157,8 +163,8 @@ def _parse(path: str, name: str) -> _File | None:
     if match := _BIDS.match(name):
         subject, session, entities, suffix, _ = match.groups()
         entities = dict(part.split("-", 1) for part in entities.split("_") if part)
-        is_lesion = "lesion" in entities.get("desc", "").lower() or entities.get("label") == "L" \
-            or entities.get("label", "").lower() == "lesion"
+        is_lesion = ("lesion" in entities.get("desc", "").lower()
+                     or entities.get("label", "").lower() in ("l", "lesion"))
         if suffix == "mask" and not is_lesion:  # a brain mask, say
             return None
         return _File(path, suffix == "mask", subject, session or "ses-1",
@@ -166,7 +172,8 @@ def _parse(path: str, name: str) -> _File | None:
     if match := _STX.match(name):
         scan, kind, _ = match.groups()
         folder = os.path.basename(os.path.dirname(path))
-        subject, session = scan, folder if re.fullmatch(r"t\d+", folder) else "t01"
+        session = folder if re.fullmatch(r"t\d+", folder) else "t01"
+        subject = scan
         if r12 := _R12_NAME.match(scan):
             subject, session = r12[1], r12[3]
         return _File(path, kind.startswith("Lesion"), subject, session, "MNI152", kind, False)
@@ -200,39 +207,37 @@ def _rows(found: _Found) -> tuple[list[dict], set[str]]:
 
 
 def _row(image: _File, masks: tuple[str, ...]) -> dict | None:
-    parts = Path(image.folder).parts
-    above = parts  # the folders above the subject's own
-    for level, part in enumerate(parts):
-        if part == image.subject or part.startswith("sub-"):
-            above = parts[:level]
-            break
-    split = next((name for part in reversed(above) for name in ("training", "testing")
-                  if part.lower().startswith(name)), "")
+    above = Path(image.folder).parts  # the folders above the subject's own
+    if image.subject in above:
+        above = above[:len(above) - 1 - above[::-1].index(image.subject)]
     release = _release(image, above, bool(masks))
     if release is None:
         return None
+    split = next((match[2] for part in reversed(above) if (match := _SPLIT.search(part.lower()))),
+                 "")
     return {"subject": image.subject, "session": image.session, "site": _site(image, above),
             "release": release, "split": split, "space": image.space or "orig",
             "t1w": image.path, "masks": masks}
 
 
 def _release(image: _File, above: tuple[str, ...], has_masks: bool) -> str | None:
+    """The release that a T1w belongs to, or None if nothing says that it is of ATLAS."""
     if not image.is_bids:
         return "R1.2" if _R12_NAME.match(image.subject + image.session) else "R1.1"
     named = next((release for part in reversed(above)
                   for release, pattern in _RELEASE_FOLDERS.items() if pattern.search(part)), None)
-    if image.description.startswith("brain"):
+    if image.space in ("orig", _TEMPLATE) and image.description.startswith("brain"):
         if named in ("R2.1", "R3.0"):
             return named
         return "R2.1" if any(part.lower().startswith("training_") for part in above) else "R3.0"
-    if image.space.startswith("MNI"):
+    if image.space == _TEMPLATE and not image.description:
         return named or "R2.0"
-    # A plain BIDS name: any data set may have these, so something must say that it is ATLAS.
-    return named or ("R2.1" if has_masks else None)
+    # Any data set may use plain BIDS names, so the subject or a lesion mask has to tell.
+    return (named or "R2.1") if has_masks or _BIDS_SITE.match(image.subject) else None
 
 
 def _site(image: _File, above: tuple[str, ...]) -> str:
-    if match := re.match(r"^sub-[rR](\d+)s\d+$", image.subject):
+    if match := _BIDS_SITE.match(image.subject):
         return f"R{match[1]}"
     if match := _R12_NAME.match(image.subject + image.session):
         return match[2]

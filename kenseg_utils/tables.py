@@ -61,31 +61,27 @@ def _read(path: str) -> list[dict[str, str]]:
 
 
 def _join(rows, identities, numbers: list[int], content: list[dict[str, str]]) -> None:
-    subjects = {identities[number][0] for number in numbers}
-    known = {name: (subject, session) for number in numbers
-             for subject, session in [identities[number]]
-             for name in (f"{subject}_ses-{session}", f"{subject}t{session:>02}")}
+    known = {}  # every way in which a table may name a scan: its subject, its session or ""
+    for subject, session in (identities[number] for number in numbers):
+        known |= {subject: (subject, ""), f"{subject}_ses-{session}": (subject, session),
+                  f"{subject}t{session:0>2}": (subject, session)}
+    subjects = {subject for subject, _ in known.values()}
     columns = list(dict.fromkeys(column for row in content for column in row))
-
-    def matches(column):
-        names = {_plain(row.get(column, "")) for row in content}
-        return len({known[name][0] if name in known else name for name in names} & subjects
-                   | (names & subjects))
-
-    best = max(columns, key=matches, default=None)
-    if best is None or 2 * matches(best) < len(subjects):
+    matches = {column: len({known[name][0] for row in content
+                            if (name := _plain(row.get(column, ""))) in known})
+               for column in columns}
+    best = max(columns, key=matches.get, default=None)
+    if best is None or 2 * matches[best] < len(subjects):
         return
-    session_column = next((column for column in columns if column != best
-                           and re.search("session|^ses|time_?point", column, re.I)), None)
-    by_subject, by_scan = defaultdict(list), defaultdict(list)
+    sessions = next((column for column in columns if column != best
+                     and re.search(r"session|^ses|time_?point", column, re.I)), None)
+    by_scan = defaultdict(list)
     for row in content:
-        name = _plain(row.get(best, ""))
-        subject, session = known.get(name, (name, _number(row.get(session_column, ""))))
-        by_subject[subject].append(row)
-        by_scan[subject, session].append(row)
+        subject, session = known.get(_plain(row.get(best, "")), ("", ""))
+        by_scan[subject, session or _number(row.get(sessions, ""))].append(row)
     for number in numbers:
         subject, session = identities[number]
-        fitting = by_scan[subject, session] or by_subject[subject]
+        fitting = by_scan[subject, session] or by_scan[subject, ""]
         if len(fitting) == 1:
             _add(rows[number], {column: value for column, value in fitting[0].items()
                                 if column != best})
