@@ -269,7 +269,7 @@ def _problems(found: _Found, matched: set[str]) -> Iterator[str]:
     for paths, what in ((found.unfinished, "still being copied, or left by a copy that broke off"),
                         (orphans, "lesion masks without a T1w, or with more than one")):
         if paths:
-            yield (f"{len(paths)} files are left out, {what}; the first is {paths[0]}. "
+            yield (f"{len(paths)} file(s) left out, {what}; the first is {paths[0]}. "
                    "Finish the copy and look again.")
     if found.unreadable:
         yield str(unreadable(Path(found.unreadable[0].filename), found.unreadable[0]))

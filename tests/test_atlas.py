@@ -1,0 +1,654 @@
+"""Every ATLAS release is found and loaded; whatever is wrong is said in one clear ScanError."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import os
+import pickle
+import tarfile
+import tracemalloc
+import warnings
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+import releases
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+
+from kenseg_utils import atlas, nifti
+from kenseg_utils.atlas import ScanError
+
+T1W = "sub-r001s001_ses-1_space-MNI152NLin2009aSym_T1w.nii.gz"
+MASK = "sub-r001s001_ses-1_label-L_desc-T1lesion_mask.nii.gz"
+
+
+@pytest.fixture(scope="module")
+def trees(tmp_path_factory):
+    """A folder with every release in it."""
+    root = tmp_path_factory.mktemp("everything")
+    for maker in (releases.r11, releases.r12, releases.r20, releases.r21_raw, releases.r30_raw,
+                  releases.r30_preprocessed):
+        maker(root)
+    return root
+
+
+@pytest.fixture
+def t1w(tmp_path):
+    """One T1w with its mask beside it, for tests that break one of the two."""
+    return releases.bids(tmp_path / "ATLAS_2" / "Training" / "R001", "r001s001")
+
+
+@pytest.fixture
+def mask(t1w):
+    return next(t1w.parent.glob("*_mask.nii.gz"))
+
+
+def row_of(t1w, *masks) -> dict:
+    return {"subject": "sub-r001s001", "session": "ses-1", "t1w": str(t1w),
+            "masks": tuple(str(mask) for mask in masks)}
+
+
+# --- finding ------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("maker, release, expected", [
+    (releases.r11, "R1.1", [("031768", "t01", "Site1", 1), ("031768", "t02", "Site1", 1),
+                            ("031844", "t01", "Site2", 2)]),
+    (releases.r12, "R1.2", [("c0003s0002", "t01", "c0003", 1), ("c0003s0002", "t02", "c0003", 1),
+                            ("c0005s0011", "t01", "c0005", 1)]),
+    (releases.r20, "R2.0", [("sub-r001s001", "ses-1", "R001", 1),
+                            ("sub-r001s001", "ses-2", "R001", 1),
+                            ("sub-r002s007", "ses-1", "R002", 0),
+                            ("sub-r039s004", "ses-1", "R039", 1)]),
+    (releases.r21_raw, "R2.1", [("sub-r001s001", "ses-1", "R001", 1),
+                                ("sub-r009s020", "ses-1", "R009", 1)]),
+    (releases.r21_bids, "R2.1", [("sub-r001s001", "ses-1", "R001", 1),
+                                 ("sub-r001s001", "ses-2", "R001", 1),
+                                 ("sub-r009s020", "ses-1", "R009", 1)]),
+    (releases.r30_raw, "R3.0", [("sub-r001s001", "ses-1", "R001", 1),
+                                ("sub-soop0011", "ses-1", "SOOP", 1),
+                                ("sub-soop0910", "ses-1", "SOOP", 1)]),
+    (releases.r30_preprocessed, "R3.0", [("sub-r001s001", "ses-1", "R001", 1),
+                                         ("sub-soop0910", "ses-1", "SOOP", 1)]),
+])
+def test_every_release_is_recognised_from_its_folder_and_from_above(tmp_path, maker, release,
+                                                                    expected):
+    folder = maker(tmp_path / "deep")
+    for root in (folder, tmp_path):
+        scans = atlas.find_scans(root)
+        assert set(scans["release"]) == {release}
+        assert [(scan.subject, scan.session, scan.site, len(scan.masks))
+                for scan in scans.itertuples()] == expected
+        assert scans.attrs["problems"] == ()
+    for row in scans.itertuples():
+        scan = atlas.load_scan(row)
+        assert scan.image.dtype == np.float32 and scan.image.shape == releases.SHAPE
+        assert (scan.mask is None) == (row.masks == ())
+        assert_allclose(scan.affine, releases.RAS)
+        assert (scan.subject, scan.session) == (row.subject, row.session)
+
+
+def test_all_releases_below_one_folder_stay_apart(trees):
+    scans = atlas.find_scans(trees)
+    assert scans["release"].value_counts().to_dict() == {
+        "R1.1": 3, "R1.2": 3, "R2.0": 4, "R2.1": 2, "R3.0": 5}
+    pd.testing.assert_frame_equal(scans, atlas.find_scans(str(trees)))
+    keys = scans[["release", "subject", "session", "space"]].apply(tuple, axis=1)
+    assert keys.is_monotonic_increasing
+
+
+@pytest.mark.parametrize("below", ["Training", "Training/R039", "Training/R039/sub-r039s004",
+                                   "Training/R039/sub-r039s004/ses-1/anat"])
+def test_a_part_of_a_release_keeps_its_names(tmp_path, below):
+    scans = atlas.find_scans(releases.r20(tmp_path) / below)
+    last = scans.iloc[-1]
+    assert tuple(last[["subject", "session", "site", "release", "split"]]) == (
+        "sub-r039s004", "ses-1", "R039", "R2.0", "training")
+
+
+def test_a_relative_folder_and_a_linked_subject_are_followed(tmp_path, monkeypatch):
+    release = releases.r20(tmp_path / "elsewhere")
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "Training").symlink_to(release / "Training")
+    (release / "Training" / "loop").symlink_to(release)
+    monkeypatch.chdir(tmp_path)
+    scans = atlas.find_scans("here")
+    assert len(scans) == 4  # the loop leads to the testing scan as well, and ends
+    assert all(os.path.isabs(path) for path in scans["t1w"])
+
+
+def test_metadata_of_each_release_is_joined(tmp_path):
+    def column(maker, name):
+        scans = atlas.find_scans(maker(tmp_path / maker.__name__))
+        return dict(zip(zip(scans["subject"], scans["session"]), scans[name]))
+
+    assert column(releases.r11, "Primary Stroke Location") == {
+        ("031768", "t01"): "Left MCA", ("031768", "t02"): "Left PCA",
+        ("031844", "t01"): "Right MCA"}
+    cortical = column(releases.r20, "Lesioned Left Hemisphere Cortical")
+    assert cortical["sub-r001s001", "ses-1"] == cortical["sub-r001s001", "ses-2"] == 2
+    assert np.isnan(cortical["sub-r002s007", "ses-1"])
+    assert column(releases.r21_raw, "DAYS_POST_STROKE")["sub-r009s020", "ses-1"] == 182.5
+    ages = column(releases.r21_bids, "age")
+    assert ages["sub-r001s001", "ses-2"] == 61 and np.isnan(ages["sub-r009s020", "ses-1"])
+    days = column(releases.r30_raw, "DAYS_POST_STROKE")
+    assert days["sub-soop0011", "ses-1"] == 3 and np.isnan(days["sub-soop0910", "ses-1"])
+
+
+def test_a_table_row_of_another_session_is_not_borrowed(tmp_path):
+    release = releases.r20(tmp_path)
+    (release / "participants.tsv").write_text(
+        "participant_id\tsession_id\tmotor\nsub-r001s001\tses-2\t14\nsub-r039s004\tses-1\t60\n")
+    motor = atlas.find_scans(release).set_index(["subject", "session"])["motor"]
+    assert motor["sub-r001s001", "ses-2"] == 14
+    assert np.isnan(motor["sub-r001s001", "ses-1"])
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"participant_id\n\x00\n", b"a\tb\n1",
+                                     b'participant_id\tage\n"sub-r001s001\t3\n'])
+def test_tables_that_cannot_be_matched_are_ignored(tmp_path, content):
+    release = releases.r21_bids(tmp_path)
+    (release / "participants.tsv").write_bytes(content)
+    scans = atlas.find_scans(release)
+    assert len(scans) == 3 and "age" not in scans
+
+
+def test_unrelated_files_by_the_thousand_do_no_harm(tmp_path):
+    for number in range(10_000):
+        (tmp_path / f"atlas_meta_{number}.csv").touch()
+    with pytest.raises(ScanError, match="does not look like an ATLAS release: it holds 10,000"):
+        atlas.find_scans(tmp_path)
+    releases.r20(tmp_path)
+    assert len(atlas.find_scans(tmp_path)) == 4
+
+
+def test_other_bids_data_are_not_taken_for_atlas(tmp_path):
+    for name in ("sub-01_T1w.nii.gz", "sub-01_desc-preproc_T1w.nii.gz",
+                 "sub-01_space-MNI152NLin2009cAsym_desc-preproc_T1w.nii.gz",
+                 "sub-01_desc-brain_mask.nii.gz", "sub-01_bold.nii.gz"):
+        releases.write(tmp_path / "sub-01" / "anat" / name, releases.image())
+    with pytest.raises(ScanError, match="does not look like an ATLAS release"):
+        atlas.find_scans(tmp_path)
+
+
+# --- loading ------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("affine", [releases.RAS, releases.LAS])
+@pytest.mark.parametrize("dtype, slope", [(np.uint8, 1), (np.int16, 0.25), (">i2", 1),
+                                          (np.float32, 1), (np.float64, 1), (np.uint16, 2)])
+def test_any_storage_gives_the_same_ras_image(tmp_path, affine, dtype, slope):
+    values = np.round(releases.image() / 4) * 4
+    path = releases.write(tmp_path / "x.nii.gz", values, affine, dtype, slope)
+    scan = atlas.load_image(path)
+    assert scan.image.dtype == np.float32 and scan.mask is None
+    assert_array_equal(scan.image, values)
+    assert_allclose(scan.affine, releases.RAS)
+    assert_allclose(scan.original_affine, affine)
+    assert scan.spacing == (1.0, 1.0, 1.0)
+    assert scan.image[:, :, 3].flags.f_contiguous
+
+
+@pytest.mark.parametrize("axes", ["RAS", "LPS", "PIR", "ASL", "IRP"])
+def test_any_orientation_agrees_with_nibabel(tmp_path, axes):
+    orientation = nibabel.orientations.axcodes2ornt(axes)
+    affine = np.diag([0.9, 1.1, 2.0, 1.0])
+    affine[:3, :3] = affine[:3, :3] @ nibabel.eulerangles.euler2mat(0.1, 0.2, 0.05)
+    image = nibabel.Nifti1Image(releases.image().astype(np.float32), affine)
+    turned = image.as_reoriented(nibabel.orientations.ornt_transform(
+        nibabel.io_orientation(affine), orientation))
+    nibabel.save(turned, tmp_path / "x.nii")
+    scan = atlas.load_image(tmp_path / "x.nii")
+    expected = nibabel.as_closest_canonical(nibabel.load(tmp_path / "x.nii"))
+    assert_array_equal(scan.image, expected.get_fdata(dtype=np.float32))
+    assert_allclose(scan.affine, expected.affine)
+    assert_allclose(scan.spacing, expected.header.get_zooms(), rtol=1e-6)
+    assert_array_equal(atlas.to_original_grid(scan, scan.image), turned.get_fdata())
+
+
+@pytest.mark.parametrize("stored", [
+    lambda lesion: lesion.astype(np.uint8), lambda lesion: (lesion * 255).astype(np.uint8),
+    lambda lesion: lesion * 0.99999998, lambda lesion: lesion.astype(np.float32),
+    lambda lesion: lesion.astype(np.int16)])
+def test_masks_are_binarised_however_they_store_one(t1w, mask, stored):
+    values = stored(releases.lesion())
+    nibabel.save(nibabel.Nifti1Image(values, releases.RAS), mask)
+    scan = atlas.load_scan(row_of(t1w, mask))
+    assert scan.mask.dtype == np.uint8
+    assert_array_equal(scan.mask, releases.lesion())
+
+
+def test_several_masks_are_merged(tmp_path):
+    scans = atlas.find_scans(releases.r11(tmp_path))
+    scan = atlas.load_scan(scans.iloc[-1])
+    expected = releases.lesion()
+    expected[9, 10, 2:4] = 1
+    assert_array_equal(scan.mask, expected)
+
+
+def test_t1w_and_mask_may_be_stored_in_different_orientations(t1w, mask):
+    releases.write(mask, releases.lesion(), releases.LAS, np.uint8)
+    assert_array_equal(atlas.load_scan(row_of(t1w, mask)).mask, releases.lesion())
+
+
+def test_rows_may_be_series_tuples_or_dicts(tmp_path):
+    scans = atlas.find_scans(releases.r20(tmp_path))
+    loaded = [atlas.load_scan(row) for row in (scans.iloc[0], scans.iloc[0].to_dict(),
+                                               next(scans.itertuples()))]
+    loaded.append(pickle.loads(pickle.dumps(loaded[0])))  # the way to a worker process
+    for scan in loaded:
+        assert_array_equal(scan.mask, loaded[0].mask)
+
+
+@pytest.mark.parametrize("row", [{}, {"t1w": float("nan")}, {"t1w": "x", "masks": "('a', 'b')"}])
+def test_a_row_that_is_none_is_refused(row):
+    with pytest.raises(ScanError, match="Take rows from atlas.find_scans"):
+        atlas.load_scan(row)
+
+
+def test_trailing_axes_of_length_one_are_dropped(tmp_path):
+    nibabel.save(nibabel.Nifti1Image(releases.image()[..., None, None], releases.RAS),
+                 tmp_path / "x.nii.gz")
+    assert atlas.load_image(tmp_path / "x.nii.gz").image.shape == releases.SHAPE
+
+
+def test_nifti2_and_gzip_members_are_read(tmp_path):
+    image = nibabel.Nifti2Image(releases.image().astype(np.float32), releases.LAS)
+    content = image.to_bytes()
+    (tmp_path / "x.nii.gz").write_bytes(gzip.compress(content[:700]) + gzip.compress(content[700:]))
+    assert_array_equal(atlas.load_image(tmp_path / "x.nii.gz").image, releases.image()[::-1])
+
+
+def test_the_standard_library_reads_the_same(t1w, mask, monkeypatch):
+    quick = atlas.load_scan(row_of(t1w, mask))
+    monkeypatch.setattr(nifti, "gzip", gzip)
+    plain = atlas.load_scan(row_of(t1w, mask))
+    assert_array_equal(plain.image, quick.image)
+    assert_array_equal(plain.mask, quick.mask)
+    t1w.write_bytes(t1w.read_bytes()[:-200])
+    with pytest.raises(ScanError, match="truncated"):
+        atlas.load_scan(row_of(t1w, mask))
+
+
+# --- writing back -------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii"])
+@pytest.mark.parametrize("affine", [releases.RAS, releases.LAS])
+def test_a_saved_mask_lies_on_the_voxels_of_its_t1w(tmp_path, affine, suffix):
+    path = releases.write(tmp_path / "t1.nii.gz", releases.image(), affine, np.int16, slope=0.5)
+    scan = atlas.load_image(path)
+    saved = atlas.save_mask(scan, releases.lesion().astype(bool), tmp_path / "out" / f"m{suffix}")
+    first = saved.read_bytes()
+    assert atlas.save_mask(scan, releases.lesion(), saved).read_bytes() == first
+    written, original = nibabel.load(saved), nibabel.load(path)
+    assert written.get_data_dtype() == np.uint8
+    assert_array_equal(written.affine, original.affine)
+    for code in ("sform_code", "qform_code"):
+        assert written.header[code] == original.header[code]
+    stored = releases.lesion()[::-1] if affine[0, 0] < 0 else releases.lesion()
+    assert_array_equal(written.get_fdata(), stored)
+    assert_array_equal(atlas.load_scan(row_of(path, saved)).mask, releases.lesion())
+    assert [entry.name for entry in saved.parent.iterdir()] == [saved.name]
+
+
+def test_what_cannot_be_written_is_refused_and_leaves_nothing(t1w, tmp_path):
+    scan = atlas.load_image(t1w)
+    for mask, path, message in ((releases.lesion()[1:], "m.nii.gz", "undo crops"),
+                                (releases.lesion() * 2, "m.nii.gz", "other than 0 and 1"),
+                                (releases.lesion(), "m.png", "must end in")):
+        with pytest.raises(ValueError, match=message):
+            atlas.save_mask(scan, mask, tmp_path / "out" / path)
+    assert not (tmp_path / "out").exists()
+
+
+# --- bad folders --------------------------------------------------------------------------------
+
+def test_missing_and_empty_folders(tmp_path):
+    with pytest.raises(ScanError, match="nowhere does not exist"):
+        atlas.find_scans(tmp_path / "nowhere")
+    with pytest.raises(ScanError, match="is empty: copy an ATLAS release"):
+        atlas.find_scans(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"Salted__" + bytes(100),
+                                     base64.encodebytes(b"Salted__" + bytes(100))])
+def test_an_encrypted_archive_is_named_as_such(tmp_path, content):
+    archive = tmp_path / "ATLAS_R2.0_encrypted.tar.gz"
+    archive.write_bytes(content)
+    for root in (archive, tmp_path):
+        with pytest.raises(ScanError, match="still encrypted.*openssl aes-256-cbc") as caught:
+            atlas.find_scans(root)
+        assert str(archive) in str(caught.value)
+        assert (" -a " in str(caught.value)) == content.startswith(b"U2F")
+    scan = tmp_path / "x.nii.gz"
+    scan.write_bytes(content)
+    with pytest.raises(ScanError, match="still encrypted"):
+        atlas.load_image(scan)
+
+
+def test_an_archive_or_a_scan_in_place_of_a_folder(tmp_path, t1w):
+    archive = tmp_path / "unpack" / "ATLAS.tar.gz"
+    archive.parent.mkdir()
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(t1w, "x")
+    for root in (archive, archive.parent):
+        with pytest.raises(ScanError, match="is an archive.*Unpack it first"):
+            atlas.find_scans(root)
+    with pytest.raises(ScanError, match="is a single scan"):
+        atlas.find_scans(t1w)
+    with pytest.raises(ScanError, match="is a file, and a folder is needed"):
+        atlas.find_scans(__file__)
+
+
+@pytest.mark.parametrize("rename", ["{}.part", "{}.filepart", "{}.crdownload", ".{}.Ab3xYz"])
+def test_a_half_finished_copy_is_told(tmp_path, t1w, rename):
+    t1w.rename(t1w.with_name(rename.format(t1w.name)))
+    with pytest.raises(ScanError, match="no whole ATLAS scan.*still being copied.*Finish the copy"):
+        atlas.find_scans(tmp_path)
+    releases.bids(tmp_path / "ATLAS_2" / "Training" / "R002", "r002s001")
+    with warnings.catch_warnings(record=True) as warned:
+        scans = atlas.find_scans(tmp_path)
+    assert list(scans["subject"]) == ["sub-r002s001"]
+    assert tuple(str(warning.message) for warning in warned) == scans.attrs["problems"]
+    assert "1 file(s) left out, still being copied" in scans.attrs["problems"][0]
+    assert "1 file(s) left out, lesion masks without a T1w" in scans.attrs["problems"][1]
+
+
+def test_a_t1w_without_its_mask_is_kept_and_then_asked_for(tmp_path, t1w, mask):
+    releases.bids(tmp_path / "ATLAS_2" / "Training" / "R002", "r002s001")
+    mask.unlink()
+    scans = atlas.find_scans(tmp_path)
+    assert list(scans["masks"].map(len)) == [0, 1]
+    assert atlas.load_scan(scans.iloc[0]).mask is None
+    with pytest.raises(ScanError, match="1 of 2 scans have no.*half-finished") as caught:
+        atlas.require_masks(scans)
+    assert str(t1w) in str(caught.value)
+    assert list(atlas.require_masks(scans, drop=True)["subject"]) == ["sub-r002s001"]
+    with pytest.raises(ScanError, match="1 of 1"):
+        atlas.require_masks(scans.iloc[:1], drop=True)
+    assert atlas.require_masks(scans.iloc[1:]).equals(scans.iloc[1:])
+
+
+def test_the_test_split_is_known_to_have_no_masks(tmp_path):
+    scans = atlas.find_scans(releases.r20(tmp_path) / "Testing")
+    with pytest.raises(ScanError, match="test split secret"):
+        atlas.require_masks(scans)
+
+
+def test_two_files_that_claim_the_same_scan(tmp_path, t1w, mask):
+    second = t1w.with_name(t1w.name.removesuffix(".gz"))
+    second.touch()
+    with pytest.raises(ScanError, match="Two files claim to be the same scan") as caught:
+        atlas.find_scans(tmp_path)
+    assert str(t1w) in str(caught.value) and f"{second} " in f"{caught.value} "
+    second.unlink()
+    copy = tmp_path / "ATLAS_2 (copy)" / "Training" / "R001"
+    releases.bids(copy, "r001s001")
+    with pytest.raises(ScanError, match="Two files claim to be the same scan"):
+        atlas.find_scans(tmp_path)
+    third = mask.with_name(mask.name.removesuffix(".gz"))
+    third.touch()
+    with pytest.raises(ScanError, match="Two files claim to be the same lesion mask"):
+        atlas.find_scans(tmp_path / "ATLAS_2")
+
+
+# --- bad files ----------------------------------------------------------------------------------
+
+def spoil(path, change):
+    """Rewrite a .nii.gz file with its bytes changed in place by `change(bytearray)`."""
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    change(content)
+    path.write_bytes(gzip.compress(bytes(content), 1))
+
+
+def put(offset, dtype, *values):
+    raw = np.array(values, dtype).tobytes()
+
+    def change(content):
+        content[offset:offset + len(raw)] = raw
+    return change
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize("change, message", [
+    (put(40, "<i2", 3, 32000, 32000, 32000), "claims .* more than"),
+    (put(40, "<i2", 3, 500, 500, 500), "truncated: its header promises"),
+    (put(40, "<i2", 3, 13, 14, 10), "truncated: .* bytes are there"),
+    (put(40, "<i2", 3, -12, 14, 10), "dimensions are"),
+    (put(40, "<i2", 3, -1, 1, 1), "dimensions are"),
+    (put(40, "<i2", 3, 0, 14, 10), "dimensions are"),
+    (put(40, "<i2", 2, 12, 14), "2-dimensional"),
+    (put(40, "<i2", 4, 12, 14, 5, 2), "4-dimensional"),
+    (put(70, "<i2", 32, 64), "complex64"),
+    (put(70, "<i2", 128, 24), "one real number a voxel"),
+    (put(70, "<i2", 1536, 128), "one real number a voxel|damaged"),
+    (put(70, "<i2", 77, 8), "header is damaged"),
+    (put(108, "<f4", NAN), "data start at byte nan|header is damaged"),
+    (put(108, "<f4", -8), "data start at byte|header is damaged"),
+    (put(108, "<f4", 1e9), "data start at byte"),
+    (put(112, "<f4", 1, NAN), "intensity scaling"),
+    (put(112, "<f4", 3e38, 0), "NaN or Inf"),
+    (put(112, "<f4", 1e-45, 3), "is constant"),
+    (put(280, "<f4", *[NAN] * 12), "unusable affine"),
+    (put(280, "<f4", *[0] * 12), "unusable affine"),
+    (put(280, "<f4", *[1, 0, 0, 0] * 3), "unusable affine"),
+    (put(280, "<f4", *[3e38] * 12), "unusable affine"),
+    (put(344, "S4", b"ni1"), "pair"),
+    (put(344, "S4", b"jpg"), "not a NIfTI volume"),
+    (put(352, "<f4", NAN), "1 voxels that are NaN or Inf"),
+    (put(352, "<f4", np.inf, -np.inf), "2 voxels that are NaN or Inf"),
+    (put(352, "<f4", *[5] * 1680), "is constant: every voxel is 5"),
+])
+def test_damaged_t1w_are_refused_by_name(t1w, mask, change, message):
+    spoil(t1w, change)
+    with pytest.raises(ScanError, match=message) as caught:
+        atlas.load_scan(row_of(t1w, mask))
+    assert str(t1w) in str(caught.value)
+
+
+def test_a_quaternion_that_is_none_is_refused(t1w):
+    spoil(t1w, put(252, "<i2", 1, 0))  # use the qform, not the sform
+    spoil(t1w, put(256, "<f4", 3, 3, 3))
+    with pytest.raises(ScanError, match="damaged orientation"):
+        atlas.load_image(t1w)
+
+
+@pytest.mark.parametrize("slope", [0, NAN, np.inf])
+def test_a_slope_that_is_none_means_no_scaling(t1w, slope):
+    spoil(t1w, put(112, "<f4", slope, 0))
+    assert_array_equal(atlas.load_image(t1w).image, releases.image())
+
+
+@pytest.mark.parametrize("keep", [0, 1, 10, 100, 400, -1, -4, -9, -200])
+def test_truncated_files(t1w, keep):
+    t1w.write_bytes(t1w.read_bytes()[:keep])
+    with pytest.raises(ScanError, match="truncated|damaged|0 bytes") as caught:
+        atlas.load_image(t1w)
+    assert str(t1w) in str(caught.value)
+
+
+def test_a_wrong_checksum_is_noticed(t1w):
+    content = bytearray(t1w.read_bytes())
+    content[-6] ^= 1
+    t1w.write_bytes(bytes(content))
+    with pytest.raises(ScanError, match="truncated or damaged"):
+        atlas.load_image(t1w)
+
+
+@pytest.mark.parametrize("dimensions", [(500, 500, 500), (32000, 32000, 32000)])
+def test_a_header_that_lies_about_its_size_costs_no_memory(t1w, dimensions):
+    spoil(t1w, put(40, "<i2", 3, *dimensions))
+    tracemalloc.start()
+    with pytest.raises(ScanError):
+        atlas.load_image(t1w)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**20
+
+
+def test_a_file_that_inflates_without_end_is_not_inflated(tmp_path):
+    image = nibabel.Nifti1Image(np.zeros(releases.SHAPE, np.uint8), releases.RAS)
+    bomb = image.to_bytes()[:352] + releases.image().astype(np.uint8).tobytes() + bytes(50_000_000)
+    path = tmp_path / "x.nii.gz"
+    path.write_bytes(gzip.compress(bomb, 1))
+    assert atlas.load_image(path).image.shape == releases.SHAPE
+
+
+@pytest.mark.parametrize("values, affine, message", [
+    (releases.lesion()[:, :, :9], releases.RAS, "do not fit: in RAS order the mask is"),
+    (releases.lesion(), releases.RAS + 0.5 * np.eye(4, k=3),
+     "affines place the same voxel up to 0.5 mm apart"),
+    (np.zeros(releases.SHAPE), releases.RAS, "is empty: no voxel"),
+    (np.ones(releases.SHAPE), releases.RAS, "marks every voxel"),
+    (releases.lesion() * 2, releases.RAS, "holds 2; a lesion mask holds 0 and 1"),
+    (releases.lesion() * 3, releases.RAS, "holds 3"),
+    (-releases.lesion(), releases.RAS, "holds -1"),
+    (releases.lesion() * 0.5, releases.RAS, "holds 0.5"),
+    (releases.lesion() * 255 + np.roll(releases.lesion(), 5, 0), releases.RAS, "holds 1;"),
+    (np.where(releases.lesion() == 1, NAN, 0), releases.RAS, "holds nan"),
+    (np.where(releases.lesion() == 1, np.inf, 0), releases.RAS, "holds inf"),
+])
+def test_masks_that_do_not_fit_are_refused_by_name(t1w, mask, values, affine, message):
+    nibabel.save(nibabel.Nifti1Image(values.astype(np.float64), affine), mask)
+    with pytest.raises(ScanError, match=message) as caught:
+        atlas.load_scan(row_of(t1w, mask))
+    assert str(mask) in str(caught.value)
+    assert atlas.check_scan(row_of(t1w, mask)) == str(caught.value)
+
+
+def test_an_empty_mask_can_be_allowed(t1w, mask):
+    nibabel.save(nibabel.Nifti1Image(np.zeros(releases.SHAPE), releases.RAS), mask)
+    assert atlas.load_scan(row_of(t1w, mask), allow_empty_mask=True).mask.sum() == 0
+    assert atlas.check_scan(row_of(t1w, mask), allow_empty_mask=True) == ""
+
+
+@pytest.mark.skipif(os.geteuid() == 0 if hasattr(os, "geteuid") else True,
+                    reason="the superuser may read everything")
+def test_files_and_folders_without_permission(t1w, tmp_path):
+    t1w.chmod(0)
+    with pytest.raises(ScanError, match="permission denied.*chmod"):
+        atlas.load_image(t1w)
+    tmp_path.chmod(0)
+    with pytest.raises(ScanError, match="permission denied.*chmod"):
+        atlas.find_scans(tmp_path)
+    tmp_path.chmod(0o700)
+
+
+def test_a_refused_permission_becomes_a_scan_error(t1w, tmp_path, monkeypatch):
+    def refuse(path, *_, **__):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(nifti, "open", refuse, raising=False)
+    with pytest.raises(ScanError, match="permission denied.*chmod") as caught:
+        atlas.load_image(t1w)
+    assert str(t1w) in str(caught.value)
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(ScanError, match="permission denied.*chmod") as caught:
+        atlas.find_scans(tmp_path)
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_links_to_nothing_and_folders_in_place_of_files(tmp_path):
+    (tmp_path / "x.nii.gz").symlink_to(tmp_path / "gone")
+    with pytest.raises(ScanError, match="link whose target is missing"):
+        atlas.load_image(tmp_path / "x.nii.gz")
+    with pytest.raises(ScanError, match="cannot be read"):
+        atlas.load_image(tmp_path)
+
+
+# --- any bytes at all ---------------------------------------------------------------------------
+
+SMALL = nibabel.Nifti1Image(np.arange(60, dtype=np.int16).reshape(3, 4, 5), releases.LAS).to_bytes()
+FUZZ = settings(max_examples=300, deadline=None, derandomize=True,
+                suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def load_or_refuse(path) -> None:
+    """Load as T1w and as mask: a sound Scan or a ScanError that names the file."""
+    for row in ({"t1w": str(path)}, {"t1w": str(path), "masks": (str(path),)}):
+        try:
+            scan = atlas.load_scan(row)
+        except ScanError as error:
+            assert str(path) in str(error)
+        else:
+            assert np.isfinite(scan.image).all() and np.isfinite(scan.affine).all()
+            assert scan.image.ndim == 3 and scan.image.dtype == np.float32
+            assert atlas.to_original_grid(scan, scan.image).shape == scan.original_shape
+
+
+@FUZZ
+@given(edits=st.lists(st.tuples(st.integers(0, 351), st.binary(min_size=1, max_size=8)),
+                      min_size=1, max_size=6), squeeze=st.booleans())
+def test_mutated_headers_give_a_scan_or_a_scan_error(tmp_path, edits, squeeze):
+    content = bytearray(SMALL)
+    for offset, raw in edits:
+        content[offset:offset + len(raw)] = raw[:len(content) - offset]
+    path = tmp_path / "x.nii.gz"
+    path.write_bytes(gzip.compress(bytes(content), 1) if squeeze else bytes(content))
+    load_or_refuse(path)
+
+
+FIELDS = {40: "<i2", 42: "<i2", 44: "<i2", 46: "<i2", 48: "<i2", 70: "<i2", 72: "<i2", 76: "<f4",
+          80: "<f4", 84: "<f4", 88: "<f4", 108: "<f4", 112: "<f4", 116: "<f4", 252: "<i2",
+          254: "<i2", 256: "<f4", 260: "<f4", 264: "<f4", 268: "<f4", 280: "<f4", 284: "<f4",
+          296: "<f4", 300: "<f4", 320: "<f4", 324: "<f4"}
+
+
+@FUZZ
+@given(st.dictionaries(st.sampled_from(sorted(FIELDS)), st.one_of(
+    st.integers(-32768, 32767), st.sampled_from([2, 4, 8, 16, 64, 256, 512, 768, 1024, 1280]),
+    st.floats(width=32), st.sampled_from([0, -1, 352, NAN, 1e-38, 3e38])), min_size=1, max_size=5))
+def test_mutated_fields_give_a_scan_or_a_scan_error(tmp_path, edits):
+    content = bytearray(SMALL)
+    for offset, value in edits.items():
+        if FIELDS[offset] == "<i2":
+            value = int(np.clip(np.nan_to_num(value), -32768, 32767))
+        put(offset, FIELDS[offset], value)(content)
+    path = tmp_path / "x.nii"
+    path.write_bytes(bytes(content))
+    load_or_refuse(path)
+
+
+@FUZZ
+@given(cut=st.integers(0, 800), flips=st.lists(st.integers(0, 10_000), max_size=3),
+       junk=st.binary(max_size=30))
+def test_truncated_and_flipped_bytes_give_a_scan_or_a_scan_error(tmp_path, cut, flips, junk):
+    content = bytearray(gzip.compress(SMALL, 1, mtime=0))
+    for place in flips:
+        content[place % len(content)] ^= 1 << (place % 8)
+    path = tmp_path / "x.nii.gz"
+    path.write_bytes(bytes(content[:cut]) + junk)
+    load_or_refuse(path)
+
+
+NAMES = st.sampled_from([
+    T1W, MASK, "sub-r001s001", "sub-r001s001_T1w.nii", "031768_t1w_deface_stx.nii.gz", "t01",
+    "c0003s0002t01_t1w_stx.nii.gz", "031768_LesionSmooth_1_stx.nii.gz", "Training", "ATLAS_2", "x",
+    "participants.tsv", f"{T1W}.part", "a.tar.gz", "sub-r001s001_ses-1_metadata.csv"])
+
+
+@FUZZ
+@given(st.lists(st.tuples(st.lists(NAMES, min_size=1, max_size=3), st.binary(max_size=60)),
+                max_size=6))
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_any_tree_gives_scans_or_a_scan_error(tmp_path_factory, files):
+    root = tmp_path_factory.mktemp("tree")
+    for parts, content in files:
+        path = root.joinpath(*parts)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        except OSError:  # a file stands where a folder would
+            continue
+    try:
+        scans = atlas.find_scans(root)
+    except ScanError as error:
+        assert str(root) in str(error)
+    else:
+        for row in scans.itertuples():
+            with pytest.raises(ScanError):
+                atlas.load_scan(row)
