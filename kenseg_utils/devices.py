@@ -10,7 +10,7 @@ PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 
 
 def device() -> str:
-    """A short name of the device that Keras uses here, such as "GPU (Tesla T4)" or "CPU (2 cores)"."""
+    """The device that Keras computes on, such as "GPU (Tesla T4)" or "CPU (2 cores)"."""
     gpu = _gpu()
     return f"GPU ({gpu[0]})" if gpu else f"CPU ({os.cpu_count()} cores)"
 
@@ -35,7 +35,7 @@ def choose_precision(precision: str = "auto") -> str:
 
 
 def _cpu_has_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 itself; one that emulates it is slower, not quicker."""
+    """Whether the processor multiplies bfloat16 itself; emulating it is slower than float32."""
     try:
         flags = Path("/proc/cpuinfo").read_text()
     except OSError:

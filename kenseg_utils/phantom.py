@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import gzip
 import os
-from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
+import joblib
 import nibabel as nib
 import numpy as np
+from tqdm import tqdm
 
 from kenseg_utils import artifacts, phantom_head, phantom_lesions
 
@@ -47,30 +48,52 @@ def make_subject(index: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, dic
     Returns the T1w (197, 233, 189) uint8 or int16, its lesion mask uint8, and what was drawn.
     """
     with _one_thread():
-        tissue, mask, info, paint = _anatomy(index, seed)
+        draws = _Draws.of(index, seed)
+        warp = phantom_head.draw_warp(draws.warp, draws.age, draws.wider_side)
+        tissue = phantom_head.grow_tissue(draws.folds, warp, draws.age)
+        mask = phantom_lesions.grow_mask(draws.growth, draws.plan, tissue)
         scanner = phantom_head.draw_scanner(_site_stream(index, seed))
-        brain = phantom_head.clean_brain(paint, tissue, scanner)
-        phantom_lesions.paint_lesions(paint, brain, mask, scanner.fluid)
-        head = phantom_head.wrap_head(paint, brain, tissue, scanner)
-        return phantom_head.scan(paint, head, scanner), mask, info
+        brain = phantom_head.clean_brain(draws.paint, tissue, scanner)
+        phantom_lesions.paint_lesions(draws.paint, brain, mask, scanner.fluid)
+        head = phantom_head.wrap_head(draws.paint, brain, tissue, warp, scanner)
+        image = phantom_head.scan(draws.paint, head, scanner)
+    info = {"subject": subject_name(index), "site": site_name(index), "age": draws.age,
+            "side": "L" if draws.plan.side < 0 else "R", "volume_ml": int(mask.sum()) / 1000}
+    return image, mask, info
 
 
 def make_mask(index: int, seed: int = 0) -> np.ndarray:
     """The lesion mask of `make_subject(index, seed)` alone, several times as fast."""
     with _one_thread():
-        return _anatomy(index, seed)[1]
+        draws = _Draws.of(index, seed)
+        warp = phantom_head.draw_warp(draws.warp, draws.age, draws.wider_side)
+        tissue = phantom_head.grow_tissue(draws.folds, warp, draws.age, draws.plan.box)
+        return phantom_lesions.grow_mask(draws.growth, draws.plan, tissue)
 
 
-def _anatomy(index: int, seed: int):
-    streams = np.random.SeedSequence(seed, spawn_key=(index,)).spawn(3)
-    plan_stream, tissue_stream, paint_stream = (np.random.default_rng(s) for s in streams)
-    plan = phantom_lesions.draw_plan(plan_stream, _evenly(index, seed))
-    age = plan_stream.random()
-    tissue = phantom_head.grow_tissue(tissue_stream, age)
-    mask = phantom_lesions.grow_mask(plan_stream, plan, tissue)
-    info = {"subject": subject_name(index), "site": site_name(index), "age": age,
-            "side": "L" if plan.side < 0 else "R", "volume_ml": int(mask.sum()) / 1000}
-    return tissue, mask, info, paint_stream
+@dataclass(frozen=True)
+class _Draws:
+    """One subject's plan, and a stream of random numbers for each step that follows it."""
+
+    plan: phantom_lesions.Plan
+    age: float
+    warp: np.random.Generator
+    folds: np.random.Generator
+    growth: np.random.Generator
+    paint: np.random.Generator
+
+    @classmethod
+    def of(cls, index: int, seed: int) -> _Draws:
+        # A subject has a stream of its own, so that it does not depend on how many there are.
+        streams = np.random.SeedSequence(seed, spawn_key=(index,)).spawn(5)
+        first, *others = (np.random.default_rng(stream) for stream in streams)
+        age = first.random()
+        return cls(phantom_lesions.draw_plan(first, _evenly(index, seed)), age, *others)
+
+    @property
+    def wider_side(self) -> float:
+        """Lost tissue lets the ventricle beside it widen."""
+        return self.plan.side * 0.5 * min(1, self.plan.volume / 1e5)
 
 
 def _evenly(index: int, seed: int) -> np.ndarray:
@@ -118,11 +141,11 @@ def make_release(root: str | os.PathLike, n_subjects: int = 24, seed: int = 0,
     write = partial(_write_subject, root=root, seed=seed)
     missing = [i for i in range(n_subjects) if not subject_folder(root, i).exists()]
     workers = min(workers or os.cpu_count() or 1, max(len(missing), 1))
-    if workers == 1:
-        list(map(write, missing))
-    else:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            list(pool.map(write, missing))
+    # joblib's processes, unlike multiprocessing's, also start from a script without a main guard.
+    done = joblib.Parallel(workers, return_as="generator")(
+        joblib.delayed(write)(index) for index in missing)
+    for _ in tqdm(done, total=len(missing), desc="phantom", unit="subject", disable=not missing):
+        pass
     return atlas.find_scans(root)
 
 

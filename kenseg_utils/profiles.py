@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pandas as pd
 
@@ -67,7 +68,9 @@ def open_scans(profile: Profile, data_root=None, work_dir=None, seed: int = 0) -
     from . import phantom
 
     work = artifacts.work_dir(work_dir)
-    key = artifacts.key(subjects=profile.subjects, seed=seed, version=phantom.VERSION)
+    # The code is part of the key: a release of an older generator is not this one's.
+    code = [source.read_text() for source in sorted(Path(__file__).parent.glob("phantom*.py"))]
+    key = artifacts.key(subjects=profile.subjects, seed=seed, code=code)
     folder = artifacts.build(
         work / f"phantom-{key}",
         lambda partial: phantom.make_release(partial, profile.subjects, seed), resume=True)

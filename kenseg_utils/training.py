@@ -149,6 +149,7 @@ def build(recipe: Recipe, input_shape: tuple[int, int, int], steps: int = 1):
             weight.regularizer = keras.regularizers.L2(recipe.weight_decay / 2)
     make = {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop}[recipe.optimizer]
     optimizer = make(rate, weight_decay=None if coupled else recipe.weight_decay or None)
+    optimizer.build(model.trainable_variables)  # or the first step would be traced twice
     model.compile(optimizer, loss=losses.get(recipe.loss),
                   steps_per_execution=recipe.steps_per_execution)
     return model
@@ -208,6 +209,7 @@ def _fit(recipe: Recipe, train: SliceSet, validation: SliceSet, folder: Path,
     import keras
 
     keras.utils.set_random_seed(recipe.seed)
+    _spare_graph_optimisers()
     steps = len(train) // recipe.batch_size
     model, history = _resume(folder)
     if model is None:
@@ -220,7 +222,7 @@ def _fit(recipe: Recipe, train: SliceSet, validation: SliceSet, folder: Path,
     for epoch in range(len(history), recipe.epochs):
         source = batches.Batches(train, recipe.batch_size, recipe.seed, epoch, recipe.augment)
         begun = time.perf_counter()
-        logs = model.fit(source.generate(), steps_per_epoch=steps, epochs=1, verbose=0,
+        logs = model.fit(source.generate(), steps_per_epoch=steps, verbose=0, shuffle=False,
                          callbacks=[tick])
         seconds = time.perf_counter() - begun
         loss = float(logs.history["loss"][0])
@@ -248,6 +250,17 @@ def _fit(recipe: Recipe, train: SliceSet, validation: SliceSet, folder: Path,
         parameters=model.count_params(), seconds=sum(row["seconds"] for row in history)))
     for old in folder.glob("epoch-*.keras"):
         old.unlink()
+
+
+def _spare_graph_optimisers() -> None:
+    """On a CPU, leave out TensorFlow's graph optimisers: they slow the first step, for no gain."""
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        on_cpu = not tf.config.list_physical_devices("GPU")
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": on_cpu})
 
 
 def validate(model, recipe: Recipe, validation: SliceSet) -> dict:
