@@ -269,7 +269,7 @@ def pr_auc(truth, soft, empty: float = 1.0) -> float:
     after = tp_after / (tp_after + fp_after)
     called_before = tp_before + fp_before  # where nothing is called yet, precision starts at 1
     before = np.where(called_before > 0, tp_before / np.maximum(called_before, 1), 1.0)
-    return float(np.sum(hits / tp_after[-1] * (before + after) / 2))
+    return float(np.sum(hits * (before + after)) / (2 * tp_after[-1]))
 
 
 def reliability_table(truth, soft, bins: int = 10) -> pd.DataFrame:
@@ -317,30 +317,36 @@ class Interval:
 
 
 def bootstrap_interval(values, groups=None, level: float = 0.95, n: int = 5000,
-                       seed: int = 0) -> Interval | None:
+                       seed: int = 0, weights=None) -> Interval | None:
     """Percentile bootstrap interval of the mean, drawing whole groups (subjects).
 
     `values`: (m,); `groups`: (m,) the subject of each value, or None where each value is a
-    subject of its own. Slices of a subject are alike, so drawing slices instead would give too
-    narrow an interval. **With one subject there is no interval: the answer is None, not NaN.**
-    Raises ValueError for no values, NaN (count and drop undefined scores first), or lengths that
-    differ.
+    subject of its own; `weights`: (m,) positive, for a weighted mean (a pooled Dice is the mean
+    of Dice weighted by 2 tp + fp + fn). Slices of a subject are alike, so drawing slices instead
+    of subjects would give too narrow an interval.
+    **With one subject there is no interval: the answer is None, not NaN.**
+    Raises ValueError for no values, NaN (count and drop undefined scores first), lengths that
+    differ, weights that are not positive, or a level outside (0, 1).
     """
     values = np.asarray(values, dtype=float).ravel()
     groups = np.arange(len(values)) if groups is None else np.asarray(groups)
-    if len(values) == 0 or groups.shape != values.shape:
-        raise ValueError(f"An interval needs values, each with its group: got {len(values)} "
-                         f"values and groups of shape {groups.shape}.")
+    weights = np.ones(len(values)) if weights is None else np.asarray(weights, dtype=float)
+    if len(values) == 0 or not values.shape == groups.shape == weights.shape:
+        raise ValueError(f"An interval needs values, each with its group: got {len(values)} values "
+                         f"and groups of shape {groups.shape}, weights of {weights.shape}.")
     if not np.isfinite(values).all():
         raise ValueError("Some values are NaN or infinite: count them, leave them out, say so.")
+    if not (np.isfinite(weights) & (weights > 0)).all():
+        raise ValueError("Some weights are not positive numbers: leave those values out.")
     if not (0 < level < 1 and n >= 1):
         raise ValueError(f"level is {level} and n is {n}: give 0 < level < 1 and n >= 1.")
     _, member = np.unique(groups, return_inverse=True)
-    sums, sizes = np.bincount(member, weights=values), np.bincount(member)
-    if len(sums) == 1:
+    sums = np.bincount(member, weights=values * weights)
+    sizes = np.bincount(member, weights=weights)
+    count = len(sums)
+    if count == 1:
         return None
-    drawn = np.random.default_rng(seed).multinomial(len(sums), np.full(len(sums), 1 / len(sums)),
-                                                    size=n)
+    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=n)
     means = (drawn @ sums) / (drawn @ sizes)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(values.mean()), float(low), float(high), level, len(sums))
+    return Interval(float(sums.sum() / sizes.sum()), float(low), float(high), level, count)
