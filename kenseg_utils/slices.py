@@ -86,7 +86,7 @@ def lesion_centre(mask: np.ndarray) -> tuple[float, float]:
     rows, columns = np.nonzero(mask)
     if not len(rows):
         raise ValueError("The mask is empty: there is no lesion to place a window on.")
-    return (rows.min() + rows.max()) / 2, (columns.min() + columns.max()) / 2
+    return float(rows.min() + rows.max()) / 2, float(columns.min() + columns.max()) / 2
 
 
 @dataclass(frozen=True)
@@ -122,8 +122,9 @@ class SliceSet:
 
     `rows` are the positions in the stored arrays that belong to this set, in order.
     `index` has subject, session, site, z, placement (top, left, height, width, source_height,
-    source_width), scale, lesion_pixels, outside (share of the slice's lesion that the window
-    misses) and spacing (mm).
+    source_width), scale, lesion_pixels, lesion_rows and lesion_columns (the sides of the box
+    around the slice's lesion), outside (share of the slice's lesion that the window misses) and
+    the voxel's sides row_mm, column_mm, slice_mm.
     """
 
     folder: Path
@@ -287,6 +288,8 @@ def scan_slices(scan: atlas.Scan, settings: dict) -> Iterator[tuple[np.ndarray, 
         window, _ = crop(np.stack(channels, -1), centre, size)
         lesion = int(truth.sum())
         row = dict(z=int(z), scale=scale, lesion_pixels=lesion,
+                   lesion_rows=int(np.ptp(np.flatnonzero(truth.any(1)))) + 1 if lesion else 0,
+                   lesion_columns=int(np.ptp(np.flatnonzero(truth.any(0)))) + 1 if lesion else 0,
                    outside=1 - int(window_mask.sum()) / lesion if lesion else 0.0,
                    **{k: v for k, v in asdict(place).items() if k != "shape"},
                    source_height=place.shape[0], source_width=place.shape[1])
