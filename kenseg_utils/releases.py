@@ -91,7 +91,7 @@ def find_scans(root: str | os.PathLike) -> pd.DataFrame:
     root = Path(os.path.abspath(os.path.expanduser(root)))
     _refuse_file(root)
     found = _walk(root)
-    rows, matched = _rows(found)
+    rows = _rows(found)
     if not rows:
         raise _nothing_found(root, found)
     _refuse_duplicates(rows)
@@ -99,7 +99,7 @@ def find_scans(root: str | os.PathLike) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=COLUMNS)
     extra = metadata(table, found.tables)
     table = pd.concat([table, extra], axis=1)
-    table.attrs["problems"] = tuple(_problems(found, matched))
+    table.attrs["problems"] = tuple(_problems(found, rows))
     for problem in table.attrs["problems"]:
         warnings.warn(problem, stacklevel=2)
     return table
@@ -182,8 +182,8 @@ def _parse(path: str, name: str) -> _File | None:
 
 # --- from files to rows -------------------------------------------------------------------------
 
-def _rows(found: _Found) -> tuple[list[dict], set[str]]:
-    """A row for each T1w that is an ATLAS scan, and the paths of the masks that found theirs."""
+def _rows(found: _Found) -> list[dict]:
+    """A row for each T1w that is an ATLAS scan, with the masks that belong to it."""
     beside, anywhere = defaultdict(list), defaultdict(list)
     for image in found.images:
         beside[image.folder, image.subject, image.session].append(image)
@@ -193,17 +193,14 @@ def _rows(found: _Found) -> tuple[list[dict], set[str]]:
         # Beside its T1w; else, as in BIDS derivatives, in a folder of its own.
         candidates = (beside[mask.folder, mask.subject, mask.session]
                       or anywhere[mask.subject, mask.session])
-        fitting = [image for image in candidates if image.space == mask.space]
+        fitting = [image for image in candidates
+                   if (image.space or "orig") == (mask.space or "orig")]
         if not fitting and not mask.space:
             fitting = candidates
         if len(fitting) == 1:
             masks[fitting[0].path].append(mask.path)
-    rows = []
-    for image in found.images:
-        row = _row(image, tuple(masks[image.path]))
-        if row is not None:
-            rows.append(row)
-    return rows, {path for row in rows for path in row["masks"]}
+    rows = (_row(image, tuple(masks[image.path])) for image in found.images)
+    return [row for row in rows if row is not None]
 
 
 def _row(image: _File, masks: tuple[str, ...]) -> dict | None:
@@ -264,7 +261,8 @@ def _refuse_duplicates(rows: list[dict]) -> None:
 
 # --- what is wrong with a folder ----------------------------------------------------------------
 
-def _problems(found: _Found, matched: set[str]) -> Iterator[str]:
+def _problems(found: _Found, rows: list[dict]) -> Iterator[str]:
+    matched = {path for row in rows for path in row["masks"]}
     orphans = [mask.path for mask in found.masks if mask.path not in matched]
     for paths, what in ((found.unfinished, "still being copied, or left by a copy that broke off"),
                         (orphans, "lesion masks without a T1w, or with more than one")):
@@ -303,7 +301,7 @@ def _nothing_found(root: Path, found: _Found) -> ScanError:
             _refuse_file(Path(path))
         except ScanError as error:
             return error
-    problems = " ".join(_problems(found, set()))
+    problems = " ".join(_problems(found, []))
     if problems:
         return ScanError(f"{root} holds no whole ATLAS scan. {problems}")
     if found.count == 0:

@@ -60,7 +60,11 @@ def _read(path: str) -> list[dict[str, str]]:
         return []
 
 
-def _join(rows, identities, numbers: list[int], content: list[dict[str, str]]) -> None:
+def _join(rows: list[dict], identities: list[tuple[str, str]], numbers: list[int],
+          content: list[dict[str, str]]) -> None:
+    """Add to `rows` those of a table's rows that name the scans of these `numbers`."""
+    if not content:
+        return
     known = {}  # every way in which a table may name a scan: its subject, its session or ""
     for subject, session in (identities[number] for number in numbers):
         known |= {subject: (subject, ""), f"{subject}_ses-{session}": (subject, session),

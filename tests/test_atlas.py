@@ -156,6 +156,12 @@ def test_tables_that_cannot_be_matched_are_ignored(tmp_path, content):
     assert len(scans) == 3 and "age" not in scans
 
 
+def test_a_table_that_names_few_of_the_subjects_is_another_study_s(tmp_path):
+    release = releases.r20(tmp_path)
+    (release / "atlas_of_others.csv").write_text("name,shoe\nr001s001,41\nr900s001,42\n")
+    assert "shoe" not in atlas.find_scans(release)
+
+
 def test_unrelated_files_by_the_thousand_do_no_harm(tmp_path):
     for number in range(10_000):
         (tmp_path / f"atlas_meta_{number}.csv").touch()
@@ -189,6 +195,17 @@ def test_any_storage_gives_the_same_ras_image(tmp_path, affine, dtype, slope):
     assert_allclose(scan.original_affine, affine)
     assert scan.spacing == (1.0, 1.0, 1.0)
     assert scan.image[:, :, 3].flags.f_contiguous
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int32, np.float32])
+def test_scaled_values_agree_with_nibabel(tmp_path, dtype):
+    limit = 2e9 if np.dtype(dtype).itemsize == 4 else np.iinfo(dtype).max
+    stored = np.random.default_rng(0).uniform(0, limit, releases.SHAPE).astype(dtype)
+    image = nibabel.Nifti1Image(stored, releases.RAS)
+    image.header.set_slope_inter(0.0037, -12.3)
+    nibabel.save(image, tmp_path / "x.nii.gz")
+    expected = nibabel.load(tmp_path / "x.nii.gz").get_fdata()
+    assert_allclose(atlas.load_image(tmp_path / "x.nii.gz").image, expected, rtol=3e-7, atol=1e-5)
 
 
 @pytest.mark.parametrize("axes", ["RAS", "LPS", "PIR", "ASL", "IRP"])
@@ -471,12 +488,17 @@ def test_truncated_files(t1w, keep):
     assert str(t1w) in str(caught.value)
 
 
-def test_a_wrong_checksum_is_noticed(t1w):
-    content = bytearray(t1w.read_bytes())
+@pytest.mark.parametrize("module", [nifti.gzip, gzip])
+@pytest.mark.parametrize("side", [10, 64])  # with and without reading to the end by the way
+def test_a_wrong_checksum_is_noticed(tmp_path, monkeypatch, module, side):
+    monkeypatch.setattr(nifti, "gzip", module)
+    noise = np.random.default_rng(0).integers(0, 255, (side, side, side), np.uint8)
+    path = releases.write(tmp_path / "x.nii.gz", noise, dtype=np.uint8)
+    content = bytearray(path.read_bytes())
     content[-6] ^= 1
-    t1w.write_bytes(bytes(content))
+    path.write_bytes(bytes(content))
     with pytest.raises(ScanError, match="truncated or damaged"):
-        atlas.load_image(t1w)
+        atlas.load_image(path)
 
 
 @pytest.mark.parametrize("dimensions", [(500, 500, 500), (32000, 32000, 32000)])
