@@ -13,26 +13,22 @@ from pathlib import Path
 
 import yaml
 
-BUILD = Path("_build")
-STAGED = BUILD / "source"
-
-
-def stage(executed: Path) -> None:
+def stage(executed: Path, staged: Path) -> None:
     """Copy prose, settings and executed notebooks to where Sphinx reads them."""
-    shutil.rmtree(STAGED, ignore_errors=True)
-    shutil.copytree("book", STAGED / "book", ignore=shutil.ignore_patterns("_tools", "__pycache__"))
-    (STAGED / "notebooks").mkdir()
+    shutil.rmtree(staged, ignore_errors=True)
+    shutil.copytree("book", staged / "book", ignore=shutil.ignore_patterns("_tools", "__pycache__"))
+    (staged / "notebooks").mkdir()
     for notebook in sorted(Path("notebooks").glob("*.ipynb")):
         content = json.loads((executed / notebook.name).read_text())
         _check_outputs(notebook, content)
-        (STAGED / "notebooks" / notebook.name).write_text(json.dumps(_for_page(content)))
+        (staged / "notebooks" / notebook.name).write_text(json.dumps(_for_page(content)))
     settings = yaml.safe_load(Path("_config.yml").read_text())
     address = repository()
     if address:
         settings["repository"] = {"url": address, "branch": revision()}
         settings["launch_buttons"] = {"colab_url": "https://colab.research.google.com"}
         settings["html"]["use_repository_button"] = True
-    (STAGED / "_config.yml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    (staged / "_config.yml").write_text(yaml.safe_dump(settings, sort_keys=False))
 
 
 def _check_outputs(notebook: Path, content: dict) -> None:
@@ -74,12 +70,12 @@ def revision() -> str:
 
 
 def main() -> int:
-    stage(Path(sys.argv[1]))
-    fresh = BUILD / "fresh"
+    executed, build = Path(sys.argv[1]), Path(sys.argv[2] if len(sys.argv) > 2 else "_build")
+    staged, fresh, log = build / "source", build / "fresh", build / "render.log"
+    stage(executed, staged)
     shutil.rmtree(fresh, ignore_errors=True)
-    log = BUILD / "render.log"
-    command = [sys.executable, "-m", "jupyter_book", "build", str(STAGED), "--toc",
-               str(STAGED / "book/_toc.yml"), "--path-output", str(fresh), "-W", "--keep-going",
+    command = [sys.executable, "-m", "jupyter_book", "build", str(staged), "--toc",
+               str(staged / "book/_toc.yml"), "--path-output", str(fresh), "-W", "--keep-going",
                "--quiet"]
     print("Rendering the pages", flush=True)
     with open(log, "w") as out:
@@ -88,11 +84,11 @@ def main() -> int:
         print(log.read_text()[-4000:], file=sys.stderr)
         print(f"Rendering failed (whole log: {log}); the last good book stays.", file=sys.stderr)
         return 1
-    old = BUILD / "old-html"
+    old = build / "old-html"
     shutil.rmtree(old, ignore_errors=True)
-    if (BUILD / "html").exists():
-        os.replace(BUILD / "html", old)
-    os.replace(fresh / "_build" / "html", BUILD / "html")
+    if (build / "html").exists():
+        os.replace(build / "html", old)
+    os.replace(fresh / "_build" / "html", build / "html")
     shutil.rmtree(old, ignore_errors=True)
     shutil.rmtree(fresh, ignore_errors=True)
     return 0

@@ -1,0 +1,60 @@
+"""Shared fixtures: the repository's root, a work folder, and every notebook executed once."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def work_dir(tmp_path_factory) -> Path:
+    """One work folder for the session, so that the phantom is written once."""
+    folder = tmp_path_factory.mktemp("kenseg")
+    os.environ["KENSEG_HOME"] = str(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def smoke_scans(work_dir):
+    """The phantom release of profile smoke."""
+    from kenseg_utils import profiles
+
+    return profiles.open_scans(profiles.get("smoke"), work_dir=work_dir)
+
+
+@pytest.fixture(scope="session")
+def smoke_crops(smoke_scans, work_dir):
+    """Its (train, validation, test) slices."""
+    from kenseg_utils import profiles
+
+    return profiles.open_crops(profiles.get("smoke"), smoke_scans, work_dir)
+
+
+@pytest.fixture(scope="session")
+def executed(work_dir, tmp_path_factory):
+    """Execute a notebook by name through the book's own tool; the copy is kept for the session."""
+    folder = tmp_path_factory.mktemp("executed")
+
+    def execute(name: str) -> Path:
+        copy = folder / f"{name}.ipynb"
+        if not copy.exists():
+            result = subprocess.run(
+                [sys.executable, "book/_tools/execute.py", f"notebooks/{name}.ipynb", str(copy),
+                 "--profile", "smoke"], cwd=ROOT, capture_output=True, text=True,
+                env=os.environ | {"KENSEG_HOME": str(work_dir)})
+            assert result.returncode == 0, result.stderr[-6000:]
+        return copy
+
+    return execute

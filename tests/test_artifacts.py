@@ -1,0 +1,71 @@
+"""Artifacts are whole or not there."""
+
+import pytest
+
+from kenseg_utils import artifacts
+
+
+def test_key_depends_on_content_only():
+    assert artifacts.key(a=1, b=[2]) == artifacts.key(b=[2], a=1) != artifacts.key(a=1, b=[3])
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    target = tmp_path / "result.csv"
+    target.write_text("old")
+    with pytest.raises(RuntimeError), artifacts.write_aside(target) as aside:
+        aside.write_text("half of the n")
+        raise RuntimeError
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_build_makes_once_and_starts_afresh_after_a_failure(tmp_path):
+    calls = []
+
+    def fails(folder):
+        (folder / "half").touch()
+        raise OSError("disk full")
+
+    def works(folder):
+        calls.append(sorted(path.name for path in folder.iterdir()))
+        (folder / "whole").touch()
+
+    with pytest.raises(OSError):
+        artifacts.build(tmp_path / "thing", fails)
+    assert not (tmp_path / "thing").exists()
+    artifacts.build(tmp_path / "thing", works)
+    artifacts.build(tmp_path / "thing", works)
+    assert calls == [[]]
+    assert [path.name for path in (tmp_path / "thing").iterdir()] == ["whole"]
+
+
+def test_build_can_go_on_from_what_was_left(tmp_path):
+    seen = []
+
+    def fails(folder):
+        (folder / "part").touch()
+        raise OSError("killed")
+
+    with pytest.raises(OSError):
+        artifacts.build(tmp_path / "thing", fails, resume=True)
+    artifacts.build(tmp_path / "thing", lambda f: seen.extend(f.iterdir()), resume=True)
+    assert [path.name for path in seen] == ["part"]
+
+
+def test_fingerprint_names_the_content_not_the_time(tmp_path):
+    import gzip
+
+    def written(name, content):
+        path = tmp_path / name
+        path.write_bytes(gzip.compress(content, mtime=0))
+        return path
+
+    same, copy, other = (written("a.gz", b"one"), written("b.gz", b"one"), written("c.gz", b"two"))
+    assert artifacts.fingerprint(same) == artifacts.fingerprint(copy)
+    assert artifacts.fingerprint(same) != artifacts.fingerprint(other)
+
+
+def test_work_dir_in_the_place_of_a_file(tmp_path):
+    (tmp_path / "taken").touch()
+    with pytest.raises(ValueError, match="is a file"):
+        artifacts.work_dir(tmp_path / "taken")

@@ -1,0 +1,229 @@
+"""Crop, pad and the way back; prepare, resumed and in any place."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kenseg_utils import atlas, slices
+
+sides = st.integers(1, 400)
+
+
+@settings(max_examples=200, deadline=None)
+@given(sides, sides, st.floats(-50, 450), st.floats(-50, 450), st.integers(1, 200),
+       st.integers(0, 30), st.integers(0, 2**32 - 1))
+def test_round_trip_returns_every_pixel_of_the_window(height, width, row, column, size, margin,
+                                                      seed):
+    image = np.random.default_rng(seed).integers(1, 255, (height, width), np.uint8)
+    window, placement = slices.crop(image, (row, column), size)
+    padded = slices.pad(window, size + margin)
+    assert padded.shape == (size + margin,) * 2
+    returned = slices.uncrop(slices.unpad(padded, placement), placement)
+    inside = slices.uncrop(np.ones_like(window), placement).astype(bool)
+    assert returned.shape == image.shape
+    assert (returned[inside] == image[inside]).all()
+    assert not returned[~inside].any()
+    assert inside.sum() == min(size, height) * min(size, width)
+
+
+def test_window_is_centred_where_there_is_room():
+    _, placement = slices.crop(np.zeros((197, 233)), (98, 116))
+    assert (placement.top, placement.left) == (98 - 62, 116 - 62)
+
+
+def test_124_to_128_is_two_pixels_on_each_side():
+    padded = slices.pad(np.ones((124, 124)))
+    assert padded.shape == (128, 128)
+    assert padded[2:-2, 2:-2].all() and padded.sum() == 124**2
+
+
+def test_a_window_too_large_for_its_frame():
+    with pytest.raises(ValueError, match="does not fit"):
+        slices.pad(np.ones((130, 20)), 128)
+
+
+def test_channels_are_kept():
+    image = np.random.default_rng(0).random((50, 60, 4))
+    window, placement = slices.crop(image, (25, 30), 20)
+    assert np.allclose(slices.uncrop(slices.unpad(slices.pad(window, 32), placement),
+                                     placement)[placement.top], slices.uncrop(window, placement)[
+                                         placement.top])
+
+
+def test_an_empty_mask_has_no_centre():
+    with pytest.raises(ValueError, match="no lesion"):
+        slices.lesion_centre(np.zeros((5, 5)))
+
+
+def test_normalisation_cancels_gain_and_offset():
+    image = np.random.default_rng(0).gamma(2, 50, (20, 20, 20))
+    first = slices.Intensity.of(image).apply(image)
+    second = slices.Intensity.of(image * 7 + 300).apply(image * 7 + 300)
+    assert np.allclose(first, second, atol=1e-4)
+    assert np.isfinite(slices.Intensity.of(np.ones((9, 9, 9))).apply(np.ones((9, 9, 9)))).all()
+
+
+def test_lesion_crops_are_what_the_scan_holds(smoke_scans, work_dir):
+    crops = slices.prepare(smoke_scans, work_dir=work_dir)
+    row = smoke_scans.iloc[0]
+    scan = atlas.load_scan(row)
+    mine = crops.of_subjects([row.subject])
+    assert sorted(mine.index.z) == np.flatnonzero(scan.mask.any((0, 1))).tolist()
+    position = len(mine) // 2
+    place, z = mine.placement(position), mine.index.z[position]
+    back = slices.uncrop(slices.unpad(mine.masks[position], place), place)
+    assert (back <= scan.mask[:, :, z]).all()
+    lost = 1 - back.sum() / scan.mask[:, :, z].sum()
+    assert lost == pytest.approx(mine.index.outside[position])
+    assert mine.index.lesion_pixels[position] == scan.mask[:, :, z].sum()
+    window = slices.unpad(mine.images[position][..., 0], place)
+    original = scan.image[place.top : place.top + place.height,
+                          place.left : place.left + place.width, z]
+    expected = slices.Intensity.of(scan.image).apply(original)
+    assert np.allclose(window, expected, atol=0.01)  # stored as float16
+
+
+def test_whole_slices_fit_sixteen_and_hold_slices_without_lesion(smoke_scans, work_dir):
+    whole = slices.prepare(smoke_scans.head(2), protocol="whole_slice", work_dir=work_dir)
+    assert whole.shape == (208, 240, 1)
+    assert (whole.index.lesion_pixels == 0).any() and (whole.index.outside == 0).all()
+
+
+def test_neighbours_become_channels(smoke_scans, work_dir):
+    single = slices.prepare(smoke_scans.head(1), work_dir=work_dir)
+    four = slices.prepare(smoke_scans.head(1), work_dir=work_dir, neighbours=(-2, -1, 0, 1))
+    assert four.shape == (128, 128, 4)
+    assert (four.images[..., 2] == single.images[..., 0]).all()
+    assert (four.masks == single.masks).all()
+
+
+def test_split_by_subject_covers_all_and_overlaps_nowhere(smoke_crops):
+    train, validation, test = smoke_crops
+    names = [set(part.index.subject) for part in smoke_crops]
+    assert not (names[0] & names[1] or names[0] & names[2] or names[1] & names[2])
+    folds = train.split(folds=2, seed=3)
+    held_out = [set(part.index.subject) for _, part in folds]
+    assert not held_out[0] & held_out[1] and held_out[0] | held_out[1] == names[0]
+    with pytest.raises(ValueError, match="folds"):
+        train.split(folds=99)
+
+
+def test_batch_reads_what_images_holds(smoke_crops):
+    train = smoke_crops[0]
+    images, masks = train.batch([3, 1])
+    assert (images == train.images[[3, 1]].astype(np.float32)).all()
+    assert (masks == train.masks[[3, 1]]).all()
+
+
+def test_bad_scans_become_rows_of_the_report(smoke_scans, tmp_path, capsys):
+    broken = tmp_path / "sub-broken_T1w.nii.gz"
+    broken.write_bytes(open(smoke_scans.t1w[0], "rb").read()[:5000])
+    scans = smoke_scans.head(2).copy()
+    scans.loc[1, "t1w"] = str(broken)
+    crops = slices.prepare(scans, work_dir=tmp_path)
+    assert set(crops.index.subject) == {scans.subject[0]}
+    assert len(crops.report) == 1 and broken.name in crops.report.problem[0]
+    assert broken.name in capsys.readouterr().out
+    with pytest.raises(atlas.ScanError, match="None of the 1 scans"):
+        slices.prepare(scans.tail(1), work_dir=tmp_path)
+
+
+def test_unknown_protocol_and_no_scans(smoke_scans, tmp_path):
+    with pytest.raises(ValueError, match="lesion_crop, whole_slice"):
+        slices.prepare(smoke_scans, protocol="patches", work_dir=tmp_path)
+    with pytest.raises(ValueError, match="No scans"):
+        slices.prepare(smoke_scans.head(0), work_dir=tmp_path)
+
+
+def small_release(folder, count):
+    """Scans of 24×28×20 voxels in R2.0's names: quick enough to be killed in the middle."""
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        subject = f"sub-r001s{number:03d}"
+        place = folder / "ATLAS_2/Training/R001" / subject / "ses-1/anat"
+        place.mkdir(parents=True)
+        image = rng.integers(50, 200, (24, 28, 20)).astype(np.uint8)
+        mask = np.zeros_like(image)
+        mask[5:12, 6:15, 4:9] = 1
+        for name, array in (("T1w", image), ("label-L_desc-T1lesion_mask", mask)):
+            nib.save(nib.Nifti1Image(array, np.eye(4)),
+                     place / f"{subject}_ses-1_space-MNI152NLin2009aSym_{name}.nii.gz")
+    return atlas.find_scans(folder)
+
+
+KILLED = """
+import sys, time
+from kenseg_utils import atlas, slices
+load = atlas.load_scan
+def slow(row):
+    time.sleep(0.15)
+    return load(row)
+atlas.load_scan = slow
+slices.prepare(atlas.find_scans(sys.argv[1]), work_dir=sys.argv[2], workers=1)
+"""
+
+
+def test_killed_in_the_middle_it_goes_on_and_ends_the_same(tmp_path):
+    scans = small_release(tmp_path / "data", 12)
+    process = subprocess.Popen([sys.executable, "-c", KILLED, tmp_path / "data", tmp_path / "a"])
+    deadline = time.monotonic() + 60
+    while len(list((tmp_path / "a").glob(".partial-*/parts/[!.]*.npz"))) < 4:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not list((tmp_path / "a").glob("slices-*"))
+    whole = list((tmp_path / "a").glob(".partial-*/parts/[!.]*.npz"))
+    before = {path: path.stat().st_mtime_ns for path in whole}
+    assert 4 <= len(before) < 12
+    read = []
+    load = atlas.load_scan
+
+    def counted(row):
+        read.append(row["subject"])
+        return load(row)
+
+    atlas.load_scan = counted
+    try:
+        resumed = slices.prepare(scans, work_dir=tmp_path / "a", workers=1)
+    finally:
+        atlas.load_scan = load
+    assert len(read) == 12 - len(before)
+    straight = slices.prepare(scans, work_dir=tmp_path / "b", workers=2)
+    assert (resumed.images == straight.images).all() and (resumed.masks == straight.masks).all()
+    pd.testing.assert_frame_equal(resumed.index, straight.index)
+    assert resumed.key == straight.key
+
+
+def test_a_cluster_gives_the_same_slices(tmp_path):
+    from distributed import LocalCluster
+
+    scans = small_release(tmp_path / "data", 5)
+    with LocalCluster(n_workers=1, threads_per_worker=2, processes=False,
+                      dashboard_address=None) as cluster:
+        there = slices.prepare(scans, work_dir=tmp_path / "a",
+                               scheduler=cluster.scheduler_address)
+    here = slices.prepare(scans, work_dir=tmp_path / "b", workers=1)
+    assert (there.images == here.images).all()
+    pd.testing.assert_frame_equal(there.index, here.index)
+
+
+def test_a_scheduler_that_does_not_answer(smoke_scans, tmp_path, monkeypatch):
+    import distributed
+
+    def refuses(address, timeout):
+        assert timeout == "10s"
+        raise OSError("timed out")
+
+    monkeypatch.setattr(distributed, "Client", refuses)
+    with pytest.raises(ValueError, match="No Dask scheduler answered"):
+        slices.prepare(smoke_scans, work_dir=tmp_path, scheduler="tcp://127.0.0.1:9")
