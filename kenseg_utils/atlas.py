@@ -140,6 +140,7 @@ def save_mask(scan: Scan, mask: np.ndarray, path: str | os.PathLike) -> Path:
     header.set_data_dtype(np.uint8)
     header.set_slope_inter(1, 0)
     header["cal_min"], header["cal_max"] = 0, 1
+    header.extensions.clear()  # they describe the T1w, and may say more than a mask should
     kind = nibabel.Nifti2Image if isinstance(header, nibabel.Nifti2Header) else nibabel.Nifti1Image
     content = kind(mask.astype(np.uint8), None, header).to_bytes()
     if path.suffix == ".gz":

@@ -310,6 +310,26 @@ def test_a_saved_mask_lies_on_the_voxels_of_its_t1w(tmp_path, affine, suffix):
     assert [entry.name for entry in saved.parent.iterdir()] == [saved.name]
 
 
+@pytest.mark.parametrize("kind, endianness, trailing", [
+    (nibabel.Nifti1Image, "<", True), (nibabel.Nifti1Image, ">", False),
+    (nibabel.Nifti2Image, "<", False)])
+def test_a_saved_mask_follows_its_t1w_s_kind_of_nifti(tmp_path, kind, endianness, trailing):
+    header = kind.header_class(endianness=endianness)
+    header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"a name, say"))
+    header.set_data_dtype(np.int16)
+    values = releases.image().astype(np.int16)
+    values = values[..., None] if trailing else values
+    nibabel.save(kind(values, releases.LAS, header), tmp_path / "x.nii.gz")
+    scan = atlas.load_image(tmp_path / "x.nii.gz")
+    assert_array_equal(scan.image, releases.image()[::-1])
+    saved = atlas.save_mask(scan, releases.lesion(), tmp_path / "m.nii.gz")
+    written = nibabel.load(saved)
+    assert isinstance(written, kind) and written.shape == releases.SHAPE
+    assert_array_equal(written.affine, releases.LAS)
+    assert not written.header.extensions
+    assert_array_equal(atlas.load_scan(row_of(scan.path, saved)).mask, releases.lesion())
+
+
 def test_what_cannot_be_written_is_refused_and_leaves_nothing(t1w, tmp_path):
     scan = atlas.load_image(t1w)
     for mask, path, message in ((releases.lesion()[1:], "m.nii.gz", "undo crops"),
