@@ -174,9 +174,9 @@ def f1_isles26(truth, prediction, empty: float = 1.0) -> float:
     recognition quality of panoptica).
 
     On equal connectivity the lenient F1 is never below the strict one. The two official scores
-    differ in connectivity as well, and there it can happen: a truth of two voxels that touch at a
-    corner, of which one is predicted, is one lesion found here (F1 1) and two lesions with one
-    missed there (F1 2/3).
+    differ in connectivity as well, and there it happens, on real masks too. A truth of two voxels
+    that touch at a corner, of which one is predicted, is one lesion found here (F1 1), and two
+    lesions with one missed there (F1 2/3).
     """
     return f1_from_strict_match(match_lesions(truth, prediction, corners=True), empty=empty)
 

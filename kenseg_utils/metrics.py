@@ -346,7 +346,10 @@ def bootstrap_interval(values, groups=None, level: float = 0.95, n: int = 5000,
     count = len(sums)
     if count == 1:
         return None
-    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=n)
-    means = (drawn @ sums) / (drawn @ sizes)
+    random, means = np.random.default_rng(seed), np.empty(n)
+    step = max(1, 2_000_000 // count)  # so that many slices do not need many gibibytes
+    for start in range(0, n, step):
+        drawn = random.integers(count, size=(min(step, n - start), count))
+        means[start : start + step] = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(sums.sum() / sizes.sum()), float(low), float(high), level, count)

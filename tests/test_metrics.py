@@ -262,6 +262,9 @@ def test_lesion_scores_agree_with_flood_filling(pair):
 def test_lenient_f1_is_never_below_strict_f1_on_equal_connectivity(pair, corners):
     match = metrics.match_lesions(*pair, corners)
     assert metrics.f1_from_lenient_match(match) >= metrics.f1_from_strict_match(match) - 1e-12
+    if all(metrics.label_lesions(mask.astype(bool), True)[1]
+           == metrics.label_lesions(mask.astype(bool), False)[1] for mask in pair):
+        assert metrics.f1_atlas22(*pair) >= metrics.f1_isles26(*pair) - 1e-12
 
 
 def test_the_two_official_f1_can_swap_order_because_their_connectivity_differs():
