@@ -106,6 +106,8 @@ class Intensity:
         """
         sample = image[::2, ::2, ::2] if image.ndim == 3 and min(image.shape) > 8 else image
         head = sample[sample > sample.mean()]
+        if not head.size:  # a constant image
+            return cls(float(sample.flat[0]), 1.0)
         low, centre, high = np.percentile(head, (25, 50, 75))
         spread = (high - low) / 1.349  # of a normal distribution, this is the SD
         return cls(float(centre), float(spread) or 1.0)

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -40,7 +41,8 @@ def main() -> int:
 
 
 def _tail(traceback: list[str], lines: int = 15) -> str:
-    text = "\n".join(traceback).splitlines()
+    """The end of a traceback, without the colours that IPython puts in."""
+    text = re.sub(r"\x1b\[[\d;]*m", "", "\n".join(traceback)).splitlines()
     return "\n".join(text[-lines:])
 
 

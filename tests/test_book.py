@@ -1,0 +1,124 @@
+"""The book itself: rendered from executed notebooks, and refused where one is missing or fails."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+from conftest import NOTEBOOKS, ROOT
+
+
+@pytest.fixture(scope="session")
+def html(executed, tmp_path_factory):
+    """The pages, rendered from the copies that the notebook tests executed."""
+    folder = tmp_path_factory.mktemp("pages")
+    copies = [executed(path.stem) for path in NOTEBOOKS]
+    result = render(copies[0].parent, folder)
+    assert result.returncode == 0, result.stderr[-4000:]
+    return folder / "html"
+
+
+def render(executed, build):
+    return subprocess.run([sys.executable, "book/_tools/render.py", executed, build], cwd=ROOT,
+                          capture_output=True, text=True)
+
+
+def test_every_page_is_there_with_its_pictures(html):
+    assert (html / "index.html").exists()
+    for path in NOTEBOOKS:
+        page = (html / "notebooks" / f"{path.stem}.html").read_text()
+        images = re.findall(r"<img[^>]*_images/[^>]*>", page)
+        assert images
+        for image in images:
+            alt = re.search(r'alt="([^"]*)"', image)
+            assert alt and len(alt.group(1).split()) >= 5, image
+        for target in re.findall(r'(?:src|href)="(\.\./_images/[^"]+)"', page):
+            assert (html / "notebooks" / target).exists()
+
+
+def test_internal_links_resolve(html):
+    for page in html.rglob("*.html"):
+        for target in re.findall(r'href="([^"#:?]+\.html)(?:#[^"]*)?"', page.read_text()):
+            assert (page.parent / target).exists(), f"{page.relative_to(html)} → {target}"
+
+
+def test_no_made_up_launch_button(html):
+    """Without a known repository there is no address to launch from."""
+    known = os.environ.get("REPOSITORY") or os.environ.get("GITHUB_REPOSITORY")
+    pages = "".join(path.read_text() for path in (html / "notebooks").glob("*.html"))
+    assert ("colab.research.google.com" in pages) == bool(known)
+
+
+def test_progress_bars_and_warnings_stay_off_the_pages(html):
+    for path in NOTEBOOKS:
+        page = (html / "notebooks" / f"{path.stem}.html").read_text()
+        assert "it/s]" not in page and "step/s]" not in page and "scan/s]" not in page
+        assert "Traceback" not in page
+
+
+def test_a_notebook_without_outputs_stops_the_build(executed, tmp_path):
+    copies = tmp_path / "executed"
+    copies.mkdir()
+    for path in NOTEBOOKS:
+        shutil.copy(executed(path.stem), copies)
+    name = NOTEBOOKS[1].name
+    content = json.loads((copies / name).read_text())
+    for cell in content["cells"]:
+        cell["outputs"] = [] if cell["cell_type"] == "code" else None
+    (copies / name).write_text(json.dumps(content))
+    (tmp_path / "html").mkdir()
+    (tmp_path / "html" / "index.html").write_text("the last good book")
+    result = render(copies, tmp_path)
+    assert result.returncode != 0 and name in result.stderr
+    assert (tmp_path / "html" / "index.html").read_text() == "the last good book"
+
+
+def notebook(folder, *cells):
+    path = folder / "09_broken.ipynb"
+    cells = [{"cell_type": "code", "id": f"c{number}", "metadata": {}, "outputs": [],
+              "execution_count": None, "source": source} for number, source in enumerate(cells)]
+    path.write_text(json.dumps({"cells": cells, "metadata": {
+        "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+        "nbformat": 4, "nbformat_minor": 5}))
+    return path
+
+
+def test_a_failing_cell_is_named_and_leaves_no_executed_copy(tmp_path):
+    path = notebook(tmp_path, "print('fine')", "raise ValueError('the mask is upside down')")
+    copy = tmp_path / "out" / path.name
+    result = subprocess.run([sys.executable, "book/_tools/execute.py", path, copy], cwd=ROOT,
+                            capture_output=True, text=True)
+    assert result.returncode == 1
+    assert f"{path.name}, cell [2]: ValueError: the mask is upside down" in result.stderr
+    assert not copy.exists() and (copy.parent / f"failed-{path.name}").exists()
+
+
+def make(*arguments):
+    return subprocess.run(["make", "--no-print-directory", *arguments], cwd=ROOT,
+                          capture_output=True, text=True)
+
+
+def test_make_refuses_an_unknown_profile():
+    result = make("-n", "book", "PROFILE=huge")
+    assert result.returncode and "choose smoke, demo or paper" in result.stderr
+
+
+def test_make_says_what_to_install_without_a_python():
+    result = make("PYTHON=", "VENV=no-such-venv", "no-such-venv/bin/python")
+    assert result.returncode and "Python 3.11, 3.12 or 3.13" in result.stderr
+
+
+def test_make_help_lists_the_commands():
+    listed = make("help").stdout
+    assert all(f"make {name}" in listed for name in ("book", "test", "install", "serve", "lock",
+                                                     "clean", "bench", "help"))
+
+
+def test_a_bad_data_root_is_one_clear_line(tmp_path):
+    result = subprocess.run([sys.executable, "-m", "kenseg_utils.profiles", "smoke", "--data-root",
+                             tmp_path / "nowhere"], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "nowhere" in result.stderr and "Traceback" not in result.stderr
