@@ -60,7 +60,8 @@ lock: ## Resolve requirements*.lock anew (needs uv: pip install uv)
 	uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 --upgrade \
 	    --extra book --extra fast --extra cluster pyproject.toml -o requirements.lock
 	uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 --upgrade \
-	    --all-extras -c requirements.lock pyproject.toml -o requirements-test.lock
+	    --extra book --extra fast --extra cluster --extra test \
+	    -c requirements.lock pyproject.toml -o requirements-test.lock
 	printf 'filelock\nisal\nnilearn\n' | uv pip compile -q --universal --generate-hashes --no-header \
 	    --no-annotate --no-deps --python-version 3.11 -c requirements.lock - -o requirements-colab.lock
 

@@ -1,0 +1,41 @@
+"""What all benchmarks share: paired rounds, and a result file with its provenance."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def paired_rounds(contenders: dict[str, Callable[[], object]], rounds: int = 5) -> dict:
+    """Seconds of each contender in each round, one after the other so that both meet the same noise.
+
+    The order turns round by round; ratios are of medians over rounds.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    names = list(contenders)
+    for number in range(rounds):
+        for name in names if number % 2 == 0 else reversed(names):
+            begun = time.perf_counter()
+            contenders[name]()
+            seconds[name].append(time.perf_counter() - begun)
+    return seconds
+
+
+def save(name: str, result: dict) -> None:
+    """Write benchmarks/results/<name>.json with versions, device and commit; print it."""
+    from kenseg_utils import artifacts, training
+
+    result = result | {"provenance": training.provenance()}
+    artifacts.write_json(RESULTS / f"{name}.json", result)
+    print(f"{name}: " + ", ".join(f"{key} {value:.3g}" if isinstance(value, float) else
+                                  f"{key} {value}" for key, value in result.items()
+                                  if isinstance(value, int | float | str)), file=sys.stdout)
+
+
+def medians(seconds: dict[str, list[float]]) -> dict[str, float]:
+    return {name: statistics.median(values) for name, values in seconds.items()}
