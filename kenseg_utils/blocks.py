@@ -197,8 +197,6 @@ def head(x, classes, name="probabilities"):
     Two classes or more: softmax. One: sigmoid. The last activation stays in float32 under mixed
     precision, where half precision would round small probabilities away.
     """
-    if not isinstance(classes, Integral) or classes < 1:
-        raise ValueError(f"classes must be a whole number of at least 1; got {classes!r}.")
     x = layers.Conv2D(classes, 1, name=f"{name}_conv")(x)
     activation = "sigmoid" if classes == 1 else "softmax"
     return layers.Activation(activation, dtype="float32", name=name)(x)

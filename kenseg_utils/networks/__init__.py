@@ -5,18 +5,35 @@
 """
 
 import inspect
+from numbers import Integral
 
 from kenseg_utils.networks.cost import layer_costs, multiply_adds
+from kenseg_utils.networks.deeplab_v3plus import deeplab_v3plus
+from kenseg_utils.networks.dense_unet_2d import dense_unet_2d
+from kenseg_utils.networks.dunet import dunet
+from kenseg_utils.networks.fcn8s import fcn8s
 from kenseg_utils.networks.ken_unetpp import ken_unetpp
+from kenseg_utils.networks.pspnet import pspnet
+from kenseg_utils.networks.resunet import resunet
+from kenseg_utils.networks.segnet import segnet
 from kenseg_utils.networks.unet import unet
 from kenseg_utils.networks.unetpp import prune, unetpp
+from kenseg_utils.networks.xnet import xnet
 
 __all__ = ["build", "layer_costs", "multiply_adds", "names", "prune"]
 
 NETWORKS = {
     "ken_unetpp": ken_unetpp,
-    "unet": unet,
     "unetpp": unetpp,
+    "unet": unet,
+    "resunet": resunet,
+    "deeplab_v3plus": deeplab_v3plus,
+    "dense_unet_2d": dense_unet_2d,
+    "pspnet": pspnet,
+    "segnet": segnet,
+    "fcn8s": fcn8s,
+    "dunet": dunet,
+    "xnet": xnet,
 }
 
 
@@ -25,20 +42,25 @@ def names():
     return list(NETWORKS)
 
 
-def build(name, input_shape=(128, 128, 1), classes=2, widths=None, **options):
+def build(name, input_shape=None, classes=2, widths=None, **options):
     """A network that turns images (batch, height, width, channels) into class probabilities.
 
     Its output is (batch, height, width, classes) in float32: softmax over two classes or more,
-    sigmoid for one. ``widths`` (filters by level, the finest first) and ``width_multiplier``
-    change a network's size; what else a network takes is in its own docstring.
+    sigmoid for one. ``input_shape`` is (128, 128, 1) unless given, (128, 128, 4) for dunet.
+    Every network takes ``width_multiplier``; those of a U-Net's shape also take ``widths``
+    (filters by level, the finest first). What else one takes is in its own docstring.
     ValueError if the name or an option is unknown, or a value does not fit.
     """
     if name not in NETWORKS:
         raise ValueError(f"Unknown network {name!r}. Known: {', '.join(names())}.")
+    if not isinstance(classes, Integral) or classes < 1:
+        raise ValueError(f"classes must be a whole number of at least 1; got {classes!r}.")
     network = NETWORKS[name]
+    if input_shape is not None:
+        options["input_shape"] = tuple(input_shape)
     if widths is not None:
         options["widths"] = widths
-    known = [p for p in inspect.signature(network).parameters if p not in ("input_shape", "classes")]
+    known = list(inspect.signature(network).parameters)
     if unknown := sorted(set(options) - set(known)):
         raise ValueError(f"{name} takes no {', '.join(unknown)}. It takes: {', '.join(known)}.")
-    return network(tuple(input_shape), classes, **options)
+    return network(classes=classes, **options)

@@ -1,0 +1,66 @@
+"""FCN-8s (Long, Shelhamer and Darrell, 2015)."""
+
+import keras
+import numpy as np
+from keras import layers
+
+from kenseg_utils.blocks import image_input, scaled
+from kenseg_utils.networks.common import probabilities, vgg16_stages
+
+
+def fcn8s(input_shape=(128, 128, 1), classes=2, width_multiplier=1.0):
+    """VGG16 with its dense layers turned into convolutions, read out at three scales.
+
+    Class scores at 1/32 are doubled and added to those of 1/16, doubled and added to those of
+    1/8, and enlarged eight times; the enlarging convolutions start as bilinear interpolation.
+    134,270,278 parameters with one channel in and two classes, of which the 7×7 convolution that
+    was VGG's first dense layer holds 103 million. The article pads the image by 100 pixels so
+    that nothing is lost to unpadded convolutions; here they are padded instead.
+    ValueError if the sides are no multiples of 32.
+    """
+    x = inputs = image_input(input_shape, halvings=5)
+    pooled = []
+    for i, (filters, count) in enumerate(vgg16_stages(width_multiplier)):
+        for k in range(count):
+            x = convolve(x, filters, 3, f"conv{i + 1}_{k + 1}")
+        x = layers.MaxPooling2D(2, name=f"pool{i + 1}")(x)
+        pooled.append(x)
+    wide = scaled(4096, width_multiplier)
+    x = layers.Dropout(0.5, name="drop6")(convolve(x, wide, 7, "fc6"))
+    x = layers.Dropout(0.5, name="drop7")(convolve(x, wide, 1, "fc7"))
+    x = layers.Conv2D(classes, 1, name="score7")(x)
+    for stage in (4, 3):
+        score = layers.Conv2D(classes, 1, name=f"score{stage}")(pooled[stage - 1])
+        x = layers.Add(name=f"fuse{stage}")([enlarge(x, 2, f"up{stage}"), score])
+    return keras.Model(inputs, probabilities(enlarge(x, 8, "logits")), name="fcn8s")
+
+
+def convolve(x, filters, size, name):
+    """A padded convolution and relu."""
+    return layers.Conv2D(
+        filters, size, padding="same", activation="relu", kernel_initializer="he_normal", name=name
+    )(x)
+
+
+def enlarge(x, factor, name):
+    """``factor`` times the sides, by a transposed convolution that starts as interpolation."""
+    return layers.Conv2DTranspose(
+        x.shape[-1],
+        2 * factor,
+        strides=factor,
+        padding="same",
+        use_bias=False,
+        kernel_initializer=Bilinear(),
+        name=name,
+    )(x)
+
+
+@keras.saving.register_keras_serializable(package="kenseg")
+class Bilinear(keras.initializers.Initializer):
+    """Weights with which a transposed convolution interpolates each channel by itself."""
+
+    def __call__(self, shape, dtype=None):
+        size, _, outputs, inputs = shape
+        weights = 1 - np.abs(np.arange(size) - (size - 1) / 2) / (size / 2)
+        kernel = weights[:, None, None, None] * weights[:, None, None] * np.eye(outputs, inputs)
+        return keras.ops.convert_to_tensor(kernel, dtype=dtype)
