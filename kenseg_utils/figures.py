@@ -1,56 +1,47 @@
-"""Static pictures for the book: slices with masks, curves, counts.
+"""Static pictures for the book; `show` puts one into the page with its alternative text.
 
-Every function returns a matplotlib Figure and shows nothing; `show` puts a figure into the page
-together with its alternative text.
+Here are the pictures of slices. Those of tables are in `charts`, those of networks and of the
+geometry of a slice in `diagrams`; all of them can be had from here.
 
-Arrays are in RAS order: a volume is (X, Y, Z), a slice (X, Y), x grows to the subject's right,
-y to the front, z to the top. Pictures follow the neurological convention: the subject's left is
-on the left. Colours are those of Okabe and Ito (2008), which people with colour-vision
-deficiencies can tell apart; where two things overlap, line styles tell them apart as well.
+Every function returns a matplotlib Figure and shows nothing. Arrays are in RAS order: a volume is
+(X, Y, Z), a slice (X, Y), x grows to the subject's right, y to the front, z to the top. Pictures
+follow the neurological convention: the subject's left is on the left.
 """
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Mapping, Sequence
-from functools import wraps
+from collections.abc import Sequence
 
-import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import MaxNLocator
 
-BLACK, ORANGE, SKY_BLUE, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
-YELLOW, BLUE, VERMILION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
-GREY = "#595959"
-CYCLE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY_BLUE, BLACK)
+from kenseg_utils.charts import (
+    bars_with_intervals, class_imbalance, dice_by_size, gradient_norms, learning_curves,
+    reduction_comparison, slices_with_lesion, volume_histogram,
+)
+from kenseg_utils.diagrams import block_diagram, halving_ladder, network_grid, receptive_field
+from kenseg_utils.palette import (
+    BLACK, BLUE, CYCLE, GREEN, GREY, ORANGE, PREDICTION, PURPLE, SKY_BLUE, STYLE, TRUTH,
+    VERMILION, YELLOW, styled,
+)
 
-TRUTH, PREDICTION = ORANGE, SKY_BLUE
-
-STYLE = {
-    "figure.facecolor": "white", "axes.facecolor": "white", "savefig.facecolor": "white",
-    "text.color": "#1a1a1a", "axes.labelcolor": "#1a1a1a", "axes.edgecolor": GREY,
-    "xtick.color": "#1a1a1a", "ytick.color": "#1a1a1a",
-    "font.size": 10, "axes.titlesize": 10, "axes.labelsize": 10, "legend.fontsize": 9.5,
-    "xtick.labelsize": 9, "ytick.labelsize": 9, "figure.titlesize": 12,
-    "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
-    "axes.prop_cycle": matplotlib.cycler(color=CYCLE), "figure.constrained_layout.use": True,
-}
-
-
-def _styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Run a drawing function under the book's style, leaving the reader's own settings alone."""
-    @wraps(draw)
-    def styled(*arguments, **options):
-        with matplotlib.rc_context(STYLE):
-            return draw(*arguments, **options)
-    return styled
+__all__ = [
+    "BLACK", "BLUE", "CYCLE", "GREEN", "GREY", "ORANGE", "PREDICTION", "PURPLE", "SKY_BLUE",
+    "STYLE", "TRUTH", "VERMILION", "YELLOW", "bars_with_intervals", "block_diagram",
+    "class_imbalance", "crop_and_pad", "dice_by_size", "gallery", "gradient_norms",
+    "halving_ladder", "learning_curves", "legend", "network_grid", "overlap_map",
+    "receptive_field", "reduction_comparison", "show", "slice_overlay", "slices_with_lesion",
+    "three_planes", "volume_histogram", "window",
+]
 
 
 def show(figure: Figure, alt: str, dots_per_inch: int = 120) -> None:
@@ -64,6 +55,8 @@ def show(figure: Figure, alt: str, dots_per_inch: int = 120) -> None:
     if len(alt.split()) < 5:
         raise ValueError(f"alternative text {alt!r} is too short: say in a sentence what the "
                          "figure shows, for a reader who cannot see it.")
+    if figure.get_layout_engine() is None:
+        figure.set_layout_engine("constrained")  # nothing is cut off or lies on something else
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dots_per_inch)
     plt.close(figure)
@@ -71,8 +64,6 @@ def show(figure: Figure, alt: str, dots_per_inch: int = 120) -> None:
     display({"image/png": picture, "text/plain": f"[Figure: {alt}]"},
             metadata={"image/png": {"alt": alt}}, raw=True)
 
-
-# --- Slices ------------------------------------------------------------------------------------
 
 def window(image: np.ndarray) -> tuple[float, float]:
     """The grey window of an image: percentiles 1 and 99.5 of what is not background.
@@ -153,7 +144,7 @@ def legend(figure: Figure, truth: bool = True, prediction: bool = True) -> None:
         figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
 
 
-@_styled
+@styled
 def three_planes(image: np.ndarray, mask=None, centre: Sequence[int] | None = None,
                  spacing: Sequence[float] = (1.0, 1.0, 1.0), title: str | None = None) -> Figure:
     """The axial, coronal and sagittal slice through one voxel of a volume.
@@ -166,25 +157,36 @@ def three_planes(image: np.ndarray, mask=None, centre: Sequence[int] | None = No
         raise ValueError(f"a volume has shape (X, Y, Z), and this one {image.shape}.")
     if mask is not None and np.shape(mask) != image.shape:
         raise ValueError(f"the mask's shape {np.shape(mask)} is not the image's {image.shape}.")
-    x, y, z = centre if centre is not None else _middle(image, mask)
-    dx, dy, dz = spacing
-    planes = ((f"axial, z = {z}", (slice(None), slice(None), z), dy / dx, ("L", "R"), (x, y)),
-              (f"coronal, y = {y}", (slice(None), y, slice(None)), dz / dx, ("L", "R"), (x, z)),
-              (f"sagittal, x = {x}", (x, slice(None), slice(None)), dz / dy, ("P", "A"), (y, z)))
-    # Each panel as wide as its plane, so that a millimetre is as long in all three.
-    size = np.multiply(image.shape, spacing)
-    widths = [size[0], size[0], size[1]]
-    figure = Figure(figsize=(9, 9 * max(size[1], size[2]) / sum(widths) + 0.9))
-    panels = figure.subplots(1, 3, width_ratios=widths)
+    place = centre if centre is not None else _middle(image, mask)
+    figure, panels = _plane_panels(image.shape, spacing)
     grey = window(image)
-    for axes, (name, index, aspect, ends, (across, up)) in zip(panels, planes):
-        slice_overlay(axes, image[index], None if mask is None else mask[index], title=name,
-                      grey=grey, aspect=aspect, ends=ends)
+    for axes, (name, axis, aspect, ends) in zip(panels, _planes(spacing)):
+        across, up = (place[other] for other in range(3) if other != axis)
+        slice_overlay(axes, image.take(place[axis], axis),
+                      None if mask is None else np.take(mask, place[axis], axis),
+                      title=f"{name}, {'xyz'[axis]} = {place[axis]}", grey=grey, aspect=aspect,
+                      ends=ends)
         axes.axvline(across, color="white", lw=0.7, ls=(0, (2, 4)), alpha=0.7)
         axes.axhline(up, color="white", lw=0.7, ls=(0, (2, 4)), alpha=0.7)
-    figure.suptitle(title or "")
+    if title:
+        figure.suptitle(title)
     legend(figure, truth=mask is not None, prediction=False)
     return figure
+
+
+def _planes(spacing: Sequence[float]):
+    """Name, axis across the plane, pixel aspect and edge letters of the three planes."""
+    dx, dy, dz = spacing
+    return (("axial", 2, dy / dx, ("L", "R")), ("coronal", 1, dz / dx, ("L", "R")),
+            ("sagittal", 0, dz / dy, ("P", "A")))
+
+
+def _plane_panels(shape: Sequence[int], spacing: Sequence[float]):
+    """A figure with a panel a plane, so wide that a millimetre is as long in all three."""
+    wide, deep, high = np.multiply(shape, spacing)
+    widths = [wide, wide, deep]
+    figure = Figure(figsize=(9, 9 * max(deep, high) / sum(widths) + 0.75))
+    return figure, figure.subplots(1, 3, width_ratios=widths)
 
 
 def _middle(image: np.ndarray, mask) -> tuple[int, int, int]:
@@ -196,7 +198,7 @@ def _middle(image: np.ndarray, mask) -> tuple[int, int, int]:
     return tuple(int(place) for place in voxels[nearest])
 
 
-@_styled
+@styled
 def gallery(images: Sequence, truths: Sequence, predictions: Sequence | None = None,
             titles: Sequence[str] | None = None, columns: int = 4) -> Figure:
     """A grid of slices (X, Y), each with its true and, if given, its predicted lesion.
@@ -225,36 +227,67 @@ def gallery(images: Sequence, truths: Sequence, predictions: Sequence | None = N
     return figure
 
 
-# --- Training ----------------------------------------------------------------------------------
+@styled
+def overlap_map(counts: np.ndarray, background: np.ndarray,
+                spacing: Sequence[float] = (1.0, 1.0, 1.0)) -> Figure:
+    """How many subjects have lesion at each place, seen from three sides over a head's slices.
 
-@_styled
-def learning_curves(histories: pd.DataFrame | Mapping[str, pd.DataFrame]) -> Figure:
-    """Loss and Dice by epoch: dashed on training data, solid on validation data.
-
-    histories : one table, or a table for each name; columns epoch, loss, val_loss, dice, val_dice
-    (those that are there are drawn). Raises ValueError where no table has a loss.
+    counts, background : (X, Y, Z). Each picture shows the largest count along the line of sight
+    (nothing where it is zero) over the middle slice of `background`.
     """
-    if isinstance(histories, pd.DataFrame):
-        histories = {"": histories}
-    if not any("loss" in table for table in histories.values()):
-        raise ValueError("no learning curve to draw: no table has a column named loss.")
-    figure = Figure(figsize=(9, 3.4))
-    panels = figure.subplots(1, 2)
-    for (name, table), colour in zip(histories.items(), CYCLE * len(histories)):
-        for axes, quantity in zip(panels, ("loss", "dice")):
-            for column, line, data in ((quantity, "dashed", "training"),
-                                       (f"val_{quantity}", "solid", "validation")):
-                if column in table:
-                    axes.plot(table["epoch"], table[column], color=colour, ls=line, marker="o",
-                              ms=3 if len(table) > 1 else 6,
-                              label=f"{name}, {data}" if name else data)
-    for axes, title in zip(panels, ("Loss (lower is better)", "Dice (higher is better)")):
-        axes.set(xlabel="epoch", title=title)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.grid(alpha=0.25)
-        if axes.lines:
-            axes.legend()
-        else:
-            axes.text(0.5, 0.5, "not recorded", ha="center", transform=axes.transAxes)
-    panels[1].set_ylim(0, 1)
+    if np.shape(counts) != np.shape(background) or np.ndim(counts) != 3:
+        raise ValueError(f"counts {np.shape(counts)} and background {np.shape(background)} must "
+                         "be volumes of one shape (X, Y, Z).")
+    figure, panels = _plane_panels(background.shape, spacing)
+    figure.set_figheight(figure.get_figheight() + 0.4)
+    grey, most = window(background), max(int(np.max(counts)), 1)
+    for axes, (name, axis, aspect, ends) in zip(panels, _planes(spacing)):
+        slice_overlay(axes, background.take(background.shape[axis] // 2, axis), title=name,
+                      grey=grey, aspect=aspect, ends=ends)
+        seen = np.max(counts, axis=axis)
+        drawn = axes.imshow(np.ma.masked_equal(seen, 0).T, origin="lower", cmap="plasma",
+                            vmin=0, vmax=most, alpha=0.85, aspect=aspect, interpolation="nearest")
+    bar = figure.colorbar(drawn, ax=panels, orientation="horizontal", fraction=0.05, aspect=50,
+                          label="subjects with lesion here (most along the line of sight)")
+    bar.locator = MaxNLocator(integer=True)
+    bar.update_ticks()
+    return figure
+
+
+@styled
+def crop_and_pad(image: np.ndarray, placement, padded: int = 128, mask=None) -> Figure:
+    """Where a window lies on its slice, and the window in its padded frame.
+
+    image, mask : (X, Y). placement : first row and column of the window and its size (`top`,
+    `left`, `height`, `width`, as of `slices.crop`); rows run along x, columns along y.
+    padded : side of the square frame in whose middle the window is put.
+    """
+    top, left, height, width = (placement.top, placement.left, placement.height, placement.width)
+    before, beside = (padded - height) // 2, (padded - width) // 2
+    if before < 0 or beside < 0:
+        raise ValueError(f"a window of {height}×{width} does not fit into {padded}×{padded}.")
+    cut = np.s_[top : top + height, left : left + width]
+    image, frame = _plane(image), np.full((padded, padded), np.nan)
+    frame[before : before + height, beside : beside + width] = image[cut]
+    figure = Figure(figsize=(9, 4.6))
+    whole, window_axes = figure.subplots(1, 2)
+    slice_overlay(whole, image, mask, title=f"slice, {image.shape[0]}×{image.shape[1]} pixels")
+    whole.add_patch(Rectangle((top - 0.5, left - 0.5), height, width, fill=False, lw=2,
+                              edgecolor=SKY_BLUE, label=f"window, {height}×{width}"))
+    window_axes.set_facecolor(YELLOW)
+    inside = None
+    if mask is not None:
+        inside = np.zeros(frame.shape, bool)
+        inside[before : before + height, beside : beside + width] = _plane(mask)[cut] != 0
+    slice_overlay(window_axes, frame, inside, grey=window(image),
+                  title=f"window in its frame, {padded}×{padded}")
+    window_axes.add_patch(Rectangle((before - 0.5, beside - 0.5), height, width, fill=False, lw=1,
+                                    edgecolor=SKY_BLUE))
+    margins = sorted({before, padded - height - before, beside, padded - width - beside})
+    handles = [Line2D([], [], color=SKY_BLUE, lw=2, label=f"window, {height}×{width}"),
+               Patch(color=YELLOW, label="padding, "
+                     f"{' or '.join(map(str, margins))} pixels a side")]
+    if mask is not None:
+        handles.append(Line2D([], [], color=TRUTH, lw=2, label="true lesion"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
     return figure
