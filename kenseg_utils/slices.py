@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ from . import artifacts, atlas
 
 PROTOCOLS = ("lesion_crop", "whole_slice")
 # Raised whenever the code below would give other slices, so that old artifacts are not reused.
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class Intensity:
     limit: float = 5.0
 
     @classmethod
-    def of(cls, image: np.ndarray) -> Intensity:
+    def of(cls, image: np.ndarray) -> Self:
         """Median and robust spread of the head: the voxels brighter than the volume's mean.
 
         Scanners choose gain and offset freely, so both are taken out, volume by volume.
