@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import gzip
 import os
+import shutil
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import joblib
 import nibabel as nib
 import numpy as np
+from filelock import FileLock
 from tqdm import tqdm
 
-from kenseg_utils import artifacts, phantom_head, phantom_lesions
+from kenseg_utils import __version__, artifacts, phantom_head, phantom_lesions, phantom_paint
 
 SITES = 8
 README = """Phantom ATLAS: SYNTHETIC images in the layout of ATLAS R2.0
@@ -54,7 +55,8 @@ def make_subject(index: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, dic
         mask = phantom_lesions.grow_mask(draws.growth, draws.plan, tissue)
         scanner = phantom_head.draw_scanner(_site_stream(index, seed))
         brain = phantom_head.clean_brain(draws.paint, tissue, scanner)
-        phantom_lesions.paint_lesions(draws.paint, brain, mask, scanner.fluid)
+        phantom_paint.paint_distractors(draws.paint, brain, tissue, draws.age, scanner.fluid)
+        phantom_paint.paint_lesions(draws.paint, brain, mask, tissue, scanner.fluid)
         head = phantom_head.wrap_head(draws.paint, brain, tissue, warp, scanner)
         image = phantom_head.scan(draws.paint, head, scanner)
     info = {"subject": subject_name(index), "site": site_name(index), "age": draws.age,
@@ -127,43 +129,61 @@ def make_release(root: str | os.PathLike, n_subjects: int = 24, seed: int = 0,
     """Write a phantom ATLAS R2.0 tree below `root` and return `atlas.find_scans(root)`.
 
     The same seed gives the same bytes whatever `workers` (None: a process a core), and the first
-    subjects of a longer release are those of a shorter one. Subjects that are there are kept, so
-    a killed run can be started again. Raises ValueError for a bad `n_subjects`.
+    subjects of a longer release are those of a shorter one. A subject's folder appears when it is
+    whole, and whole ones are kept: start a killed run again, and it goes on. Where that was
+    another seed's, choose another `root`.
+    Raises ValueError for an `n_subjects` or a `workers` below one.
     """
     from kenseg_utils import atlas
 
     if n_subjects < 1:
         raise ValueError(f"n_subjects is {n_subjects}: a release needs at least one subject.")
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers is {workers}: give 1 or more, or None for a process a core.")
     root = Path(root)
     root.mkdir(parents=True, exist_ok=True)
-    with artifacts.write_aside(root / "README.txt") as partial_file:
-        partial_file.write_text(README)
-    write = partial(_write_subject, root=root, seed=seed)
-    missing = [i for i in range(n_subjects) if not subject_folder(root, i).exists()]
-    workers = min(workers or os.cpu_count() or 1, max(len(missing), 1))
-    # joblib's processes, unlike multiprocessing's, also start from a script without a main guard.
-    done = joblib.Parallel(workers, return_as="generator")(
-        joblib.delayed(write)(index) for index in missing)
-    for _ in tqdm(done, total=len(missing), desc="phantom", unit="subject", disable=not missing):
-        pass
+    with FileLock(root / ".writing.lock"):
+        for left_over in root.glob(".partial-*"):  # of a killed run
+            shutil.rmtree(left_over) if left_over.is_dir() else left_over.unlink()
+        _check_seed(root, seed)
+        missing = [i for i in range(n_subjects) if not _subject_folder(root, i).exists()]
+        _write_subjects(missing, root, seed, workers or os.cpu_count() or 1)
     return atlas.find_scans(root)
 
 
-def subject_folder(root: Path, index: int) -> Path:
+def _check_seed(root: Path, seed: int) -> None:
+    """Write the README with the seed in it; ValueError where it names another."""
+    readme, text = root / "README.txt", f"{README}\nkenseg_utils {__version__}, seed {seed}\n"
+    if readme.exists() and readme.read_text() != text:
+        raise ValueError(f"{readme} is not that of a phantom with seed {seed}: subjects of two "
+                         "seeds or versions would mix there. Choose another folder.")
+    with artifacts.write_aside(readme) as partial_file:
+        partial_file.write_text(text)
+
+
+def _write_subjects(indices: list[int], root: Path, seed: int, workers: int) -> None:
+    # joblib's processes, unlike multiprocessing's, also start from a script without a main guard.
+    done = joblib.Parallel(min(workers, len(indices)) or 1, return_as="generator")(
+        joblib.delayed(_write_subject)(index, root, seed) for index in indices)
+    for _ in tqdm(done, total=len(indices), desc="phantom", unit="subject", disable=not indices):
+        pass
+
+
+def _subject_folder(root: Path, index: int) -> Path:
     return root / "ATLAS_2" / "Training" / site_name(index) / subject_name(index)
 
 
 def _write_subject(index: int, root: Path, seed: int) -> None:
     image, mask, _ = make_subject(index, seed)
+    partial_folder = root / f".partial-{subject_name(index)}"
+    anat = partial_folder / "ses-1" / "anat"
+    anat.mkdir(parents=True)
     stem = f"{subject_name(index)}_ses-1_space-MNI152NLin2009aSym"
-
-    def fill(folder: Path) -> None:
-        anat = folder / "ses-1" / "anat"
-        anat.mkdir(parents=True)
-        _write_nifti(anat / f"{stem}_T1w.nii.gz", image)
-        _write_nifti(anat / f"{stem}_label-L_desc-T1lesion_mask.nii.gz", mask)
-
-    artifacts.build(subject_folder(root, index), fill)
+    _write_nifti(anat / f"{stem}_T1w.nii.gz", image)
+    _write_nifti(anat / f"{stem}_label-L_desc-T1lesion_mask.nii.gz", mask)
+    target = _subject_folder(root, index)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(partial_folder, target)
 
 
 def _write_nifti(path: Path, array: np.ndarray) -> None:
@@ -172,4 +192,7 @@ def _write_nifti(path: Path, array: np.ndarray) -> None:
     image.header.set_xyzt_units("mm", "sec")
     image.set_sform(phantom_head.AFFINE, code="mni")
     image.set_qform(phantom_head.AFFINE, code="mni")
-    path.write_bytes(gzip.compress(image.to_bytes(), compresslevel=1, mtime=0))
+    with open(path, "wb") as file:
+        file.write(gzip.compress(image.to_bytes(), compresslevel=1, mtime=0))
+        file.flush()
+        os.fsync(file.fileno())

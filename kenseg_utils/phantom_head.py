@@ -129,44 +129,27 @@ def _linear_weights(nodes: int, length: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
+class Warp:
+    """How one head departs from the template: (3, …) displacements in mm on the coarse grid."""
+
+    shift: np.ndarray  # of the whole head
+    folds: np.ndarray  # of the brain within it: folds and ventricles
+
+
+@dataclass(frozen=True)
 class Tissue:
     """One subject's anatomy: shares of white matter, gray matter and fluid in every voxel."""
 
     white: np.ndarray
     gray: np.ndarray
     fluid: np.ndarray  # inside the brain's hull
-    hull_distance: np.ndarray  # mm outside the brain's hull
-    skin_depth: np.ndarray  # mm, coarse grid
 
 
-def grow_tissue(rng: np.random.Generator, age: float, wider_side: float = 0) -> Tissue:
-    """Warp the template into one subject.
+def draw_warp(rng: np.random.Generator, age: float, wider_side: float = 0) -> Warp:
+    """A smooth warp, never symmetric; `age` 0–1 widens the ventricles.
 
-    `age` 0–1 widens ventricles and sulci; `wider_side` -1 to 1 widens the left or right
-    ventricle more, as loss of tissue on that side does.
+    `wider_side` (-1 left to 1 right) widens one ventricle more, as lost tissue beside it does.
     """
-    base = template()
-    shift, folds = _displacement(rng, age, wider_side)
-    grid = np.stack(np.meshgrid(*(np.arange(0, n, COARSE, dtype=np.float32) for n in SHAPE),
-                                indexing="ij"))
-    # The skull follows the slow part of the warp only: folds wander beneath it.
-    shell_points = (grid + shift) / COARSE
-    shell = np.stack([
-        ndimage.map_coordinates(shape, shell_points, order=1, mode="nearest", output=np.float32)
-        for shape in (base.hull_distance, base.skin_depth)])
-    hull_distance = _upsample(shell[:1])[0]
-    near = np.flatnonzero(hull_distance[base.box] < 2)
-    points = np.stack([c.ravel()[near] for c in _upsample(grid + shift + folds, base.box)])
-    white, gray, brain = (
-        ndimage.map_coordinates(shape, points, order=1, mode="constant", output=np.float32) / 255
-        for shape in (base.white, base.gray, base.brain))
-    shares = _individual_folds(rng, age, white, gray, brain, near)
-    return Tissue(*(_into_grid(share, near, base.box) for share in shares),
-                  hull_distance, shell[1])
-
-
-def _displacement(rng, age: float, wider_side: float) -> tuple[np.ndarray, np.ndarray]:
-    """Two (3, …) displacements in mm on the coarse grid: of the whole head, and of folds in it."""
     axes = [np.arange(0, n, COARSE, dtype=np.float32) - centre
             for n, centre in zip(SHAPE, (98, 117, 80))]
     x, y, z = np.meshgrid(*axes, indexing="ij", sparse=True)
@@ -178,22 +161,61 @@ def _displacement(rng, age: float, wider_side: float) -> tuple[np.ndarray, np.nd
     widening = rng.uniform(-1, 2) + 7 * age * rng.uniform(0.4, 1)
     uneven = (1 + 0.3 * smooth_field(rng, 60, step=COARSE)) * (1 + wider_side * np.tanh(x / 5))
     folds += widening * np.clip(uneven, 0.2, 2.2) * template().ventricle_pull
-    return shift, folds
+    return Warp(shift, folds)
+
+
+def warp_shell(warp: Warp) -> tuple[np.ndarray, np.ndarray]:
+    """Distance outside the brain's hull and depth beneath the skin, in mm, on the coarse grid.
+
+    Both follow the slow part of the warp only: folds wander beneath the skull.
+    """
+    points = (_coarse_grid() + warp.shift) / COARSE
+    return tuple(ndimage.map_coordinates(shape, points, order=1, mode="nearest", output=np.float32)
+                 for shape in (template().hull_distance, template().skin_depth))
+
+
+def grow_tissue(rng: np.random.Generator, warp: Warp, age: float, box=None) -> Tissue:
+    """Warp the template into one subject; `age` 0–1 widens the sulci.
+
+    With `box` only that part is computed (the rest is 0), and is the same as in the whole.
+    """
+    base = template()
+    box = base.box if box is None else _overlap(box, base.box)
+    points = _upsample(_coarse_grid() + warp.shift + warp.folds, box)
+    brain = ndimage.map_coordinates(base.brain, points, order=1, output=np.float32) / 255
+    near = np.flatnonzero(brain)
+    points = points.reshape(3, -1)[:, near]
+    white, gray = (ndimage.map_coordinates(shape, points, order=1, output=np.float32) / 255
+                   for shape in (base.white, base.gray))
+    shares = _individual_folds(rng, age, white, gray, brain.ravel()[near], near, box)
+    return Tissue(*(_into_grid(share, near, box) for share in shares))
+
+
+@cache
+def _coarse_grid() -> np.ndarray:
+    return np.stack(np.meshgrid(*(np.arange(0, n, COARSE, dtype=np.float32) for n in SHAPE),
+                                indexing="ij"))
+
+
+def _overlap(one, other):
+    """The box that two boxes share (empty where they share nothing)."""
+    return tuple(slice(max(a.start, b.start), max(min(a.stop, b.stop), a.start, b.start))
+                 for a, b in zip(one, other))
 
 
 def _into_grid(values: np.ndarray, flat: np.ndarray, box) -> np.ndarray:
     """Values at flat positions inside `box` as a whole volume, 0 elsewhere."""
-    part = np.zeros([s.stop - s.start for s in box], np.float32)
-    part.ravel()[flat] = values
     whole = np.zeros(SHAPE, np.float32)
+    part = np.zeros([s.stop - s.start for s in box], np.float32)
+    np.put(part, flat, values)
     whole[box] = part
     return whole
 
 
-def _individual_folds(rng, age, white, gray, brain, near):
+def _individual_folds(rng, age, white, gray, brain, near, box):
     """Turn a 152-subject average into one cortex: crisp shares, sulci opened here, closed there."""
     def field(spacing):
-        return smooth_field(rng, spacing, template().box).ravel()[near]
+        return smooth_field(rng, spacing, box).ravel()[near]
 
     fluid = np.clip(brain - white - gray, 0, 1)
     ribbon = 0.45 * field(5) + 0.3 * field(14)
@@ -242,13 +264,13 @@ def clean_brain(rng: np.random.Generator, tissue: Tissue, scanner: Scanner) -> n
     return signal
 
 
-def wrap_head(rng: np.random.Generator, brain: np.ndarray, tissue: Tissue,
+def wrap_head(rng: np.random.Generator, brain: np.ndarray, tissue: Tissue, warp: Warp,
               scanner: Scanner) -> np.ndarray:
     """Put fluid, skull, scalp and neck around `brain`, the face removed as in ATLAS."""
-    depth_everywhere = _upsample(tissue.skin_depth[None])[0]
+    hull_distance, depth_everywhere = _upsample(np.stack(warp_shell(warp)))
     cover = tissue.white + tissue.gray + tissue.fluid
     around = np.flatnonzero((depth_everywhere > 0) & (cover < 0.99))
-    outside = tissue.hull_distance.ravel()[around]
+    outside = hull_distance.ravel()[around]
     depth = depth_everywhere.ravel()[around]
     mottled, muscles = (smooth_field(rng, spacing).ravel()[around] for spacing in (6, 16))
     uneven = (f.ravel()[around] for f in smooth_field(rng, 35, count=3))

@@ -1,26 +1,31 @@
-"""Stroke lesions for the phantom: how large, where, of what shape, and how they look on T1.
+"""Stroke lesions for the phantom: how large, where and of what shape.
 
-Volumes follow ATLAS R2.0 (`lesion_statistics.ATLAS_R2`); a lesion grows from a seed inside one
-arterial territory along a rough cost, so borders are irregular and satellites stand off.
+Volumes follow ATLAS R2.0; a lesion grows from a seed inside one arterial territory along a rough
+cost, so borders are irregular and satellites stand off. `draw_plan` knows the template only,
+`grow_mask` fits the plan into one subject's tissue.
 Arrays are (X, Y, Z) on the ATLAS grid, coordinates in mm of MNI space, volumes in mm3.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy import ndimage
 
-from kenseg_utils.phantom_head import AFFINE, SHAPE, Tissue, smooth_field
+from kenseg_utils.phantom_head import AFFINE, SHAPE, Tissue, smooth_field, template
 
 FULL_CONNECTIVITY = np.ones((3, 3, 3), bool)
+ORIGIN = AFFINE[:3, 3]
 
-# Share of ATLAS R2.0's subjects below a volume in ml (see lesion_statistics.ATLAS_R2).
+# Share of ATLAS R2.0's subjects below a volume in ml (shares and percentiles as published by
+# the source that lesion_statistics.ATLAS_R2 names; 290 ml makes mean and SD agree too).
 VOLUME_QUANTILES = (
     (0.0, 0.013), (0.029, 0.1), (0.05, 0.17), (0.10, 0.38), (0.124, 0.5), (0.211, 1.0),
     (0.25, 1.17), (0.487, 5.0), (0.5, 5.29), (0.606, 10.0), (0.676, 20.0), (0.75, 36.1),
-    (0.789, 50.0), (0.895, 100.0), (0.95, 153.0), (0.962, 200.0), (1.0, 496.7))
+    (0.789, 50.0), (0.895, 100.0), (0.95, 153.0), (0.962, 200.0), (0.99, 290.0),
+    (1.0, 496.7))
 
 
 @dataclass(frozen=True)
@@ -48,87 +53,166 @@ TERRITORIES = (
 
 
 @dataclass(frozen=True)
+class ShapeModel:
+    """What was fitted so that 200 masks agree with ATLAS's table and with real masks' shapes."""
+
+    elongation: tuple[float, float, float] = (1.0, 1.2, 1.75)  # of lesions to 20 ml, x y z
+    elongation_large: tuple[float, float, float] = (1.0, 2.3, 1.7)  # from 100 ml on
+    stretch: float = 0.3  # SD of the log of each axis's length
+    roughness: tuple[float, float] = (0.22, 0.57)  # of the border, in radii: least and most
+    fine: float = 0.3  # mm of roughness at the scale of single voxels
+    satellite: float = 0.09  # median share of the volume that a satellite has, up to 20 ml
+    satellite_large: float = 0.006  # the same, from 150 ml on
+    satellite_spread: float = 1.3
+    scatter: float = 32.0  # mm by which satellites stand off, mean
+    elsewhere: float = 0.3  # share of satellites that start in a territory of their own
+    more: float = 0.38  # chance that a satellite is the last one
+
+
+MODEL = ShapeModel()
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One component to be: where it starts (mm) and how large it is to grow (mm3)."""
+
+    seed: tuple[float, float, float]
+    volume: float
+
+    @property
+    def radius(self) -> float:
+        return (3 * self.volume / 4 / np.pi) ** (1 / 3)
+
+    @property
+    def box(self) -> tuple[slice, slice, slice]:
+        """The voxels that growing looks at."""
+        reach = 2.4 * self.radius + 6
+        return tuple(slice(int(np.clip(c - reach, 0, n - 2)), int(np.clip(c + reach + 1, 2, n)))
+                     for c, n in zip(np.subtract(self.seed, ORIGIN), SHAPE))
+
+
+@dataclass(frozen=True)
 class Plan:
     """What one subject's lesions are to be, before they are grown."""
 
     volume: float  # mm3, all lesions together
     side: int  # -1 left, +1 right
-    parts: tuple[float, ...]  # mm3 of each component, the largest first
+    pieces: tuple[Piece, ...]
+
+    @property
+    def box(self) -> tuple[slice, slice, slice]:
+        """The voxels that growing looks at, for all pieces."""
+        corners = [(s.start, s.stop) for piece in self.pieces for s in piece.box]
+        return tuple(slice(min(a for a, _ in corners[axis::3]), max(b for _, b in corners[axis::3]))
+                     for axis in range(3))
 
 
-def draw_plan(rng: np.random.Generator, evenly: np.ndarray) -> Plan:
-    """`evenly`: three numbers in [0, 1) that fill the cube evenly over the subjects of a release."""
+def draw_plan(rng: np.random.Generator, evenly: np.ndarray, model: ShapeModel = MODEL) -> Plan:
+    """Volume, side and seeds of one subject's lesions.
+
+    `evenly`: three numbers in [0, 1) that fill the unit cube evenly over a release's subjects.
+    """
     shares, millilitres = np.array(VOLUME_QUANTILES).T
     volume = 1000 * np.exp(np.interp(evenly[0], shares, np.log(millilitres)))
-    several = np.interp(volume / 1000, (0.5, 2, 10, 40, 150), (0.35, 0.40, 0.70, 0.75, 0.6))
-    count = 1
-    if evenly[2] < several:
-        count = 1 + min(rng.geometric(0.36), 30, 1 + int(volume // 12))
-    satellites = np.exp(rng.normal(np.log(0.03), 1.2, count - 1)) * volume
-    satellites = np.clip(satellites, 3, None)
-    if satellites.sum() > 0.45 * volume:
-        satellites *= 0.45 * volume / satellites.sum()
-    parts = sorted(np.maximum(np.rint(satellites), 2), reverse=True)
-    return Plan(volume, -1 if evenly[1] < 0.5 else 1, (max(volume - sum(parts), 2), *parts))
+    side = -1 if evenly[1] < 0.5 else 1
+    volumes = _split_volume(rng, volume, evenly[2], model)
+    pieces = [Piece(_main_seed(rng, volumes[0], side), volumes[0])]
+    for satellite in volumes[1:]:
+        pieces.append(Piece(_satellite_seed(rng, satellite, pieces[0], side, model), satellite))
+    return Plan(volume, side, tuple(pieces))
 
 
-def grow_mask(rng: np.random.Generator, plan: Plan, tissue: Tissue) -> np.ndarray:
-    """Grow the planned components in one subject's tissue; uint8 mask of SHAPE."""
-    mask = np.zeros(SHAPE, bool)
-    millilitres = plan.volume / 1000
+def _split_volume(rng, volume: float, several: float, model: ShapeModel) -> list[float]:
+    """The volume of each component, the largest first; 53 % of subjects have more than one."""
+    likely = np.interp(volume / 1000, (0.5, 2, 10, 40, 150), (0.35, 0.40, 0.70, 0.75, 0.6))
+    if several > likely:
+        return [volume]
+    count = int(min(rng.geometric(model.more if rng.random() < 0.93 else 0.1), 32,
+                    1 + volume // 12))
+    median = np.interp(np.log(volume / 1000), np.log((20, 150)),
+                       np.log((model.satellite, model.satellite_large)))
+    parts = np.exp(rng.normal(median, model.satellite_spread, count)) * volume
+    parts = np.maximum(parts * min(1, 0.5 * volume / parts.sum()), 2)
+    rest = max(volume - parts.sum(), 2)
+    return sorted([rest, *parts], reverse=True)
+
+
+def _main_seed(rng, volume: float, side: int) -> tuple[float, float, float]:
+    millilitres = volume / 1000
     tier = 0 if millilitres < 2 else 1 if millilitres < 20 else 2
     weights = np.array([t.weights[tier] * (t.largest > millilitres) for t in TERRITORIES])
-    for number, volume in enumerate(plan.parts):
-        for _ in range(20):  # a seed can fall where nothing more fits: draw another
-            if number == 0 or rng.random() < 0.3:
-                territory = TERRITORIES[rng.choice(len(TERRITORIES), p=weights / weights.sum())]
-                side = plan.side if number == 0 or rng.random() < 0.75 else -plan.side
-                seed = rng.normal(territory.centre, territory.spread) * (side, 1, 1)
-                main = (seed, plan.parts[0]) if number == 0 else main
-            else:
-                away = rng.normal(size=3)
-                away /= np.linalg.norm(away)
-                reach = (3 * main[1] / 4 / np.pi) ** (1 / 3)
-                seed = main[0] + away * (1.1 * reach + rng.uniform(3, 25))
-            if _grow_one(rng, mask, seed, volume, tissue):
-                break
+    while True:
+        territory = TERRITORIES[rng.choice(len(TERRITORIES), p=weights / weights.sum())]
+        seed = rng.normal(territory.centre, territory.spread) * (side, 1, 1)
+        if seed[0] * side > 0 and _fits(seed, volume):
+            return tuple(seed)
+
+
+def _satellite_seed(rng, volume, main: Piece, side: int, model: ShapeModel):
+    """Beside the main lesion, or now and then in another territory of either side."""
+    while True:
+        if rng.random() < model.elsewhere:
+            seed = _main_seed(rng, volume, side if rng.random() < 0.6 else -side)
+        else:
+            away = rng.normal(size=3) * (0.7, 1, 1.3)
+            away /= np.linalg.norm(away)
+            seed = main.seed + away * (main.radius + rng.exponential(model.scatter))
+        if _fits(seed, volume):
+            return tuple(seed)
+
+
+@cache
+def _solid() -> np.ndarray:
+    """Where the template is brain tissue."""
+    return template().white.astype(np.uint16) + template().gray > 127
+
+
+def _fits(seed, volume: float) -> bool:
+    """Does the template start with tissue there and have enough of it around on this side?"""
+    voxel = np.rint(np.subtract(seed, ORIGIN)).astype(int)
+    if np.any(voxel < 0) or np.any(voxel >= SHAPE) or not _solid()[tuple(voxel)]:
+        return False
+    piece = Piece(tuple(seed), volume)
+    step = 1 if volume < 2000 else 4
+    sparse = tuple(slice(s.start, s.stop, step) for s in piece.box)
+    room = _solid()[sparse] & _same_compartment(sparse, seed)
+    room &= _distance(sparse, seed) < 1.8 * piece.radius + 2
+    return room.sum() * step**3 > 1.3 * volume
+
+
+def grow_mask(rng: np.random.Generator, plan: Plan, tissue: Tissue,
+              model: ShapeModel = MODEL) -> np.ndarray:
+    """Grow the planned components in one subject's tissue; uint8 mask of SHAPE."""
+    mask = np.zeros(SHAPE, bool)
+    for piece in plan.pieces:
+        box = piece.box
+        fluid = tissue.fluid[box]
+        solid = tissue.white[box] + tissue.gray[box]
+        allowed = _same_compartment(box, piece.seed) & (solid + fluid > 0.5)
+        allowed &= ndimage.gaussian_filter(fluid, 1.5) < 0.6  # ventricles and cisterns
+        if mask[box].any():  # pieces do not touch
+            allowed &= ~ndimage.binary_dilation(mask[box], FULL_CONNECTIVITY)
+        cost = np.where(allowed, _cost(rng, piece, model) + 0.4 * fluid, np.inf)
+        wanted = min(int(round(piece.volume)), int(0.95 * allowed.sum()))
+        if wanted > 0:
+            mask[box] |= _lowest_connected(cost, wanted)
     return mask.astype(np.uint8)
 
 
-def _grow_one(rng, mask, seed, volume, tissue) -> bool:
-    """Add one component of about `volume` mm3 around `seed` to `mask`; False if it does not fit."""
-    radius = (3 * volume / 4 / np.pi) ** (1 / 3)
-    voxel = np.linalg.solve(AFFINE, [*seed, 1])[:3]
-    reach = int(2.3 * radius + 6)
-    box = tuple(slice(max(int(v) - reach, 0), min(int(v) + reach + 1, n))
-                for v, n in zip(voxel, SHAPE))
-    if any(s.stop - s.start < 3 for s in box):
-        return False
-    allowed = _same_compartment(box, seed)
-    fluid = tissue.fluid[box]
-    allowed &= (tissue.white[box] + tissue.gray[box] + fluid > 0.5)
-    allowed &= ndimage.gaussian_filter(fluid, 1.5) < 0.6
-    allowed &= ~ndimage.binary_dilation(mask[box], FULL_CONNECTIVITY)
-    wanted = int(round(volume))
-    if allowed.sum() < 1.3 * wanted:
-        return False
-    cost = _cost(rng, box, voxel, radius) + 0.4 * fluid
-    cost[~allowed] = np.inf
-    if np.partition(cost.ravel(), wanted)[wanted] > 2.2 + 2 * 1.2:
-        return False  # the nearest tissue is too far away: this would not be around the seed
-    grown = _lowest_connected(cost, wanted)
-    mask[box] |= grown
-    return True
+def _millimetres(box) -> list[np.ndarray]:
+    return np.meshgrid(*(np.arange(s.start, s.stop, s.step, dtype=np.float32) + np.float32(start)
+                         for s, start in zip(box, ORIGIN)), indexing="ij", sparse=True)
+
+
+def _distance(box, seed) -> np.ndarray:
+    return np.sqrt(sum((axis - np.float32(c)) ** 2 for axis, c in zip(_millimetres(box), seed)))
 
 
 def _same_compartment(box, seed) -> np.ndarray:
     """Voxels on the seed's side of the midline and of the tentorium (boolean, of the box)."""
-    x, y, z = np.meshgrid(*(np.arange(s.start, s.stop) + offset
-                            for s, offset in zip(box, AFFINE[:3, 3])), indexing="ij", sparse=True)
-    below = _infratentorial(x, y, z) == _infratentorial(*seed)
-    if _infratentorial(*seed):
-        return below
-    return below & (x * np.sign(seed[0]) > 0)
+    x, y, z = _millimetres(box)
+    same = _infratentorial(x, y, z) == _infratentorial(*seed)
+    return same if _infratentorial(*seed) else same & (x * np.sign(seed[0]) > 0)
 
 
 def _infratentorial(x, y, z):
@@ -138,24 +222,26 @@ def _infratentorial(x, y, z):
     return ((y < -32) & (z < tentorium)) | stem
 
 
-def _cost(rng, box, voxel, radius) -> np.ndarray:
+def _cost(rng, piece: Piece, model: ShapeModel) -> np.ndarray:
     """Distance from the seed in radii, stretched and tilted, plus roughness; lesions fill it up."""
-    offsets = [np.arange(s.start, s.stop, dtype=np.float32) - v for s, v in zip(box, voxel)]
-    tilt, _ = np.linalg.qr(rng.normal(size=(3, 3)))
-    stretch = np.exp(rng.normal(0, 0.28, 3))
-    metric = (tilt / stretch @ tilt.T / radius * np.cbrt(stretch.prod())).astype(np.float32)
-    x, y, z = np.meshgrid(*offsets, indexing="ij", sparse=True)
-    distance = np.sqrt(sum((a * x + b * y + c * z) ** 2 for a, b, c in metric))
-    rough = rng.uniform(0.15, 0.4)
-    for spacing, share in ((max(1.2 * radius, 4), 0.8), (max(0.5 * radius, 3), 0.5), (3, 0.3)):
-        distance += rough * share * smooth_field(rng, spacing, box)
-    return distance
+    box, radius = piece.box, piece.radius
+    tilt, _ = np.linalg.qr(np.eye(3) + 0.5 * rng.normal(size=(3, 3)))
+    large = np.interp(np.log(piece.volume / 1000), np.log((20, 100)), (0, 1))
+    stretch = (1 - large) * np.array(model.elongation) + large * np.array(model.elongation_large)
+    stretch *= np.exp(rng.normal(0, model.stretch, 3))
+    stretch /= np.cbrt(stretch.prod())
+    metric = ((tilt / stretch) @ tilt.T / radius).astype(np.float32)
+    offsets = [axis - np.float32(c) for axis, c in zip(_millimetres(box), piece.seed)]
+    cost = np.sqrt(sum(sum(m * o for m, o in zip(row, offsets)) ** 2 for row in metric))
+    rough = rng.uniform(*model.roughness)
+    cost += rough * smooth_field(rng, max(1.0 * radius, 4), box)
+    cost += 0.5 * rough * smooth_field(rng, max(0.4 * radius, 3), box)
+    return cost + model.fine / radius * smooth_field(rng, 3, box)
 
 
 def _lowest_connected(cost: np.ndarray, wanted: int) -> np.ndarray:
     """The largest connected piece of the cheapest voxels, about `wanted` voxels of it."""
-    take = wanted
-    possible = int(np.isfinite(cost).sum())
+    take, possible = wanted, int(np.isfinite(cost).sum())
     for _ in range(6):
         lowest = cost <= np.partition(cost.ravel(), take - 1)[take - 1]
         labels, count = ndimage.label(lowest)
@@ -164,29 +250,6 @@ def _lowest_connected(cost: np.ndarray, wanted: int) -> np.ndarray:
         if size >= 0.96 * wanted or take >= possible:
             break
         take = min(int(take + 1.1 * (wanted - size)) + 1, possible)
-    return ndimage.binary_fill_holes(piece)
-
-
-def paint_lesions(rng: np.random.Generator, brain: np.ndarray, mask: np.ndarray,
-                  fluid_level: float) -> None:
-    """Darken `brain` (white matter = 1) where `mask` is, in place.
-
-    A core near fluid, a rim graded over 5–7 mm that begins outside the mask, texture inside;
-    small lesions stay at 0.5–0.7 of white matter.
-    """
-    labels, _ = ndimage.label(mask, FULL_CONNECTIVITY)
-    for number, found in enumerate(ndimage.find_objects(labels), start=1):
-        box = tuple(slice(max(s.start - 6, 0), min(s.stop + 6, n)) for s, n in zip(found, SHAPE))
-        inside = labels[box] == number
-        volume = inside.sum()
-        depth = (ndimage.distance_transform_edt(inside)
-                 - ndimage.distance_transform_edt(~inside)).astype(np.float32)
-        depth += smooth_field(rng, 5, box)
-        middle, width = rng.uniform(0.2, 1.6), rng.uniform(0.9, 1.7)
-        share = 1 / (1 + np.exp((middle - depth) / width))
-        strength = rng.uniform(0.85, 1.0) if volume > 3000 else rng.uniform(0.55, 0.85)
-        texture = smooth_field(rng, 9, box) + 0.7 * smooth_field(rng, 4, box)
-        share *= strength * np.clip(1.05 - 0.22 * np.clip(texture, -0.3, 3), 0.1, 1)
-        core = fluid_level * (1 + 0.08 * smooth_field(rng, 4, box))
-        part = brain[box]
-        part += share * np.minimum(core - part, 0)
+    around = ndimage.find_objects(piece.astype(np.uint8))[0]
+    piece[around] = ndimage.binary_fill_holes(piece[around])
+    return piece
