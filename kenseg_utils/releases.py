@@ -1,15 +1,15 @@
 """Which files under a folder are scans of which ATLAS release: told by name, never by content.
 
-The names that each release uses, T1w first and then the lesion masks:
+The names that each release uses, T1w first and then the lesion masks::
 
-R1.1  Site1/031768/t01/031768_t1w_deface_stx.nii.gz · 031768_LesionSmooth[_1]_stx.nii.gz
-R1.2  c0003s0002t01_t1w_stx.nii.gz · c0003s0002t01_LesionSmooth[_1]_stx.nii.gz
-R2.0  Training/R001/sub-r001s001/ses-1/anat/sub-r001s001_ses-1_space-MNI152NLin2009aSym_T1w.nii.gz
-      · …_label-L_desc-T1lesion_mask.nii.gz; the same beneath Testing/, without masks
-R2.1  Training_Raw/R001/sub-…/ses-1/anat/…_space-orig_desc-brain_T1w.nii.gz
-      · …_space-orig_label-lesion_desc-T1lesion_mask.nii.gz; or plain BIDS, …_T1w.nii.gz
-R3.0  as R2.1, beneath ATLAS3_Training_Raw/<SITE>; ATLAS3_Training_Preprocessed has
-      …_space-MNI152NLin2009aSym_desc-brainnorm_T1w.nii.gz
+    R1.1  Site1/031768/t01/031768_t1w_deface_stx.nii.gz · 031768_LesionSmooth[_1]_stx.nii.gz
+    R1.2  c0003s0002t01_t1w_stx.nii.gz · c0003s0002t01_LesionSmooth[_1]_stx.nii.gz
+    R2.0  Training/R001/sub-r001s001/ses-1/anat/sub-r001s001_ses-1_space-MNI152NLin2009aSym_T1w.nii.gz
+          · …_label-L_desc-T1lesion_mask.nii.gz; the same beneath Testing/, without masks
+    R2.1  Training_Raw/R001/sub-…/ses-1/anat/…_space-orig_desc-brain_T1w.nii.gz
+          · …_space-orig_label-lesion_desc-T1lesion_mask.nii.gz; or plain BIDS, …_T1w.nii.gz
+    R3.0  as R2.1, beneath ATLAS3_Training_Raw/<SITE>; ATLAS3_Training_Preprocessed has
+          …_space-MNI152NLin2009aSym_desc-brainnorm_T1w.nii.gz
 """
 
 from __future__ import annotations

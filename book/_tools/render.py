@@ -28,6 +28,9 @@ def stage(executed: Path, staged: Path) -> None:
         settings["repository"] = {"url": address, "branch": revision()}
         settings["launch_buttons"] = {"colab_url": "https://colab.research.google.com"}
         settings["html"]["use_repository_button"] = True
+    extensions = settings["sphinx"]["local_extensions"]
+    settings["sphinx"]["local_extensions"] = {name: str((staged / place).resolve())
+                                              for name, place in extensions.items()}
     (staged / "_config.yml").write_text(yaml.safe_dump(settings, sort_keys=False))
 
 
@@ -70,11 +73,12 @@ def revision() -> str:
 
 
 def main() -> int:
-    executed, build = Path(sys.argv[1]), Path(sys.argv[2] if len(sys.argv) > 2 else "_build")
+    executed = Path(sys.argv[1])
+    build = Path(sys.argv[2] if len(sys.argv) > 2 else "_build").resolve()
     staged, fresh, log = build / "source", build / "fresh", build / "render.log"
     stage(executed, staged)
     shutil.rmtree(fresh, ignore_errors=True)
-    command = [sys.executable, "-m", "jupyter_book", "build", str(staged), "--toc",
+    command = [Path(sys.executable).with_name("jupyter-book"), "build", str(staged), "--toc",
                str(staged / "book/_toc.yml"), "--path-output", str(fresh), "-W", "--keep-going",
                "--quiet"]
     print("Rendering the pages", flush=True)
