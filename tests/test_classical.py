@@ -59,10 +59,11 @@ def call(name, image, mask, taught, **options):
 
 @pytest.mark.parametrize("radius", [3, 6, 15])
 @pytest.mark.parametrize("grey", [-2.0, 2.0])
-def test_region_growing_recovers_a_disc_exactly(radius, grey):
+@pytest.mark.parametrize("options", [{}, {"smoothing": 0}])
+def test_region_growing_recovers_a_disc_exactly(radius, grey, options):
     truth = disc((64, 64), (30, 33), radius)
     image = np.where(truth, grey, 0.5)
-    mask = classical.segment("region_growing", image, (29, 32), brain=EVERYWHERE, smoothing=0)
+    mask = classical.segment("region_growing", image, (29, 32), brain=EVERYWHERE, **options)
     np.testing.assert_array_equal(mask, truth)
 
 
@@ -75,7 +76,7 @@ def test_region_growing_leaks_over_a_bridge_and_stops_at_the_brain():
     joined = classical.segment("region_growing", image, (15, 15), brain=EVERYWHERE, smoothing=0)
     assert joined.sum() == 220
     brain = EVERYWHERE.copy()
-    brain[:, 30:] = False
+    brain[:, 30:35] = False  # beyond it the bridge goes on, but nothing grows around it
     kept = classical.segment("region_growing", image, (15, 15), brain=brain, smoothing=0)
     assert kept.sum() == 110
 
@@ -128,6 +129,14 @@ def test_the_cut_has_the_least_energy_of_all_labellings(seed, largest):
         assert not np.any(found & ~every[index])
 
 
+def test_a_cut_of_fractions_or_negative_links_is_refused():
+    costs = [np.ones((3, 3), int), np.ones((3, 3), int), np.ones((3, 2), int), np.ones((2, 3), int)]
+    with pytest.raises(ValueError, match="whole numbers below"):
+        classical.minimum_cut(costs[0] * 0.5, *costs[1:])
+    with pytest.raises(ValueError, match="link between neighbours is negative"):
+        classical.minimum_cut(*costs[:2], -costs[2], costs[3])
+
+
 def test_the_cut_keeps_its_seeds_and_smoothness_removes_specks():
     truth = disc((64, 64), (32, 32), 9)
     image = np.where(truth, 0.0, 1.0)
@@ -137,10 +146,16 @@ def test_the_cut_keeps_its_seeds_and_smoothness_removes_specks():
     assert dice(truth, smooth) > max(0.95, dice(truth, rough))
     border = [np.abs(np.diff(mask.astype(int), axis=0)).sum() for mask in (rough, smooth)]
     assert border[1] < border[0]
-    assert np.all(smooth[disc((64, 64), (32, 32), 2)] == 1)
     brain = EVERYWHERE.copy()
     brain[:30] = False
-    assert classical.segment("graph_cut", noisy, (32, 32), brain=brain)[:30].sum() == 0
+    cut = classical.steps("graph_cut", noisy, (32, 32), brain=brain)["minimum cut"]
+    assert not cut[:30].any()
+    # What the clinician's disc covers is lesion, however bright it is.
+    image[disc(image.shape, (32, 32), 5) & ~disc(image.shape, (32, 32), 2)] = 1.0
+    covered = disc(image.shape, (32, 32), 5)
+    given_ = dict(seed_point=(32, 32), brain=EVERYWHERE, smoothness=0)
+    assert not classical.steps("graph_cut", image, radius=2, **given_)["minimum cut"][covered].all()
+    assert classical.steps("graph_cut", image, radius=5, **given_)["minimum cut"][covered].all()
 
 
 @pytest.mark.parametrize("contour", ["chan_vese", "geodesic"])
@@ -238,7 +253,7 @@ def test_fitting_is_deterministic_and_reads_nothing_but_its_slices(name, taught)
     assert reverse[inside].mean() < reverse[outside].mean()
 
 
-def test_the_threshold_comes_from_slices_held_back(taught):
+def test_the_threshold_comes_from_subjects_held_back(taught):
     images, masks = zip(*(head(seed) for seed in range(10)), strict=True)
     model = taught["random_forest"]
     assert model.training_slices == 8
@@ -249,11 +264,15 @@ def test_the_threshold_comes_from_slices_held_back(taught):
     np.testing.assert_array_equal(classical.steps("random_forest", unseen, model=model)["score"],
                                   classical.steps("random_forest", unseen, model=moved)["score"])
     assert moved.threshold < model.threshold
+    # Of three subjects the last is held back whole, wherever its slices stand.
+    whose = ["a", "b", "c", "a", "b", "c", "a", "b", "c", "c"]
+    assert classical.fit("svm", images, masks, subjects=whose).training_slices == 6
+    assert classical.fit("svm", images, masks, subjects=["a"] * 5 + ["b"] * 5).training_slices == 10
 
 
 @pytest.mark.parametrize(("images", "masks", "message"), [
     ([], [], "0 slices"),
-    ([np.eye(20)], [], "1 slices and 0 masks"),
+    ([np.eye(20)], [], "1 slices, 0 masks and 1 subjects"),
     ([np.eye(20)], [np.zeros((20, 21))], r"slice 0 is \(20, 20\) and its mask \(20, 21\)"),
     ([np.eye(20)], [np.full((20, 20), 2)], r"other labels than 0 and 1: \[2\]"),
     ([np.eye(20)], [np.zeros((20, 20))], "no lesion pixels"),
@@ -268,6 +287,8 @@ def test_bad_training_data_is_refused(images, masks, message):
 def test_only_trained_methods_are_fitted():
     with pytest.raises(ValueError, match="'graph_cut' is not trained: choose 'svm' or 'random"):
         classical.fit("graph_cut", [np.eye(20)], [np.eye(20)])
+    with pytest.raises(ValueError, match="1 slices, 1 masks and 2 subjects"):
+        classical.fit("svm", [np.eye(20)], [np.eye(20)], subjects=[1, 2])
     with pytest.raises(ValueError, match="pixels_per_slice is 0"):
         classical.fit("svm", [np.eye(20)], [np.eye(20)], pixels_per_slice=0)
 
@@ -397,7 +418,9 @@ def test_unknown_names_and_options_are_named():
     ("region_growing", "tolerance", -0.1), ("region_growing", "smoothing", np.nan),
     ("edge_detection", "weak", 0.95), ("edge_detection", "sigma", "wide"),
     ("graph_cut", "smoothness", -2), ("level_set", "contour", "snake"),
-    ("level_set", "iterations", 0),
+    ("level_set", "iterations", 0), ("level_set", "smoothing", 1.5), ("level_set", "radius", None),
+    ("graph_cut", "smoothness", 2000), ("thresholding", "opening", 0.5),
+    ("edge_detection", "largest_gap", -3), ("edge_detection", "strong", np.inf),
 ])
 def test_options_out_of_range_are_named_with_their_value(name, option, value):
     image, mask = head(1)
@@ -440,5 +463,5 @@ def test_a_stack_needs_a_click_for_each_slice():
 def test_a_click_needs_a_lesion_in_one_slice(mask):
     with pytest.raises(ValueError, match="no lesion to click|made on one slice"):
         classical.click(mask)
-    with pytest.raises(ValueError, match="jitter is -1"):
+    with pytest.raises(ValueError, match="jitter is -1, and it must be"):
         classical.click(np.ones((9, 9)), jitter=-1)

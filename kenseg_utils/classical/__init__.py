@@ -1,4 +1,4 @@
-"""The prior-based methods that the paper names (II.A), thin over scikit-image, scikit-learn, SciPy.
+"""The prior-based methods that the paper names (II.A), thin over well-kept libraries.
 
 What each is given is part of its result, and `needs(name)` says it:
 
@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from .brain import brain_around, brain_mask, check_image, check_seed_point, click
+from .brain import brain_around, brain_mask, check_image, check_seed_point, click, is_constant
 from .energy import graph_cut, level_set, minimum_cut
 from .intensity import edge_detection, region_growing, thresholding
 from .learned import PixelModel, classify_pixels, fit, pixel_features
@@ -65,9 +65,10 @@ def segment(name: str, image, seed_point: tuple[int, int] | None = None,
     `image` is an (H, W) slice, `seed_point` a (row, column), `model` what `fit` returned, `brain`
     an (H, W) mask of the pixels to look at (by default estimated, see `brain_mask`).
     A click or a model that the method does not use is ignored, so that one call serves all.
-    Raises ValueError for: an unknown method or option (the message lists the known ones); a slice
-    that is no (H, W) array of finite numbers or is constant (see `check_image`); a click that is missing, outside
-    the slice or on its padding; a model that is missing or another method's.
+    Raises ValueError for: an unknown method or option (the message lists the known ones), or an
+    option out of range; a slice that is no (H, W) array of finite numbers, or is constant; a click
+    that is missing, outside the slice or on its padding; a model that is missing or another
+    method's.
     """
     return steps(name, image, seed_point, model, brain, **method_options)["mask"]
 
@@ -105,7 +106,8 @@ def segment_slices(name: str, images: Sequence, seed_points: Sequence | None = N
     """
     images = np.asarray(images)
     if images.ndim != 3:
-        raise ValueError(f"A stack of slices (n, H, W) is needed, and this is {images.shape}.")
+        raise ValueError(f"A stack of slices (n, H, W) is needed, and this is {images.shape}: "
+                         "pass images[..., 0], or np.moveaxis(volume, 2, 0).")
     clicked = needs(name) == "seed_point"
     if clicked and (seed_points is None or len(seed_points) != len(images)):
         raise ValueError(f"{name} needs seed_points: {len(images)} clicks, with None for a slice "
@@ -113,8 +115,7 @@ def segment_slices(name: str, images: Sequence, seed_points: Sequence | None = N
     masks = np.zeros(images.shape, np.uint8)
     for number, image in enumerate(images):
         point = seed_points[number] if clicked else None
-        constant = image.size and (image == image.flat[0]).all()
-        if constant or (clicked and point is None):
+        if is_constant(image) or (clicked and point is None):
             continue
         try:
             masks[number] = segment(name, image, point, model, **method_options)
@@ -125,7 +126,8 @@ def segment_slices(name: str, images: Sequence, seed_points: Sequence | None = N
 
 def _method(name: str) -> Callable[..., dict[str, np.ndarray]]:
     if name not in names():
-        raise ValueError(f"Unknown prior-based method {name!r}: choose one of {', '.join(names())}.")
+        raise ValueError(f"Unknown prior-based method {name!r}: "
+                         f"choose one of {', '.join(names())}.")
     return METHODS[name]
 
 

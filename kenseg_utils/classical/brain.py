@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Integral, Real
+
 import numpy as np
 from scipy import ndimage
 from skimage import filters, morphology
@@ -29,7 +31,7 @@ def check_image(image) -> np.ndarray:
         raise ValueError(f"The slice has {wrong} values that are NaN or infinite "
                          f"(of {array.size}): repair or leave out the scan.")
     lowest, highest = float(array.min()), float(array.max())
-    if highest - lowest < 1e-12:
+    if is_constant(array):
         raise ValueError(f"The slice is constant: every pixel is {lowest:g}, so there is "
                          "nothing to segment. Leave it out, or use segment_slices, "
                          "which gives such a slice an empty mask.")
@@ -40,6 +42,12 @@ def check_image(image) -> np.ndarray:
         raise ValueError(f"The slice is {array.shape[0]}×{array.shape[1]} pixels: "
                          "at least 4×4 are needed.")
     return array.astype(np.float32)
+
+
+def is_constant(array: np.ndarray) -> bool:
+    """Whether all of an array (that is not empty) is one value, to within 1e-12."""
+    numbers = array.dtype.kind in "buif" and array.size > 0
+    return numbers and float(array.max()) - float(array.min()) < 1e-12
 
 
 def check_seed_point(seed_point, shape: tuple[int, int]) -> tuple[int, int]:
@@ -70,8 +78,7 @@ def click(mask, jitter: float = 0.0, seed: int = 0) -> tuple[int, int]:
     lesion = np.asarray(mask)
     if lesion.ndim != 2:
         raise ValueError(f"A click is made on one slice (H, W), and the mask is {lesion.shape}.")
-    if jitter < 0:
-        raise ValueError(f"jitter is {jitter}, and an SD in pixels cannot be negative.")
+    at_least(0, jitter=jitter)
     lesion = lesion > 0
     if not lesion.any():
         raise ValueError("The mask is empty: there is no lesion to click on.")
@@ -106,6 +113,8 @@ def brain_mask(image: np.ndarray, cut: int = 3) -> np.ndarray:
     hull takes in what is dark inside: ventricles, sulci, and lesions up to the cortex.
     It is no skull stripping to measure with: it only keeps the methods out of bone and air.
     """
+    image = check_image(image)
+    whole_number(0, cut=cut)
     measured = measured_pixels(image)
     smooth = filters.gaussian(image, 1, preserve_range=True)
     dark, bright = np.percentile(smooth[measured], (0.5, 90))
@@ -161,14 +170,24 @@ def grey_levels(image: np.ndarray, brain: np.ndarray,
 
 def containing(region: np.ndarray, seed_point: tuple[int, int],
                connectivity: np.ndarray | None = EIGHT) -> np.ndarray:
-    """The connected piece of `region` under the click; nothing if the click is not in it."""
+    """The connected piece of `region` under the click; nothing if the click is not in it.
+
+    Pixels hang together over corners too, or, with `connectivity` None, over edges alone.
+    """
     labels, _ = ndimage.label(region, connectivity)
     found = labels[seed_point]
     return (labels == found) & (found > 0)
 
 
 def at_least(lowest: float, **options: float) -> None:
-    """Raise a ValueError naming the first option that is not a number of `lowest` or more."""
+    """Raise a ValueError naming the first option that is not a finite number ≥ `lowest`."""
     for name, value in options.items():
-        if not np.isreal(value) or not value >= lowest:
+        if not (isinstance(value, Real) and lowest <= value < np.inf):
             raise ValueError(f"{name} is {value!r}, and it must be a number ≥ {lowest:g}.")
+
+
+def whole_number(lowest: int, **options: int) -> None:
+    """Raise a ValueError naming the first option that is not a whole number ≥ `lowest`."""
+    for name, value in options.items():
+        if not (isinstance(value, Integral) and value >= lowest):
+            raise ValueError(f"{name} is {value!r}, and it must be a whole number ≥ {lowest}.")

@@ -12,7 +12,7 @@ from scipy import ndimage, sparse
 from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 from skimage import segmentation
 
-from .brain import at_least, containing, disc, grey_levels
+from .brain import at_least, containing, disc, grey_levels, whole_number
 
 UNIT = 100  # capacities are whole numbers: this many to one unit of energy
 
@@ -23,9 +23,15 @@ def minimum_cut(lesion_cost: np.ndarray, other_cost: np.ndarray,
 
     The energy is the sum of `lesion_cost` over the lesion's pixels, `other_cost` over the others,
     and of the links between neighbours of different label: `right` (H, W-1), `down` (H-1, W).
-    All are whole numbers, the links not negative. Among equal energies the smallest lesion wins.
+    All are whole numbers below 2**30, the links not negative, or it is a ValueError.
+    Among labellings of equal energy the smallest lesion wins.
     Source: Greig, Porteous and Seheult 1989; Boykov and Jolly 2001.
     """
+    for costs in (lesion_cost, other_cost, right, down):
+        if costs.dtype.kind not in "iu" or np.abs(costs).max(initial=0) >= 2**30:
+            raise ValueError("Costs and links must be whole numbers below 2**30: scale and round.")
+    if min(right.min(initial=0), down.min(initial=0)) < 0:
+        raise ValueError("A link between neighbours is negative: a minimum cut needs 0 or more.")
     height, width = lesion_cost.shape
     pixel = np.arange(height * width).reshape(height, width)
     source, sink = height * width, height * width + 1
@@ -62,6 +68,8 @@ def graph_cut(image: np.ndarray, brain: np.ndarray, seed_point: tuple[int, int],
     core gives up the lesion's paler rim.
     """
     at_least(0, smoothness=smoothness, radius=radius)
+    if smoothness > 1000:
+        raise ValueError(f"smoothness is {smoothness!r}, and it must be a number ≤ 1000.")
     clicked, tissue = grey_levels(image, brain, seed_point)
     spread = max(abs(tissue - clicked) / 4, 1e-3 * np.ptp(image))
     lesion_cost = np.minimum((image - clicked) ** 2 / (2 * spread**2), 20)
@@ -71,7 +79,7 @@ def graph_cut(image: np.ndarray, brain: np.ndarray, seed_point: tuple[int, int],
     lesion_cost[side * (image - clicked) > 0] = 0
     other_cost[side * (image - tissue) < 0] = 0
     certain = disc(image.shape, seed_point, radius) & brain
-    forced = 10 * (20 + 4 * smoothness)
+    forced = 21 + 4 * smoothness  # more than any pixel's data and four links together
     lesion_cost[~brain] = forced
     other_cost[~brain] = 0
     other_cost[certain] = forced
@@ -104,8 +112,9 @@ def level_set(image: np.ndarray, brain: np.ndarray, seed_point: tuple[int, int],
     It stops when ten steps change nothing, or after `iterations`.
     Fails by its parameters: too stiff, and small lesions vanish; too soft, and it flows into sulci.
     """
-    at_least(1, radius=radius, iterations=iterations)
-    at_least(0, smoothing=smoothing)
+    at_least(1, radius=radius)
+    whole_number(1, iterations=iterations)
+    whole_number(0, smoothing=smoothing)
     clicked, tissue = grey_levels(image, brain, seed_point)
     # Bone and air would be a third region: they are painted as tissue.
     even = np.where(brain, np.clip(image, *sorted((clicked, tissue))), tissue)

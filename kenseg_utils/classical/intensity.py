@@ -10,11 +10,11 @@ import numpy as np
 from scipy import ndimage
 from skimage import feature, filters, morphology, segmentation
 
-from .brain import EIGHT, at_least, containing, grey_levels
+from .brain import EIGHT, at_least, containing, grey_levels, whole_number
 
 
 def thresholding(image: np.ndarray, brain: np.ndarray, *, rule: str = "otsu",
-                 deviations: float = 1.5, opening: int = 2) -> dict[str, np.ndarray]:
+                 deviations: float = 1.0, opening: int = 2) -> dict[str, np.ndarray]:
     """Call the dark part of the brain a lesion. Given nothing but the slice.
 
     `rule` chooses the threshold: "hypointense" is `deviations` robust SDs (1.4826 × the median
@@ -23,7 +23,8 @@ def thresholding(image: np.ndarray, brain: np.ndarray, *, rule: str = "otsu",
     Specks and threads thinner than an opening by a disc of `opening` pixels are removed.
     Fails where fluid is: ventricles and sulci are as dark as an old lesion.
     """
-    at_least(0, deviations=deviations, opening=opening)
+    at_least(0, deviations=deviations)
+    whole_number(0, opening=opening)
     values = image[brain]
     if rule == "otsu":
         level = filters.threshold_otsu(values)
@@ -42,7 +43,7 @@ def thresholding(image: np.ndarray, brain: np.ndarray, *, rule: str = "otsu",
 
 def region_growing(image: np.ndarray, brain: np.ndarray, seed_point: tuple[int, int], *,
                    tolerance: float | None = None,
-                   smoothing: float = 0.0) -> dict[str, np.ndarray]:
+                   smoothing: float = 0.5) -> dict[str, np.ndarray]:
     """Grow from a click over the neighbours that are about as dark. Given the slice and a click.
 
     A pixel joins if it touches the region and lies within `tolerance` of the clicked value, after
@@ -68,7 +69,7 @@ def region_growing(image: np.ndarray, brain: np.ndarray, seed_point: tuple[int, 
 
 
 def edge_detection(image: np.ndarray, brain: np.ndarray, seed_point: tuple[int, int], *,
-                   sigma: float = 1.0, weak: float = 0.2, strong: float = 0.4,
+                   sigma: float = 1.5, weak: float = 0.15, strong: float = 0.3,
                    largest_gap: int = 4, largest_share: float = 0.4) -> dict[str, np.ndarray]:
     """Find edges, close them, and fill the contour around a click. Given the slice and a click.
 
@@ -80,8 +81,9 @@ def edge_detection(image: np.ndarray, brain: np.ndarray, seed_point: tuple[int, 
     Fails where the border fades: a contour that never closes gives an empty mask.
     """
     at_least(0.1, sigma=sigma)
-    at_least(0, largest_gap=largest_gap, weak=weak)
-    if not weak <= strong:
+    at_least(0, weak=weak, strong=strong, largest_share=largest_share)
+    whole_number(0, largest_gap=largest_gap)
+    if weak > strong:
         raise ValueError(f"weak is {weak} and strong is {strong}: strong cannot be below weak.")
     smooth = filters.gaussian(image, sigma, preserve_range=True)
     clicked, tissue = grey_levels(image, brain, seed_point)
@@ -98,7 +100,6 @@ def edge_detection(image: np.ndarray, brain: np.ndarray, seed_point: tuple[int, 
         if enclosed.any() and enclosed.sum() <= largest_share * brain.sum():
             inside = ndimage.binary_fill_holes(enclosed)
             break
-    # A ridge runs through pixels of both sides: the half-way level says whose they are.
     return {
         "gradient": ndimage.gaussian_gradient_magnitude(image, sigma),
         "edges": edges,
@@ -109,7 +110,10 @@ def edge_detection(image: np.ndarray, brain: np.ndarray, seed_point: tuple[int, 
 
 
 def _take_border(smooth: np.ndarray, inside: np.ndarray, brain: np.ndarray) -> np.ndarray:
-    """Add the pixels of the one-pixel rim whose grey value is nearer to the inside."""
+    """Add those pixels of the rim whose grey value is nearer to the inside.
+
+    A ridge of the gradient runs through pixels of both sides: the half-way level parts them.
+    """
     if not inside.any():
         return inside
     near = ndimage.binary_dilation(inside, EIGHT) & ~inside & brain

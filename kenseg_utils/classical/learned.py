@@ -20,7 +20,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 from threadpoolctl import threadpool_limits
 
-from .brain import at_least, brain_mask, check_image
+from .brain import at_least, brain_mask, check_image, is_constant, whole_number
 
 LARGEST_SCALE = 16  # pixels
 
@@ -50,41 +50,38 @@ def pixel_features(image: np.ndarray, brain: np.ndarray) -> np.ndarray:
     pixels, at most 40. Outside the brain the slice is painted with the brain's median first.
     """
     even = np.where(brain, image, np.median(image[brain]))
-    local = feature.multiscale_basic_features(even, sigma_min=1,
-                                                sigma_max=LARGEST_SCALE)
+    local = feature.multiscale_basic_features(even, sigma_min=1, sigma_max=LARGEST_SCALE)
     depth = np.minimum(ndimage.distance_transform_edt(brain), 40)
     return np.dstack([local, depth]).astype(np.float32)
 
 
-def fit(name: str, images: Sequence[np.ndarray], masks: Sequence[np.ndarray], seed: int = 0,
-        pixels_per_slice: int = 100, smoothing: float = 1.0) -> PixelModel:
+def fit(name: str, images: Sequence[np.ndarray], masks: Sequence[np.ndarray], seed: int = 0, *,
+        subjects: Sequence | None = None, pixels_per_slice: int = 100,
+        smoothing: float = 1.0) -> PixelModel:
     """Train the "svm" or the "random_forest" on slices (n, H, W) and their masks.
 
-    Give it the training folds alone, in the order of their subjects.
-    The first four fifths of the slices teach the classifier: from each at most
-    `pixels_per_slice` lesion pixels and as many others of the brain (from a slice without lesion:
+    Give it the training folds alone; `subjects` says for each slice whose it is.
+    The first four fifths of the subjects teach the classifier: of each slice at most
+    `pixels_per_slice` lesion pixels and as many others of the brain (of a slice without lesion:
     that many others). As lesions are rare and the sample is balanced, the classifier's own
-    threshold would call far too much: the last fifth (of five slices or more) chooses the
-    threshold with the best mean Dice, on slices that the classifier has not seen.
+    threshold would call far too much: the last fifth of the subjects (at least one, of three or
+    more) chooses the threshold with the best mean Dice, on slices that the classifier has not
+    seen. Without `subjects` every slice counts as a subject.
     The SVM has a radial kernel, approximated with 200 landmarks (Nyström; Williams and Seeger
     2001) so that it is quick; the forest has 100 trees (Breiman 2001).
-    Raises ValueError for another name, shapes that differ, labels other than 0 and 1,
+    Raises ValueError for another name, shapes or numbers that differ, labels other than 0 and 1,
     NaN, or no lesion pixel to learn from. Constant slices teach nothing and are passed over.
     """
     if name not in ("svm", "random_forest"):
         raise ValueError(f"{name!r} is not trained: choose 'svm' or 'random_forest'.")
-    if not isinstance(pixels_per_slice, (int, np.integer)) or pixels_per_slice < 1:
-        raise ValueError(f"pixels_per_slice is {pixels_per_slice!r}: a whole number is needed, "
-                         "1 or more.")
+    whole_number(1, pixels_per_slice=pixels_per_slice)
     at_least(0, smoothing=smoothing)
-    slices = _check_training(images, masks)
-    held_out = slices[-(len(slices) // 5):] if len(slices) >= 5 else []
-    taught = slices[: len(slices) - len(held_out)]
+    taught, held_back = _hold_back(_check_training(images, masks, subjects))
     random = np.random.default_rng(seed)
     samples, labels = [], []
     for image, mask in taught:
-        brain = brain_mask(image) | mask
-        chosen = _sample(mask, brain, pixels_per_slice, random)
+        brain = brain_mask(image)
+        chosen = _sample(mask & brain, brain & ~mask, pixels_per_slice, random)
         samples.append(pixel_features(image, brain)[chosen])
         labels.append(mask[chosen])
     x, y = np.concatenate(samples), np.concatenate(labels)
@@ -95,7 +92,7 @@ def fit(name: str, images: Sequence[np.ndarray], masks: Sequence[np.ndarray], se
         classifier = _classifier(name, len(y), seed).fit(x, y)
     model = PixelModel(name, classifier, smoothing, 0.5 if name == "random_forest" else 0.0,
                        len(taught), len(y), seed)
-    return replace(model, threshold=_best_threshold(model, held_out))
+    return replace(model, threshold=_best_threshold(model, held_back))
 
 
 def classify_pixels(image: np.ndarray, brain: np.ndarray,
@@ -119,22 +116,24 @@ def classify_pixels(image: np.ndarray, brain: np.ndarray,
     }
 
 
-def _check_training(images, masks) -> list[tuple[np.ndarray, np.ndarray]]:
-    if len(images) != len(masks) or len(images) == 0:
-        raise ValueError(f"{len(images)} slices and {len(masks)} masks: "
-                         "as many of the one as of the other are needed, and at least one.")
+def _check_training(images, masks, subjects) -> list[tuple[np.ndarray, np.ndarray, object]]:
+    """(image, mask, subject) of each slice that is not constant."""
+    subjects = range(len(images)) if subjects is None else subjects
+    if not len(images) == len(masks) == len(subjects) or len(images) == 0:
+        raise ValueError(f"{len(images)} slices, {len(masks)} masks and {len(subjects)} subjects: "
+                         "equally many are needed, and at least one.")
     slices = []
-    for number, (image, mask) in enumerate(zip(images, masks, strict=True)):
+    for number, (image, mask, subject) in enumerate(zip(images, masks, subjects, strict=True)):
         image, mask = np.asarray(image), np.asarray(mask)
         if image.shape != mask.shape:
             raise ValueError(f"Training slice {number} is {image.shape} and its mask {mask.shape}.")
         if not np.isin(mask, (0, 1)).all():
             raise ValueError(f"The mask of training slice {number} has other labels than 0 and 1: "
                              f"{np.setdiff1d(mask, (0, 1))[:3].tolist()}.")
-        if image.size and image.ndim == 2 and (image == image.flat[0]).all():
+        if is_constant(image):
             continue
         try:
-            slices.append((check_image(image), mask > 0))
+            slices.append((check_image(image), mask > 0, subject))
         except ValueError as error:
             raise ValueError(f"Training slice {number}: {error}") from None
     if not slices:
@@ -142,12 +141,20 @@ def _check_training(images, masks) -> list[tuple[np.ndarray, np.ndarray]]:
     return slices
 
 
-def _sample(mask: np.ndarray, brain: np.ndarray, most: int,
+def _hold_back(slices) -> tuple[list, list]:
+    """(image, mask) of the subjects that teach, and of the last fifth, which does not."""
+    subjects = list(dict.fromkeys(subject for *_, subject in slices))
+    count = max(1, len(subjects) // 5) if len(subjects) >= 3 else 0
+    last = subjects[len(subjects) - count :]
+    return ([(image, mask) for image, mask, subject in slices if subject not in last],
+            [(image, mask) for image, mask, subject in slices if subject in last])
+
+
+def _sample(lesion: np.ndarray, other: np.ndarray, most: int,
             random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of at most `most` lesion pixels and as many others of the brain."""
-    lesion, other = np.argwhere(mask), np.argwhere(brain & ~mask)
-    lesion = random.permutation(lesion)[:most]
-    other = random.permutation(other)[: len(lesion) or most]
+    """Rows and columns of at most `most` lesion pixels and as many others."""
+    lesion = random.permutation(np.argwhere(lesion))[:most]
+    other = random.permutation(np.argwhere(other))[: len(lesion) or most]
     return tuple(np.concatenate([lesion, other]).T)
 
 
@@ -174,13 +181,13 @@ def _score(model: PixelModel, features: np.ndarray, brain: np.ndarray) -> np.nda
     return score
 
 
-def _best_threshold(model: PixelModel, held_out) -> float:
+def _best_threshold(model: PixelModel, held_back) -> float:
     """The threshold with the best mean Dice on slices with a lesion; else the model's own."""
     scored = []
-    for image, mask in held_out:
+    for image, mask in held_back:
         if mask.any():
-            brain = brain_mask(image)
-            scored.append((classify_pixels(image, brain, model)["smoothed score"], mask & brain))
+            steps = classify_pixels(image, brain_mask(image), model)
+            scored.append((steps["smoothed score"], mask))
     if not scored:
         return model.threshold
     candidates = np.quantile(np.concatenate([s.ravel() for s, _ in scored]),
