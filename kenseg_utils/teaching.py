@@ -1,11 +1,19 @@
-"""Small helpers of the chapters: feedback on an answer, the closing line, the device in use."""
+"""Small helpers of the chapters: feedback, questions, tables, the device, the closing line."""
 
 from __future__ import annotations
 
+import hashlib
+import html
+import json
+import numbers
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pandas as pd
+from IPython.display import HTML
 
 from kenseg_utils import __version__, devices
 
@@ -61,3 +69,85 @@ def device() -> str:
     if text.startswith("CPU") and on_colab():
         text += " – for a GPU click Runtime → Change runtime type → T4 GPU, then Run all"
     return text
+
+
+# --- Questions -----------------------------------------------------------------------------------
+
+def quiz(question: str, options: Mapping[str, tuple[bool, str]]) -> HTML:
+    """A multiple-choice question that answers each choice with its explanation, in the page alone.
+
+    options : {choice: (whether it is right, explanation)}, at least two, one or more of them right.
+    Radio buttons, so that the arrow keys work them; without scripts all explanations are shown.
+    Raises ValueError on fewer options, none that is right, or an empty text.
+    """
+    if len(options) < 2 or not any(right for right, _ in options.values()):
+        raise ValueError("a quiz needs at least two options, and one of them right.")
+    if not all(str(text).strip() for text in (question, *options, *(e for _, e in options.values()))):
+        raise ValueError("a quiz needs words: its question, an option or an explanation is empty.")
+    content = json.dumps([question, {text: list(said) for text, said in options.items()}])
+    # A name of its own for each question, and the same one in every build of the book.
+    name = "kenseg-quiz-" + hashlib.sha256(content.encode()).hexdigest()[:12]
+    rows = []
+    for number, (text, (right, explanation)) in enumerate(options.items()):
+        verdict = "Right" if right else "Not quite"
+        rows.append(
+            f'<div><label><input type="radio" name="{name}" value="{number}"> '
+            f'{html.escape(text)}</label>'
+            f'<p class="kenseg-answer" data-option="{number}"><strong>{verdict}.</strong> '
+            f'{html.escape(explanation)}</p></div>')
+    return HTML(_QUIZ.format(name=name, question=html.escape(question), rows="".join(rows)))
+
+
+# Explanations are hidden by the script, so that without it nothing is lost. The chosen one is
+# shown where it stands and repeated to screen readers by the live region.
+_QUIZ = """<form id="{name}" class="kenseg-quiz" onsubmit="return false">
+<fieldset><legend style="font-size:1.1rem">{question}</legend>{rows}</fieldset>
+<div role="status" style="position:absolute;width:1px;height:1px;overflow:hidden;\
+clip-path:inset(50%)"></div>
+<noscript><p>Scripts are off in this browser, so every explanation is shown at once.</p></noscript>
+</form>
+<script>
+(() => {{
+  for (const form of document.querySelectorAll("form#{name}")) {{
+    const answers = form.querySelectorAll(".kenseg-answer");
+    const choose = (option) => answers.forEach((answer) => {{
+      answer.hidden = answer.dataset.option !== option;
+      if (!answer.hidden) form.querySelector('[role="status"]').textContent = answer.textContent;
+    }});
+    choose(null);
+    form.addEventListener("change", (event) => choose(event.target.value));
+  }}
+}})();
+</script>"""
+
+
+# --- Tables --------------------------------------------------------------------------------------
+
+def output_table(table: pd.DataFrame, caption: str, decimals: int = 2, index: bool = False) -> HTML:
+    """A table for the page: caption, column heads with scope, numbers rounded and set right.
+
+    Whole numbers get thousands separators, others `decimals` places, missing values a dash; all
+    text is escaped. index : show the index as row heads. Raises ValueError without a caption.
+    """
+    if not str(caption).strip():
+        raise ValueError("a table needs a caption that says what it shows.")
+    heads = ([table.index.name or ""] if index else []) + list(table.columns)
+    lines = ["".join(f'<th scope="col">{html.escape(str(head))}</th>' for head in heads)]
+    for label, *values in table.itertuples(name=None):
+        cells = [f'<th scope="row">{html.escape(str(label))}</th>'] if index else []
+        lines.append("".join(cells + [_cell(value, decimals) for value in values]))
+    head, *body = (f"<tr>{line}</tr>" for line in lines)
+    return HTML(f'<table class="dataframe kenseg-table"><caption style="color:inherit">{html.escape(caption)}</caption>'
+                f'<thead>{head}</thead><tbody>{"".join(body)}</tbody></table>')
+
+
+def _cell(value, decimals: int) -> str:
+    if pd.api.types.is_scalar(value) and pd.isna(value):
+        text, number = "–", True
+    elif isinstance(value, numbers.Number) and not isinstance(value, (bool, np.bool_)):
+        whole = isinstance(value, numbers.Integral)
+        text, number = f"{value:,}" if whole else f"{value:,.{decimals}f}", True
+    else:
+        text, number = str(value), False
+    style = ' style="text-align:right"' if number else ""
+    return f"<td{style}>{html.escape(text)}</td>"

@@ -7,7 +7,7 @@ from IPython.core.displaypub import CapturingDisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
 from matplotlib.figure import Figure
 
-from kenseg_utils import figures
+from kenseg_utils import figures, slices
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +62,14 @@ def test_show_sends_one_png_with_its_alternative_text(shown):
     assert output["metadata"] == {"image/png": {"alt": "A line that rises from one to two."}}
     assert base64.b64decode(output["data"]["image/png"]).startswith(b"\x89PNG")
     assert "A line that rises" in output["data"]["text/plain"]
+
+
+def test_show_lays_out_a_readers_own_figure(shown):
+    figure = Figure(figsize=(3, 2))
+    figure.subplots().set_xlabel("a label that would be cut off at the bottom")
+    figures.show(figure, "An empty plot whose label stays inside the picture.")
+    bottom = figure.axes[0].xaxis.label.get_window_extent().y0
+    assert bottom >= 0 and figure.get_layout_engine() is not None
 
 
 @pytest.mark.parametrize("alt", ["", None, "   ", "a figure", "figure 1: loss"])
@@ -188,10 +196,128 @@ def test_learning_curves_draw_what_was_recorded():
         figures.learning_curves(pd.DataFrame({"epoch": [1]}))
 
 
+# --- Charts --------------------------------------------------------------------------------------
+
+def test_volume_histogram_holds_every_volume():
+    volumes = [0, 0.5, 1, 2, 4, 300]
+    figure = figures.volume_histogram(volumes)
+    axes, = figure.axes
+    assert axes.get_xscale() == "log"
+    assert sum(bar.get_height() for bar in axes.patches) == 5
+    assert {"5 lesion volumes, and 1 of zero", "median 2 ml"} <= set(texts(figure))
+    assert sum(bar.get_height() for bar in figures.volume_histogram([7.0]).axes[0].patches) == 1
+    with pytest.raises(ValueError, match="above zero"):
+        figures.volume_histogram([0, 0])
+
+
+def test_slices_with_lesion_sorts_subjects_and_sums_heights():
+    present = np.zeros((3, 10), bool)
+    present[0, 2:8], present[1, 4], present[2, 3:5] = True, True, True
+    each, share = figures.slices_with_lesion(present).axes
+    assert list(each.images[0].get_array().sum(axis=0)) == [1, 2, 6]
+    np.testing.assert_allclose(share.patches[0].get_data().values[[0, 3, 4]], [0, 200 / 3, 100])
+
+
+def test_class_imbalance_names_each_share():
+    figure = figures.class_imbalance({"whole volume": 0.002, "window": 0.0, "odd": 0.75})
+    assert {"0.20% lesion, 1 in 500", "0.00% lesion", "75.00% lesion", "whole volume"} <= set(
+        texts(figure))
+    lesion = [bar.get_width() for bar in figure.axes[0].containers[1]]
+    np.testing.assert_allclose(lesion, [0.2, 0, 75])
+
+
+def test_overlap_map_shows_the_most_along_each_line_of_sight(head):
+    image, mask = head
+    counts = mask.astype(int)
+    counts[10, 30, 20] = 7
+    figure = figures.overlap_map(counts, image)
+    axial = figure.axes[0].images[1].get_array()
+    assert axial.max() == 7 and axial[30, 10] == 7
+    assert axial.mask[0, 0] and (~axial.mask).sum() == mask.any(axis=2).sum()
+    assert any("subjects with lesion here" in text for text in texts(figure))
+    with pytest.raises(ValueError, match="one shape"):
+        figures.overlap_map(counts[1:], image)
+
+
+def test_gradient_norms_leave_zeros_out():
+    figure = figures.gradient_norms({"plain": [1, 0.1, 0], "residual": [1, 0.9, 0.8]})
+    axes, = figure.axes
+    assert axes.get_yscale() == "log"
+    assert np.isnan(axes.lines[0].get_ydata()[2]) and axes.lines[0].get_ydata()[1] == 0.1
+    assert len({line.get_marker() for line in axes.lines}) == 2
+    assert {"plain", "residual"} <= set(texts(figure))
+
+
+def test_dice_by_size_draws_subjects_and_medians_of_thirds():
+    table = pd.DataFrame({"truth_volume_ml": [0, 1, 2, 4, 8, 16, 32, 64],
+                          "dice": [1, 0.1, 0.3, np.nan, 0.4, 0.6, 0.8, 1.0]})
+    axes, = figures.dice_by_size(table).axes
+    assert len(axes.collections[0].get_offsets()) == 6
+    np.testing.assert_allclose([line.get_ydata()[0] for line in axes.lines], [0.2, 0.5, 0.9])
+    assert not figures.dice_by_size(table[:4]).axes[0].lines
+    with pytest.raises(ValueError, match="above zero"):
+        figures.dice_by_size(table[:1])
+
+
+def test_bars_with_intervals_sort_and_bear_missing_intervals():
+    table = pd.DataFrame({"network": ["b", "a", "c"], "mean": [0.6, 0.4, 0.5],
+                          "low": [0.5, 0.3, None], "high": [0.7, 0.5, None]})
+    axes, = figures.bars_with_intervals(table, label="network").axes
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["a", "c", "b"]
+    np.testing.assert_allclose(axes.lines[0].get_xdata(), [0.4, 0.5, 0.6])
+    assert [text.get_text() for text in axes.texts] == ["0.40", "0.50", "0.60"]
+    unsorted, = figures.bars_with_intervals(table.set_index("network"), sort=False).axes
+    assert [tick.get_text() for tick in unsorted.get_yticklabels()] == ["c", "a", "b"]
+
+
+def test_reduction_comparison_takes_one_method_or_several():
+    table = pd.DataFrame({"reduction": ["per slice", "per subject", "pooled"],
+                          "mean": pd.array([0.5, 0.4, 0.6], dtype="Float64"),
+                          "low": pd.array([0.4, 0.3, pd.NA], dtype="Float64"),
+                          "high": pd.array([0.6, 0.5, pd.NA], dtype="Float64")})
+    axes, = figures.reduction_comparison(table).axes
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["per slice", "per subject",
+                                                                     "pooled"]
+    assert list(axes.lines[0].get_ydata()) == [2, 1, 0]
+    both = figures.reduction_comparison({"Ken": table, "U-Net": table})
+    assert {"Ken", "U-Net"} <= set(texts(both)) and len(both.axes[0].lines) == 2
+
+
+# --- Windows -------------------------------------------------------------------------------------
+
+def test_crop_and_pad_draws_the_window_where_it_is(head):
+    image, mask = (array[:, :, 20] for array in head)
+    placement = slices.Placement(top=3, left=20, height=20, width=24, shape=image.shape)
+    figure = figures.crop_and_pad(image, placement, 32, mask)
+    whole, framed = figure.axes
+    box, = whole.patches
+    assert (box.get_x(), box.get_y(), box.get_width(), box.get_height()) == (2.5, 19.5, 20, 24)
+    frame = framed.images[0].get_array()
+    assert frame.shape == (32, 32)
+    np.testing.assert_array_equal(frame[4:28, 6:26], image[3:23, 20:44].T)
+    assert frame.mask[:4].all() and frame.mask[:, :6].all() if np.ma.is_masked(frame) else (
+        np.isnan(frame[:4]).all() and np.isnan(frame[:, :6]).all())
+    assert {"window, 20×24", "padding, 4 or 6 pixels a side", "true lesion"} <= set(texts(figure))
+    with pytest.raises(ValueError, match="does not fit"):
+        figures.crop_and_pad(image, placement, 20)
+
+
+def test_crop_and_pad_agrees_with_the_package(head):
+    image, mask = (array[:, :, 20] for array in head)
+    window, placement = slices.crop(image, slices.lesion_centre(mask), 25)
+    drawn = figures.crop_and_pad(image, placement, 32).axes[1].images[0].get_array()
+    np.testing.assert_array_equal(np.nan_to_num(np.ma.filled(drawn, np.nan), nan=-1),
+                                  slices.pad(window, 32, fill=-1).T)
+
+
+# --- All -----------------------------------------------------------------------------------------
+
 def test_every_figure_is_white_with_readable_letters(head):
     image, mask = head
     for figure in (figures.three_planes(image, mask), figures.learning_curves(history(3)),
-                   figures.gallery([image[:, :, 20]], [mask[:, :, 20]])):
+                   figures.gallery([image[:, :, 20]], [mask[:, :, 20]]),
+                   figures.overlap_map(mask, image), figures.volume_histogram([1, 2, 3]),
+                   figures.class_imbalance({"a": 0.1}), figures.halving_ladder()):
         assert min(font_sizes(figure)) >= 9
         assert (pixels(figure)[0, 0] == 255).all()
 

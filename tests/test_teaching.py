@@ -3,7 +3,10 @@
 import re
 import subprocess
 import sys
+from html.parser import HTMLParser
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from kenseg_utils import __version__, devices, teaching
@@ -69,3 +72,87 @@ def test_the_three_modules_load_no_framework():
             "loaded = {'keras', 'tensorflow', 'jax', 'torch', 'kenseg_utils.atlas',"
             " 'kenseg_utils.training'} & set(sys.modules); assert not loaded, loaded")
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+QUESTION = 'Is 2 < 3 "really"?'
+OPTIONS = {"yes & always": (True, "It's <b>true</b>."), "no": (False, "Count again."),
+           "sometimes": (False, "Numbers do not change.")}
+
+
+class Page(HTMLParser):
+    """Collects a page's elements with their attributes, and its text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.text = [], ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def test_quiz_is_a_group_of_named_radio_buttons():
+    page = Page(teaching.quiz(QUESTION, OPTIONS).data)
+    buttons = page.all("input")
+    assert [button["type"] for button in buttons] == ["radio"] * 3
+    assert len({button["name"] for button in buttons}) == 1
+    assert page.all("fieldset") and page.all("legend") and len(page.all("label")) == 3
+    assert page.all("form")[0]["id"] == buttons[0]["name"]
+    assert any(element.get("role") == "status" for element in page.all("div"))
+    answers = [element for element in page.all("p") if element.get("class") == "kenseg-answer"]
+    assert [answer["data-option"] for answer in answers] == ["0", "1", "2"]
+    assert not any("hidden" in answer for answer in answers)  # readable where scripts are off
+    assert page.all("noscript")
+
+
+def test_quiz_escapes_what_it_is_given_and_asks_nothing_of_the_network():
+    text = teaching.quiz(QUESTION, OPTIONS).data
+    page = Page(text)
+    assert QUESTION in page.text and "yes & always" in page.text and "It's <b>true</b>." in page.text
+    assert "<b>true" not in text and "http" not in text
+    hostile = teaching.quiz("</legend><script>alert(1)</script>", OPTIONS).data
+    assert len(Page(hostile).all("script")) == 1
+
+
+def test_quizzes_do_not_share_names_and_keep_them():
+    first, other = (teaching.quiz(question, OPTIONS).data for question in ("One?", "Two?"))
+    assert Page(first).all("form")[0]["id"] != Page(other).all("form")[0]["id"]
+    assert teaching.quiz("One?", OPTIONS).data == first
+
+
+@pytest.mark.parametrize("question, options, message", [
+    ("Q?", {"a": (True, "yes")}, "two options"),
+    ("Q?", {"a": (False, "no"), "b": (False, "no")}, "right"),
+    ("", OPTIONS, "words"), ("Q?", {"a": (True, ""), "b": (False, "no")}, "words")])
+def test_quiz_says_what_is_missing(question, options, message):
+    with pytest.raises(ValueError, match=message):
+        teaching.quiz(question, options)
+
+
+def test_output_table_has_caption_heads_and_rounded_numbers():
+    table = pd.DataFrame({"network": ["U-Net", "<Ken>"], "Dice": [0.46123, np.nan],
+                          "parameters": [7759521, 12]})
+    text = teaching.output_table(table, "Scores & sizes").data
+    page = Page(text)
+    assert [head["scope"] for head in page.all("th")] == ["col"] * 3
+    for piece in ("Scores & sizes", "<Ken>", "0.46", "–", "7,759,521"):
+        assert piece in page.text
+    assert "<Ken>" not in text and "0.46123" not in text
+    assert len([cell for cell in page.all("td") if "text-align:right" in cell.get("style", "")]) == 4
+
+
+def test_output_table_with_row_heads_and_nullable_numbers():
+    table = pd.DataFrame({"mean": pd.array([0.5, pd.NA], dtype="Float64"), "ok": [True, False]},
+                         index=pd.Index(["a", "b"], name="method"))
+    page = Page(teaching.output_table(table, "By method", decimals=3, index=True).data)
+    assert [head["scope"] for head in page.all("th")] == ["col"] * 3 + ["row"] * 2
+    for piece in ("method", "0.500", "–", "True"):
+        assert piece in page.text
+    with pytest.raises(ValueError, match="caption"):
+        teaching.output_table(table, " ")

@@ -1,17 +1,19 @@
 """Viewers move without a kernel: every picture is embedded, every control tied in the browser."""
 
 import base64
+import html
 import io
 import json
 import re
 
 import ipywidgets
 import numpy as np
+import pandas as pd
 import pytest
 from ipywidgets.embed import dependency_state
 from PIL import Image
 
-from kenseg_utils import viewers
+from kenseg_utils import figures, slices, stacks, viewers
 
 
 @pytest.fixture(scope="module")
@@ -110,8 +112,8 @@ def test_slice_browser_without_mask_draws_no_colour(head):
 def test_slice_browser_keeps_to_its_budget_on_the_hardest_volume():
     noise = np.random.default_rng(0).uniform(0, 1, (150, 180, 150)).astype("float32")
     viewer = viewers.slice_browser(noise)
-    assert len(pictures(viewer)) == 72
-    assert embedded_bytes(viewer) <= viewers.BUDGET + 40_000  # the words beside the pictures
+    assert len(pictures(viewer)) == 60
+    assert embedded_bytes(viewer) <= stacks.BUDGET + 40_000  # the words beside the pictures
 
 
 @pytest.mark.parametrize("change, message", [
@@ -139,3 +141,159 @@ def test_a_viewer_explains_itself_in_escaped_words(head):
     viewer = viewers.slice_browser(head[0], count=2, planes=("axial",), caption="a <b> & c")
     caption = of_kind(viewer, ipywidgets.HTML)[-1].value
     assert "a &lt;b&gt; &amp; c" in caption
+
+
+# --- The other viewers ---------------------------------------------------------------------------
+
+@pytest.fixture(scope="module")
+def cut(head):
+    """A slice, its mask, and a soft map that is 0.9 on the mask and 0.3 on a band beside it."""
+    image, mask = (array[:, :, 35] for array in head)
+    soft = np.where(mask, 0.9, 0.0)
+    soft[40:45, 20:30] = 0.3
+    return image, mask, soft
+
+
+def notes(widget):
+    """The line below each picture, in the order of the slider."""
+    return [html.unescape(re.search(r"<div>([^<]*)</div>", page.value).group(1))
+            for page in of_kind(widget, ipywidgets.HTML) if "<img" in page.value]
+
+
+def test_every_picture_carries_its_line_as_alternative_text(cut, head):
+    image, mask, soft = cut
+    for viewer in (viewers.threshold_slider(image, mask, soft),
+                   viewers.crop_explorer(image, mask, sizes=(16, 32)),
+                   viewers.slice_browser(*head, count=2)):
+        pages = [page.value for page in of_kind(viewer, ipywidgets.HTML) if "<img" in page.value]
+        assert pages
+        for page in pages:
+            alt, line = re.search(r'alt="([^"]+)".*<div>([^<]*)</div>', page).groups()
+            assert alt == line and len(alt.split()) >= 4
+        caption = of_kind(viewer, ipywidgets.HTML)[-1].value
+        assert "kenseg-caption" in caption and len(caption.split()) > 10
+
+
+def test_threshold_slider_tells_the_dice_at_each_threshold(cut):
+    image, mask, soft = cut
+    viewer = viewers.threshold_slider(image, mask, soft, thresholds=(0.2, 0.5, 0.9, 0.95))
+    lesion = int(mask.sum())
+    at_low = 2 * lesion / (2 * lesion + 50)
+    assert notes(viewer) == [
+        f"threshold 0.20: Dice {at_low:.2f}, {lesion + 50} pixels called lesion, {lesion} are lesion",
+        f"threshold 0.50: Dice 1.00, {lesion} pixels called lesion, {lesion} are lesion",
+        f"threshold 0.90: Dice 1.00, {lesion} pixels called lesion, {lesion} are lesion",
+        f"threshold 0.95: Dice 0.00, 0 pixels called lesion, {lesion} are lesion"]
+    slider, = of_kind(viewer, ipywidgets.SelectionSlider)
+    assert slider.label == "0.50"
+    low, high = (np.asarray(drawn, dtype=int) for drawn in pictures(viewer)[:2])
+    blue = (low[..., 2] - low[..., 0] > 60) & ~(high[..., 2] - high[..., 0] > 60)
+    assert blue.sum() > 50  # the band's outline, gone at the higher threshold
+    with pytest.raises(ValueError, match="one shape"):
+        viewers.threshold_slider(image, mask, soft[1:])
+
+
+def test_crop_explorer_shows_the_windows_of_the_package(cut):
+    image, mask, _ = cut
+    viewer = viewers.crop_explorer(image, mask, sizes=(16, 24, 60), multiple=16)
+    found = notes(viewer)
+    expected = []
+    for centre in (slices.lesion_centre(mask), (29.5, 35.5)):
+        for size, side in ((16, 16), (24, 32), (60, 64)):
+            inside = slices.crop(mask, centre, size)[0].sum() / mask.sum()
+            expected.append(f"{size}×{size} pixels, padded to {side}×{side}; "
+                            f"{inside:.0%} of the lesion inside")
+    assert found == expected
+    assert found[0].endswith("100% of the lesion inside") and not found[3].endswith("100% of the "
+                                                                                  "lesion inside")
+    assert of_kind(viewer, ipywidgets.ToggleButtons)[0].options[0].startswith("around the true")
+    padded, unpadded = (np.asarray(pictures(viewer)[k], dtype=int) for k in (1, 0))
+    yellow = lambda pixels: ((pixels[..., 0] > 200) & (pixels[..., 2] < 120)).mean()  # noqa: E731
+    assert yellow(padded) > 0.15 > 0.02 > yellow(unpadded)
+
+
+def test_crop_explorer_without_lesion_offers_no_oracle(cut):
+    viewer = viewers.crop_explorer(cut[0], np.zeros_like(cut[1]), sizes=(16, 32))
+    assert not of_kind(viewer, ipywidgets.ToggleButtons)
+    assert len(notes(viewer)) == 2
+
+
+def test_best_to_worst_sorts_by_score(cut):
+    image, mask, _ = cut
+    nothing = np.zeros_like(mask)
+    viewer = viewers.best_to_worst([image] * 3, [mask] * 3, [nothing, mask, mask[::-1]],
+                                   [0.0, 1.0, 0.25], names=["a", "b", "<c>"])
+    assert notes(viewer) == ["1 of 3, b: Dice 1.00", "2 of 3, <c>: Dice 0.25",
+                             "3 of 3, a: Dice 0.00"]
+    assert "<c>" not in "".join(page.value for page in of_kind(viewer, ipywidgets.HTML))
+    with pytest.raises(ValueError, match="equally long"):
+        viewers.best_to_worst([image], [mask], [mask], [0.1, 0.2])
+
+
+@pytest.fixture(scope="module")
+def history():
+    epoch = np.arange(1, 51)
+    return pd.DataFrame({"epoch": epoch, "loss": 1 / epoch, "val_loss": 2 / epoch,
+                         "val_dice": 1 - 1 / epoch})
+
+
+def test_curve_scrubber_walks_from_the_first_epoch_to_the_last(history):
+    viewer = viewers.curve_scrubber(history, count=5)
+    assert notes(viewer)[0] == ("epoch 1: loss 1.000, validation loss 2.000, "
+                                "validation Dice 0.000")
+    assert notes(viewer)[-1].startswith("epoch 50: loss 0.020")
+    assert of_kind(viewer, ipywidgets.SelectionSlider)[0].label == "50"
+    first, last = (np.asarray(pictures(viewer)[k].convert("L"), dtype=int) for k in (0, -1))
+    # The line moves to the right: only along it a column of the left panel is dark throughout.
+    at_first, at_last = (np.argmin(drawn[40:180, 45:330].max(axis=0)) for drawn in (first, last))
+    assert at_first + 150 < at_last
+
+
+def test_cost_explorer_shows_each_networks_numbers():
+    table = pd.DataFrame({"depth": [4, 4, 5], "widths": ["8…64", "<16>", "8…128"],
+                          "parameters": [1000, 4000, 2_000_000], "multiply_adds": [10, 20, 0]})
+    viewer = viewers.cost_explorer(table)
+    buttons, = of_kind(viewer, ipywidgets.ToggleButtons)
+    assert buttons.options == ("4", "5")
+    pages = [page.value for page in of_kind(viewer, ipywidgets.HTML)[:-1]]
+    assert "2,000,000" in pages[-1] and "width:100.00%" in pages[-1] and "width:0.05%" in pages[0]
+    assert links(viewer) == [
+        ("SelectionSliderModel", "index", "StackModel", "selected_index"),
+        ("ToggleButtonsModel", "index", "StackModel", "selected_index")]
+    with pytest.raises(ValueError, match="no column params"):
+        viewers.cost_explorer(table, measures=["params"])
+
+
+def test_one_picture_needs_no_slider(history, cut):
+    """A slider whose ends are the same would be an error in the browser."""
+    image, mask, _ = cut
+    for viewer in (viewers.curve_scrubber(history[:1]),
+                   viewers.best_to_worst([image], [mask], [mask], [1.0])):
+        assert len(pictures(viewer)) == 1 and not of_kind(viewer, ipywidgets.SelectionSlider)
+
+
+def test_all_viewers_keep_to_their_budget(cut, history):
+    image = np.random.default_rng(1).uniform(0, 1, (197, 233))
+    mask = np.zeros(image.shape)
+    mask[60:120, 90:150] = 1
+    for viewer in (viewers.threshold_slider(image, mask, image),
+                   viewers.crop_explorer(image, mask),
+                   viewers.best_to_worst([image] * 12, [mask] * 12, [image > 0.5] * 12,
+                                         np.linspace(0, 1, 12)),
+                   viewers.curve_scrubber(history)):
+        assert embedded_bytes(viewer) <= stacks.BUDGET + 40_000
+
+
+def test_controls_are_named(head, cut):
+    """ipywidgets 8 would put the word "null" on a control without a tooltip."""
+    for control in walk(viewers.slice_browser(*head, count=5)):
+        if isinstance(control, (ipywidgets.SelectionSlider, ipywidgets.ToggleButtons)):
+            assert control.description and control.tooltip == control.description
+
+
+def test_colours_are_those_of_the_figures():
+    image = np.full((60, 60), 0.5)
+    mask = np.zeros((60, 60))
+    mask[20:40, 20:40] = 1
+    pixels = np.asarray(stacks.picture(image, (0, 1), truth=mask))
+    assert tuple(pixels[150, 100]) == tuple(int(figures.TRUTH[k : k + 2], 16) for k in (1, 3, 5))
