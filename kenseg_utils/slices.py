@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from . import artifacts, atlas
+from . import artifacts, atlas, cluster
 
 PROTOCOLS = ("lesion_crop", "whole_slice")
 # Raised whenever the code below would give other slices, so that old artifacts are not reused.
@@ -370,14 +370,9 @@ def _new_array(path: Path, count: int, like: np.ndarray) -> np.ndarray:
 def _run(work, jobs: list, workers: int | None, scheduler: str | None) -> Iterator[str]:
     """Do the jobs here, in worker processes, or on a Dask cluster; yield as they are done."""
     if scheduler:
-        from distributed import Client, as_completed
+        with cluster.connect(scheduler) as client:
+            from distributed import as_completed
 
-        try:
-            client = Client(scheduler, timeout="10s")
-        except OSError as error:
-            raise ValueError(f"No Dask scheduler answered at {scheduler!r} within 10 s: start "
-                             "one, or leave scheduler out to work on this machine.") from error
-        with client:
             for future in as_completed(client.map(work, jobs, pure=False)):
                 yield future.result()
         return
