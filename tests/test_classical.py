@@ -192,6 +192,9 @@ def test_a_click_is_the_most_interior_point_of_the_largest_lesion():
     mask[3:6, 3:40] = 1  # more pixels in a row, but fewer altogether
     mask[20:35, 20:35] = 1
     assert classical.click(mask) == (27, 27)
+    mask[20:35, 20:35] = 0
+    mask[20:28, 20:28] = 1  # the largest is meant, even where another is thicker
+    assert classical.click(mask)[0] == 4
     corner = np.zeros((20, 20))
     corner[:5, :5] = 1
     assert classical.click(corner) == (2, 2)
@@ -209,6 +212,9 @@ def test_the_brain_is_found_inside_skull_and_scalp():
     image, _ = head(2)
     truth = disc(image.shape, (48, 48), 38)
     assert dice(truth, classical.brain_mask(image)) > 0.95
+    thick_scalp = disc(image.shape, (48, 48), 47) & ~disc(image.shape, (48, 48), 38)
+    brain = disc(image.shape, (48, 48), 34)
+    assert dice(brain, classical.brain_mask(np.where(brain | thick_scalp, 1.0, 0.0))) > 0.95
     # Zeros around a crop are the grey of tissue after normalisation, and still no brain.
     padded = np.pad(image[:, :60], 6)
     assert not classical.brain_mask(padded)[:6].any()
