@@ -148,7 +148,8 @@ def block_diagram(model, block: str | None = None, title: str | None = None) -> 
             arrows.append((source.name, layer.name))
     place, lanes = _left_to_right(list(labels), arrows)
     columns, rows = (1 + np.ptp([xy[axis] for xy in place.values()]) for axis in (0, 1))
-    figure = Figure(figsize=(min(9, 1.25 * columns), 0.75 * rows + 0.5))
+    # No narrower than the words in the boxes, however long the block.
+    figure = Figure(figsize=(max(1.07 * columns, min(9, 1.25 * columns)), 0.75 * rows + 0.5))
     axes = figure.subplots()
     for route in lanes:
         corners = _bends([place[stop] for stop in route])

@@ -126,8 +126,8 @@ clip-path:inset(50%)"></div>
 def output_table(table: pd.DataFrame, caption: str, decimals: int = 2, index: bool = False) -> HTML:
     """A table for the page: caption, column heads with scope, numbers rounded and set right.
 
-    Whole numbers get thousands separators, others `decimals` places, missing values a dash; all
-    text is escaped. index : show the index as row heads. Raises ValueError without a caption.
+    Whole numbers get thousands separators, others `decimals` places (those too small for that two
+    significant digits), missing values a dash; all text is escaped. index : show the index as row heads. Raises ValueError without a caption.
     """
     if not str(caption).strip():
         raise ValueError("a table needs a caption that says what it shows.")
@@ -146,7 +146,9 @@ def _cell(value, decimals: int) -> str:
         text, number = "–", True
     elif isinstance(value, numbers.Number) and not isinstance(value, (bool, np.bool_)):
         whole = isinstance(value, numbers.Integral)
-        text, number = f"{value:,}" if whole else f"{value:,.{decimals}f}", True
+        tiny = 0 < abs(value) < 10**-decimals  # which rounding would turn into zero, or nearly so
+        text = f"{value:,}" if whole else f"{value:.2g}" if tiny else f"{value:,.{decimals}f}"
+        number = True
     else:
         text, number = str(value), False
     style = ' style="text-align:right"' if number else ""

@@ -143,3 +143,18 @@ def test_receptive_field_tells_how_far_a_block_sees():
     assert "two 3×3\nsees 5×5 pixels" in words
     assert "dilated\nsees 9×5 pixels" in words
     assert "blind\nsees 0×0 pixels" in words
+
+
+def test_words_stay_inside_their_boxes(ken_model):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    for block in ("bottleneck", "x10"):
+        figure = figures.block_diagram(ken_model, block)
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        figure.draw(renderer)
+        boxes = [box.get_window_extent() for box in figure.findobj(FancyBboxPatch)
+                 if box.get_visible()]
+        words = [text.get_window_extent(renderer) for text in figure.axes[0].texts]
+        assert len(words) == len(boxes)
+        assert all(any(box.x0 < word.x0 and word.x1 < box.x1 and box.y0 < word.y0
+                       and word.y1 < box.y1 for box in boxes) for word in words)

@@ -147,6 +147,14 @@ def test_output_table_has_caption_heads_and_rounded_numbers():
     assert len([cell for cell in page.all("td") if "text-align:right" in cell.get("style", "")]) == 4
 
 
+@pytest.mark.parametrize("value, shown", [(1e-6, "1e-06"), (0.0042, "0.0042"), (0.0, "0.00"),
+                                          (-2500.5, "-2,500.50"), (0.01, "0.01"), (np.int64(7), "7"),
+                                          (np.float32(0.5), "0.50"), (None, "–"), ((1, 2), "(1, 2)")])
+def test_output_table_rounds_no_number_away(value, shown):
+    text = teaching.output_table(pd.DataFrame({"value": pd.Series([value], dtype=object)}), "C").data
+    assert f">{shown}</td>" in text
+
+
 def test_output_table_with_row_heads_and_nullable_numbers():
     table = pd.DataFrame({"mean": pd.array([0.5, pd.NA], dtype="Float64"), "ok": [True, False]},
                          index=pd.Index(["a", "b"], name="method"))
