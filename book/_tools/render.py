@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import vendor
 import yaml
 
 def stage(executed: Path, staged: Path) -> None:
@@ -28,6 +29,7 @@ def stage(executed: Path, staged: Path) -> None:
         settings["repository"] = {"url": address, "branch": revision()}
         settings["launch_buttons"] = {"colab_url": "https://colab.research.google.com"}
         settings["html"]["use_repository_button"] = True
+    settings["sphinx"]["config"] |= vendor.settings(staged / "book/_static", Path("_build/vendor"))
     extensions = settings["sphinx"]["local_extensions"]
     settings["sphinx"]["local_extensions"] = {name: str((staged / place).resolve())
                                               for name, place in extensions.items()}

@@ -1,0 +1,92 @@
+"""The pages' JavaScript libraries, from npm at pinned versions and checksums, into the book itself.
+
+With them no page asks another server for anything; without npm the pages name pinned addresses.
+"""
+
+import base64
+import hashlib
+import re
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from pathlib import Path
+
+# package → (SHA-512 of its archive as npm publishes it, members of the archive that pages load)
+LIBRARIES = {
+    "requirejs@2.3.8": (
+        "7/cTSLOdYkNBNJcDMWf+luFvMriVm7eYxp4BcFCsAX0wF421Vyce5SXP17c+Jd5otXKGNehIonFlyQXSowL6Mw==",
+        r"package/require\.js"),
+    "@jupyter-widgets/html-manager@1.0.15": (
+        "5thBIV6ymNgmPVOHvzx+gGy8ZSKmSazhtGw4/c4xJDVzRhG9PTeQsRjF3FUTopvFi//SABeNz1yp47bCrJ3CQA==",
+        r"package/dist/(embed-amd\.js|\w+\.woff2)"),
+    "mathjax@3.2.2": (
+        "Bt+SSVU8eBG27zChVewOicYs7Xsdt40qm4+UpHyX7k0/O9NliPc+x77k1/FEsPsjKPZGJvtRZM1vO+geW0OhGw==",
+        r"package/es5/tex-svg\.js"),
+}
+# The order of the scripts matters: the book's own one prepares what the other two find.
+HERE = {
+    "mathjax_path": "vendor/tex-svg.js",
+    "nb_ipywidgets_js": {"before-widgets.js": {}, "vendor/require.js": {},
+                         "vendor/embed-amd.js": {}},
+}
+# Where the same versions are to be had by a page that may ask.
+MANAGER = "https://cdn.jsdelivr.net/npm/@jupyter-widgets/html-manager@1.0.15/dist"
+ELSEWHERE = {
+    "mathjax_path": "https://cdn.jsdelivr.net/npm/mathjax@3.2.2/es5/tex-svg.js",
+    "nb_ipywidgets_js": {"before-widgets.js": {"data-manager": MANAGER},
+                         "https://cdn.jsdelivr.net/npm/requirejs@2.3.8/require.js": {},
+                         f"{MANAGER}/embed-amd.js": {}},
+}
+
+
+class Unavailable(Exception):
+    """npm, the network or a package is not to be had."""
+
+
+def settings(static: Path, cache: Path) -> dict:
+    """Put the libraries under `static`/vendor if they can be had; return Sphinx's settings."""
+    try:
+        folders = [_library(package, *rest, cache) for package, rest in LIBRARIES.items()]
+    except Unavailable as reason:
+        print(f"JavaScript libraries: from their public address, pinned ({reason})")
+        return ELSEWHERE
+    for folder in folders:
+        shutil.copytree(folder, static / "vendor", dirs_exist_ok=True)
+    print("JavaScript libraries: in the book, from npm; no page asks another server")
+    return HERE
+
+
+def _library(package: str, checksum: str, members: str, cache: Path) -> Path:
+    """The folder of one library's files, from the cache or out of its checked archive."""
+    kept = cache / package.replace("/", "-")
+    if kept.exists():
+        return kept
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache) as folder:
+        archive = _download(package, Path(folder))
+        found = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
+        if found != checksum:
+            raise SystemExit(f"{package}: the archive that npm delivered is not the published one "
+                             f"(SHA-512 {found}). Nothing of it is used; check your registry.")
+        chosen = Path(folder) / "chosen"
+        chosen.mkdir()
+        with tarfile.open(archive) as content:
+            for name in content.getnames():
+                if re.fullmatch(members, name):
+                    text = content.extractfile(name).read()
+                    (chosen / Path(name).name).write_bytes(text)
+        chosen.rename(kept)
+    return kept
+
+
+def _download(package: str, folder: Path) -> Path:
+    npm = shutil.which("npm")
+    if not npm:
+        raise Unavailable("npm is not installed")
+    try:
+        subprocess.run([npm, "pack", "--silent", package], cwd=folder, check=True, timeout=120,
+                       capture_output=True)
+    except (subprocess.SubprocessError, OSError) as error:
+        raise Unavailable(f"npm pack {package} failed") from error
+    return next(folder.glob("*.tgz"))
