@@ -19,7 +19,8 @@ def connect(address: str):
     try:
         from distributed import Client
     except ImportError as error:
-        raise ValueError("To work on a cluster, Dask is needed: pip install distributed.") from error
+        raise ValueError("A cluster needs Dask, which is not installed here: "
+                         "pip install distributed.") from error
     try:
         # In a thread of its own, because a notebook has an event loop running in this one.
         with concurrent.futures.ThreadPoolExecutor(1) as thread:
