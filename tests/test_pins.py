@@ -70,4 +70,5 @@ def test_design_packages_are_really_used():
                      for path in (ROOT / folder).rglob("*.py"))
     for package in ("tensorflow", "nibabel", "matplotlib", "ipywidgets", "papermill",
                     "jupyter_book", "nilearn", "filelock"):
-        assert re.search(rf"\b{package}\b", code), f"{package} is pinned and not used"
+        name = package.replace("_", "[-_]")
+        assert re.search(rf"\b{name}\b", code), f"{package} is pinned and not used"
