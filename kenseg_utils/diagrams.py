@@ -31,7 +31,7 @@ def _tensors(given) -> list:
     return list(given) if isinstance(given, (list, tuple)) else [given]
 
 
-def _sources(model) -> dict[str, list]:
+def layer_sources(model) -> dict[str, list]:
     """For each layer's name the layers that its inputs come from, in order."""
     maker = {id(tensor): layer for layer in model.layers for tensor in _tensors(layer.output)}
     return {layer.name: [maker[id(tensor)] for tensor in _tensors(layer.input)
@@ -46,7 +46,7 @@ def grid_edges(model) -> dict[tuple[str, str], str]:
     passes a pooling goes "down", one that passes an enlarging layer goes "up", and the others stay
     on their row: a "skip" from the nearest node to the left, a "dense" skip from those farther.
     """
-    sources, edges = _sources(model), {}
+    sources, edges = layer_sources(model), {}
     for layer in model.layers:
         if NODE.fullmatch(layer.name):
             for start, passed in _nearest_nodes(sources, layer.name, ()):
@@ -123,7 +123,7 @@ def network_grid(model, title: str | None = None) -> Figure:
 def _ken_node(model) -> str | None:
     if not any(layer.name == "bottleneck" for layer in model.layers):
         return None
-    return next((start for start, _ in _nearest_nodes(_sources(model), "bottleneck", ())), None)
+    return next((start for start, _ in _nearest_nodes(layer_sources(model), "bottleneck", ())), None)
 
 
 @styled
@@ -138,7 +138,7 @@ def block_diagram(model, block: str | None = None, title: str | None = None) -> 
               if block is None or layer.name == block or layer.name.startswith(f"{block}_")]
     if not chosen:
         raise ValueError(f"the model {model.name!r} has no layers of a block named {block!r}.")
-    sources = _sources(model)
+    sources = layer_sources(model)
     labels = {layer.name: _layer_label(layer) for layer in chosen}
     arrows = []
     for layer in chosen:

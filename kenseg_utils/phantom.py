@@ -73,6 +73,14 @@ def make_mask(index: int, seed: int = 0) -> np.ndarray:
         return phantom_lesions.grow_mask(draws.growth, draws.plan, tissue)
 
 
+def make_tissue(index: int, seed: int = 0) -> phantom_head.Tissue:
+    """The white matter, gray matter and fluid beneath `make_subject(index, seed)`, lesion apart."""
+    with _one_thread():
+        draws = _Draws.of(index, seed)
+        warp = phantom_head.draw_warp(draws.warp, draws.age, draws.wider_side)
+        return phantom_head.grow_tissue(draws.folds, warp, draws.age)
+
+
 @dataclass(frozen=True)
 class _Draws:
     """One subject's plan, and a stream of random numbers for each step that follows it."""
@@ -164,7 +172,7 @@ def _check_seed(root: Path, seed: int) -> None:
 def _write_subjects(indices: list[int], root: Path, seed: int, workers: int) -> None:
     # joblib's processes, unlike multiprocessing's, also start from a script without a main guard.
     done = joblib.Parallel(min(workers, len(indices)) or 1, return_as="generator")(
-        joblib.delayed(_write_subject)(index, root, seed) for index in indices)
+        joblib.delayed(write_subject)(index, root, seed) for index in indices)
     for _ in tqdm(done, total=len(indices), desc="phantom", unit="subject", disable=not indices):
         pass
 
@@ -173,7 +181,9 @@ def _subject_folder(root: Path, index: int) -> Path:
     return root / "ATLAS_2" / "Training" / site_name(index) / subject_name(index)
 
 
-def _write_subject(index: int, root: Path, seed: int) -> None:
+def write_subject(index: int, root: str | os.PathLike, seed: int = 0) -> None:
+    """Write one subject's T1w and mask into the release at `root`, whole or not at all."""
+    root = Path(root)
     image, mask, _ = make_subject(index, seed)
     partial_folder = root / f".partial-{subject_name(index)}"
     anat = partial_folder / "ses-1" / "anat"

@@ -27,8 +27,8 @@ class Template:
     gray: np.ndarray
     brain: np.ndarray  # 255 inside the brain with its sulci and ventricles, SHAPE
     box: tuple[slice, slice, slice]  # where the brain and a margin for warping lie
-    hull_distance: np.ndarray  # mm outside the brain's hull, negative inside; coarse grid
-    skin_depth: np.ndarray  # mm beneath the skin, negative in the air; coarse grid
+    hull_distance: np.ndarray  # mm outside the brain's hull, 0 inside; coarse grid
+    skin_depth: np.ndarray  # mm beneath the skin, 0 in the air; coarse grid
     ventricle_pull: np.ndarray  # (3, …) gradient of the smoothed ventricles; coarse grid
 
 
@@ -45,15 +45,14 @@ def template() -> Template:
                 for s, length in zip(found, SHAPE))
     hull, skin = _hull_and_skin(brain[::COARSE, ::COARSE, ::COARSE])
     as_bytes = [np.rint(255 * share).astype(np.uint8) for share in (white, gray, brain)]
-    return Template(*as_bytes, box, _signed_distance(hull), -_signed_distance(skin),
+    return Template(*as_bytes, box, _distance_within(~hull), _distance_within(skin),
                     _ventricle_pull(white + gray, brain))
 
 
-def _signed_distance(inside: np.ndarray) -> np.ndarray:
-    """Distance in mm to the surface of a coarse mask, negative inside."""
-    distance = (ndimage.distance_transform_edt(~inside)
-                - ndimage.distance_transform_edt(inside)) * COARSE
-    return ndimage.gaussian_filter(distance.astype(np.float32), 1.5)
+def _distance_within(inside: np.ndarray) -> np.ndarray:
+    """Distance in mm of each point of a coarse mask to its border, 0 outside of it."""
+    distance = COARSE * ndimage.distance_transform_edt(inside).astype(np.float32)
+    return ndimage.gaussian_filter(distance, 1)
 
 
 def _hull_and_skin(brain: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -77,7 +76,7 @@ def _ventricle_pull(tissue: np.ndarray, brain: np.ndarray) -> np.ndarray:
     ventricles = np.zeros(SHAPE, np.float32)
     ventricles[centre] = brain[centre] & (tissue[centre] < 0.5)
     ventricles[95:102, :, 90:] = 0  # the fissure above the corpus callosum
-    smooth = ndimage.gaussian_filter(ventricles, 4)[::COARSE, ::COARSE, ::COARSE]
+    smooth = ndimage.gaussian_filter(ventricles[::COARSE, ::COARSE, ::COARSE], 4 / COARSE)
     pull = np.stack(np.gradient(smooth)).astype(np.float32)
     return pull / np.abs(pull).max()
 
@@ -269,7 +268,7 @@ def wrap_head(rng: np.random.Generator, brain: np.ndarray, tissue: Tissue, warp:
     """Put fluid, skull, scalp and neck around `brain`, the face removed as in ATLAS."""
     hull_distance, depth_everywhere = _upsample(np.stack(warp_shell(warp)))
     cover = tissue.white + tissue.gray + tissue.fluid
-    around = np.flatnonzero((depth_everywhere > 0) & (cover < 0.99))
+    around = np.flatnonzero((depth_everywhere > 0.3) & (cover < 0.99))
     outside = hull_distance.ravel()[around]
     depth = depth_everywhere.ravel()[around]
     mottled, muscles = (smooth_field(rng, spacing).ravel()[around] for spacing in (6, 16))

@@ -56,10 +56,10 @@ TERRITORIES = (
 class ShapeModel:
     """What was fitted so that 200 masks agree with ATLAS's table and with real masks' shapes."""
 
-    elongation: tuple[float, float, float] = (1.0, 1.2, 1.75)  # of lesions to 20 ml, x y z
-    elongation_large: tuple[float, float, float] = (1.0, 2.3, 1.7)  # from 100 ml on
+    elongation: tuple[float, float, float] = (1.0, 1.2, 1.75)  # of lesions to 15 ml, x y z
+    elongation_large: tuple[float, float, float] = (1.0, 2.3, 1.7)  # from 80 ml on
     stretch: float = 0.3  # SD of the log of each axis's length
-    roughness: tuple[float, float] = (0.22, 0.57)  # of the border, in radii: least and most
+    roughness: tuple[float, float] = (0.15, 0.60)  # of the border, in radii: least and most
     fine: float = 0.3  # mm of roughness at the scale of single voxels
     satellite: float = 0.09  # median share of the volume that a satellite has, up to 20 ml
     satellite_large: float = 0.006  # the same, from 150 ml on
@@ -132,7 +132,8 @@ def _split_volume(rng, volume: float, several: float, model: ShapeModel) -> list
     median = np.interp(np.log(volume / 1000), np.log((20, 150)),
                        np.log((model.satellite, model.satellite_large)))
     parts = np.exp(rng.normal(median, model.satellite_spread, count)) * volume
-    parts = np.maximum(parts * min(1, 0.5 * volume / parts.sum()), 2)
+    parts *= min(1, rng.uniform(0.25, 0.55) * volume / parts.sum())
+    parts = np.maximum(parts, 2)
     rest = max(volume - parts.sum(), 2)
     return sorted([rest, *parts], reverse=True)
 
@@ -226,14 +227,16 @@ def _cost(rng, piece: Piece, model: ShapeModel) -> np.ndarray:
     """Distance from the seed in radii, stretched and tilted, plus roughness; lesions fill it up."""
     box, radius = piece.box, piece.radius
     tilt, _ = np.linalg.qr(np.eye(3) + 0.5 * rng.normal(size=(3, 3)))
-    large = np.interp(np.log(piece.volume / 1000), np.log((20, 100)), (0, 1))
+    log_volume = np.log(piece.volume / 1000)
+    small = np.interp(log_volume, np.log((0.5, 3)), (1, 0))
+    large = np.interp(log_volume, np.log((15, 80)), (0, 1))
     stretch = (1 - large) * np.array(model.elongation) + large * np.array(model.elongation_large)
     stretch *= np.exp(rng.normal(0, model.stretch, 3))
     stretch /= np.cbrt(stretch.prod())
     metric = ((tilt / stretch) @ tilt.T / radius).astype(np.float32)
     offsets = [axis - np.float32(c) for axis, c in zip(_millimetres(box), piece.seed)]
     cost = np.sqrt(sum(sum(m * o for m, o in zip(row, offsets)) ** 2 for row in metric))
-    rough = rng.uniform(*model.roughness)
+    rough = rng.uniform(*model.roughness) * (1 - 0.4 * small + 0.5 * large)
     cost += rough * smooth_field(rng, max(1.0 * radius, 4), box)
     cost += 0.5 * rough * smooth_field(rng, max(0.4 * radius, 3), box)
     return cost + model.fine / radius * smooth_field(rng, 3, box)

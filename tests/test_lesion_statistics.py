@@ -1,0 +1,70 @@
+"""The numbers about masks, on masks whose numbers are known."""
+
+import numpy as np
+import pytest
+
+from kenseg_utils import lesion_statistics
+
+
+def box_mask(*boxes, shape=(40, 50, 60)):
+    mask = np.zeros(shape, np.uint8)
+    for box in boxes:
+        mask[tuple(slice(a, b) for a, b in box)] = 1
+    return mask
+
+
+def test_measures_of_two_boxes():
+    mask = box_mask(((5, 15), (5, 25), (10, 15)), ((30, 32), (40, 42), (14, 16)))
+    row = lesion_statistics.measure([mask]).iloc[0]
+    assert row.volume_ml == pytest.approx(1.008)
+    assert row.components == 2
+    assert row.largest_share == pytest.approx(1000 / 1008)
+    assert row.axial_slices == 6 and row.axial_share == pytest.approx(6 / 60)
+    assert row.coronal_share == pytest.approx(22 / 50)
+    assert row.sagittal_share == pytest.approx(12 / 40)
+    assert row.surface_to_volume == pytest.approx((2 * (200 + 50 + 100) + 24) / 1008)
+    assert row.slice_areas == (200, 200, 200, 200, 204, 4)
+    assert row.slice_components == (1, 1, 1, 1, 2, 1)
+    assert row.extent == 37  # of the slice where both are: 5 to 42 along y
+
+
+def test_components_touch_at_corners():
+    mask = box_mask(((5, 10),) * 3, ((10, 15),) * 3)
+    assert lesion_statistics.measure([mask]).components[0] == 1
+
+
+def test_a_ball_is_rounder_than_a_plate():
+    grid = np.stack(np.meshgrid(*[np.arange(41) - 20] * 3, indexing="ij"))
+    ball = (grid**2).sum(0) < 15**2
+    measures = lesion_statistics.measure([ball, box_mask(((0, 40), (0, 40), (3, 5)))])
+    assert measures.sphericity[0] == pytest.approx(0.667, abs=0.02)
+    assert measures.sphericity[1] < 0.4
+
+
+def test_summary_has_the_rows_of_atlas_and_shares_that_add_up():
+    masks = [box_mask(((5, 5 + n),) * 3) for n in (3, 9, 20)]
+    summary = lesion_statistics.summarise(lesion_statistics.measure(masks), "boxes")
+    assert list(summary.index) == list(lesion_statistics.ATLAS_R2.index)
+    assert summary["share below 0.1 ml"] == pytest.approx(1 / 3)
+    assert summary["share 0.5–1 ml"] == pytest.approx(1 / 3)
+    assert summary["share 5–10 ml"] == pytest.approx(1 / 3)
+    assert summary["area a lesion slice, median (mm²)"] == 400  # 3 × 9, 9 × 81, 20 × 400
+    for table in (summary, lesion_statistics.ATLAS_R2):
+        shares = table[[row for row in table.index if row.startswith("share ")]]
+        assert len(shares) == 10
+        assert shares.sum() == pytest.approx(1, abs=0.002)
+
+
+def test_shape_distances_are_zero_to_itself_and_one_to_something_else():
+    cubes = lesion_statistics.measure([box_mask(((5, 5 + n),) * 3) for n in range(11, 16)])
+    plates = lesion_statistics.measure([box_mask(((0, 40), (0, n), (3, 5))) for n in range(20, 26)])
+    same = lesion_statistics.shape_distances(cubes, cubes).loc["1–5"]
+    other = lesion_statistics.shape_distances(cubes, plates).loc["1–5"]
+    assert same.sphericity == same.extent == 0
+    assert other.sphericity == other.extent == 1
+    assert lesion_statistics.shape_distances(cubes, plates).loc["0–1"].isna()["extent"]
+
+
+def test_an_empty_mask_is_refused():
+    with pytest.raises(ValueError, match="empty"):
+        lesion_statistics.measure([np.zeros((5, 5, 5))])
