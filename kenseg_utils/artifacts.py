@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -96,6 +97,19 @@ def fingerprint(path: str | os.PathLike) -> str:
     with open(path, "rb") as file:
         file.seek(max(0, size - 65536 if path.suffix != ".gz" else size - 8))
         return f"{size}-{hashlib.sha256(file.read()).hexdigest()[:16]}"
+
+
+def commit() -> str:
+    """The commit of the source tree, with "+" where files differ from it; "unknown" without git."""
+    here = Path(__file__).parent
+    try:
+        head, changed = (subprocess.run(["git", "-C", here, *arguments], capture_output=True,
+                                        text=True, check=True, timeout=10).stdout.strip()
+                         for arguments in (["rev-parse", "--short=12", "HEAD"],
+                                           ["status", "--porcelain", "--untracked-files=no"]))
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return head + ("+" if changed else "")
 
 
 def _umask() -> int:

@@ -10,12 +10,14 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
+from datetime import date
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from IPython.display import HTML
 
-from kenseg_utils import __version__, devices
+from kenseg_utils import __version__, artifacts, devices
 
 
 def feedback(check: Callable, answer, hint: str = "") -> None:
@@ -47,15 +49,41 @@ def start_clock() -> float:
     return time.perf_counter()
 
 
-def closing_line(started: float, profile: str, data: str) -> str:
-    """The line that ends a chapter: version, device, profile, data, seconds since `started`.
+def closing_line(started: float, profile: str, data: str,
+                 scans: pd.DataFrame | None = None) -> str:
+    """The lines that end a chapter: what ran, on what, from what, for how long, and when.
 
+    started : from `start_clock`. data : the data's name; `scans`, the table that the chapter
+    works on, adds a key of what their files hold. Parts stand between " · ", whole on one line.
     The device is named where Keras has been loaded; no chapter loads it for this line alone.
     """
     used = device() if "keras" in sys.modules else "CPU (this chapter runs no network)"
-    seconds = time.perf_counter() - started
-    return (f"kenseg_utils {__version__} · {used} · profile {profile} · data {data} · "
-            f"{seconds:.0f} s")
+    key = f" (key {data_key(scans)})" if scans is not None else ""
+    what = [f"kenseg_utils {__version__}", f"commit {artifacts.commit()}", lock_hash(), *_versions()]
+    ran = [used, f"profile {profile}", f"data {data}{key}",
+           f"{time.perf_counter() - started:.0f} s", f"verified on {date.today().isoformat()}"]
+    return " · ".join(what) + "\n" + " · ".join(ran)
+
+
+def data_key(scans: pd.DataFrame) -> str:
+    """A short key of the scans that a chapter worked on: the same files give the same key."""
+    return artifacts.key(files=[[artifacts.fingerprint(path) for path in (row.t1w, *row.masks)]
+                                for row in scans.itertuples()])
+
+
+def lock_hash() -> str:
+    """Which pins the source tree carries: the first digits of its lock file's SHA-256."""
+    name = "requirements-colab.lock" if on_colab() else "requirements.lock"
+    lock = Path(__file__).resolve().parents[1] / name
+    if not lock.exists():
+        return "no lock file"
+    return f"{name} {hashlib.sha256(lock.read_bytes()).hexdigest()[:8]}"
+
+
+def _versions() -> list[str]:
+    """The framework that was loaded, and NumPy."""
+    loaded = [name for name in ("tensorflow", "jax", "torch", "keras") if name in sys.modules]
+    return [f"{name} {sys.modules[name].__version__}" for name in [*loaded, "numpy"]]
 
 
 def on_colab() -> bool:
@@ -82,7 +110,8 @@ def quiz(question: str, options: Mapping[str, tuple[bool, str]]) -> HTML:
     """
     if len(options) < 2 or not any(right for right, _ in options.values()):
         raise ValueError("a quiz needs at least two options, and one of them right.")
-    if not all(str(text).strip() for text in (question, *options, *(e for _, e in options.values()))):
+    explanations = [explanation for _, explanation in options.values()]
+    if not all(str(text).strip() for text in (question, *options, *explanations)):
         raise ValueError("a quiz needs words: its question, an option or an explanation is empty.")
     content = json.dumps([question, {text: list(said) for text, said in options.items()}])
     # A name of its own for each question, and the same one in every build of the book.
@@ -127,7 +156,8 @@ def output_table(table: pd.DataFrame, caption: str, decimals: int = 2, index: bo
     """A table for the page: caption, column heads with scope, numbers rounded and set right.
 
     Whole numbers get thousands separators, others `decimals` places (those too small for that two
-    significant digits), missing values a dash; all text is escaped. index : show the index as row heads. Raises ValueError without a caption.
+    significant digits), missing values a dash; all text is escaped.
+    index : show the index as row heads. Raises ValueError without a caption.
     """
     if not str(caption).strip():
         raise ValueError("a table needs a caption that says what it shows.")
@@ -137,8 +167,8 @@ def output_table(table: pd.DataFrame, caption: str, decimals: int = 2, index: bo
         cells = [f'<th scope="row">{html.escape(str(label))}</th>'] if index else []
         lines.append("".join(cells + [_cell(value, decimals) for value in values]))
     head, *body = (f"<tr>{line}</tr>" for line in lines)
-    return HTML(f'<table class="dataframe kenseg-table"><caption style="color:inherit">{html.escape(caption)}</caption>'
-                f'<thead>{head}</thead><tbody>{"".join(body)}</tbody></table>')
+    return HTML('<table class="dataframe kenseg-table"><caption style="color:inherit">'
+                f'{html.escape(caption)}</caption><thead>{head}</thead><tbody>{"".join(body)}</tbody></table>')
 
 
 def _cell(value, decimals: int) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import subprocess
 import time
 import warnings
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -23,6 +22,7 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from . import artifacts, batches, devices, losses, metrics, networks
+from .artifacts import commit
 from .slices import SliceSet
 
 OPTIMIZERS = ("adam", "rmsprop")
@@ -305,19 +305,6 @@ def provenance(**more) -> dict:
     return dict(versions=found, python=platform.python_version(), backend=keras.backend.backend(),
                 device=devices.device(), cores=os.cpu_count(), commit=commit(),
                 finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **more)
-
-
-def commit() -> str:
-    """The commit of the source tree, with "+" where files differ from it; "unknown" without git."""
-    here = Path(__file__).parent
-    try:
-        head, changed = (subprocess.run(["git", "-C", here, *arguments], capture_output=True,
-                                        text=True, check=True, timeout=10).stdout.strip()
-                         for arguments in (["rev-parse", "--short=12", "HEAD"],
-                                           ["status", "--porcelain", "--untracked-files=no"]))
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return head + ("+" if changed else "")
 
 
 def _checkpoint(model, history: list[dict], folder: Path) -> None:

@@ -1,13 +1,17 @@
 """Feedback tells a reader what is wrong without raising; the closing line says what ran."""
 
+import datetime
+import hashlib
 import re
 import subprocess
 import sys
+import types
 from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import ROOT
 
 from kenseg_utils import __version__, devices, teaching
 
@@ -49,12 +53,40 @@ def test_feedback_of_code_that_stops(capsys):
 
 def test_closing_line_counts_seconds_and_names_what_ran(monkeypatch):
     monkeypatch.setattr(teaching, "device", lambda: "GPU (Tesla T4)")
-    monkeypatch.setitem(sys.modules, "keras", object())
-    line = teaching.closing_line(teaching.start_clock() - 41.2, "demo", "phantom-a1b2")
-    assert line == (f"kenseg_utils {__version__} · GPU (Tesla T4) · profile demo · "
-                    "data phantom-a1b2 · 41 s")
+    monkeypatch.setattr(teaching.artifacts, "commit", lambda: "0123456789ab+")
+    monkeypatch.setattr(teaching, "lock_hash", lambda: "requirements.lock 01234567")
+    monkeypatch.setitem(sys.modules, "keras", types.SimpleNamespace(__version__="3.13.2"))
+    for framework in ("tensorflow", "jax", "torch"):
+        monkeypatch.delitem(sys.modules, framework, raising=False)
+    line = teaching.closing_line(teaching.start_clock() - 41.2, "demo", "phantom ATLAS")
+    today = datetime.date.today().isoformat()
+    assert line == (
+        f"kenseg_utils {__version__} · commit 0123456789ab+ · requirements.lock 01234567 · "
+        f"keras 3.13.2 · numpy {np.__version__}\n"
+        f"GPU (Tesla T4) · profile demo · data phantom ATLAS · 41 s · verified on {today}")
     monkeypatch.delitem(sys.modules, "keras")
     assert "runs no network" in teaching.closing_line(teaching.start_clock(), "smoke", "x")
+
+
+def test_closing_line_names_the_data_by_what_the_files_hold(tmp_path):
+    scan, mask = tmp_path / "a_T1w.nii.gz", tmp_path / "a_mask.nii.gz"
+    scan.write_bytes(b"scan"), mask.write_bytes(b"mask")
+    scans = pd.DataFrame({"t1w": [scan], "masks": [[mask]]})
+    key = teaching.data_key(scans)
+    assert f"data ATLAS (key {key}) ·" in teaching.closing_line(0, "smoke", "ATLAS", scans)
+    copy = tmp_path / "elsewhere.nii.gz"
+    copy.write_bytes(b"scan")
+    assert teaching.data_key(scans.assign(t1w=[copy])) == key
+    mask.write_bytes(b"another mask")
+    assert teaching.data_key(scans) != key
+
+
+def test_lock_hash_is_the_files_own(monkeypatch):
+    monkeypatch.delenv("COLAB_RELEASE_TAG", raising=False)
+    name, digits = teaching.lock_hash().split()
+    assert hashlib.sha256((ROOT / name).read_bytes()).hexdigest().startswith(digits)
+    monkeypatch.setenv("COLAB_RELEASE_TAG", "x")
+    assert teaching.lock_hash().startswith("requirements-colab.lock ")
 
 
 def test_device_tells_what_to_click_only_on_a_colab_cpu(monkeypatch):
