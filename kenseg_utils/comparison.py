@@ -37,6 +37,9 @@ def summarise(table: pd.DataFrame, scores: Sequence[str] | None = None, by: str 
     """
     if not len(table):
         raise ValueError("The table has no rows: there are no subjects to summarise.")
+    if "subject" not in table:
+        raise ValueError(f"The table has no column 'subject', and intervals are by subject: it has "
+                         f"{list(table)}.")
     known = [name for name in table if name in HIGHER_IS_BETTER | LOWER_IS_BETTER]
     scores = known if scores is None else list(scores)
     missing = [name for name in scores if name not in table]
@@ -53,7 +56,7 @@ _NULLABLE = ("mean", "median", "mean_if_failed_is_zero", "low", "high")
 
 
 def _strata(table: pd.DataFrame, by: str) -> list[tuple[str, pd.DataFrame]]:
-    if by == "size" and "size" not in table:
+    if by == "size" and "size" not in table and "truth_volume_ml" in table:
         table = table.assign(size=size_bins(table["truth_volume_ml"]))
     if by not in table:
         raise ValueError(f"The table has no column {by!r} to split by: it has {list(table)}.")

@@ -36,21 +36,23 @@ def evaluate(method, scans: pd.DataFrame, *, soft: bool = False, threshold: floa
 
     `method`: a Keras model, which goes through `prediction.segment_volume`, or a callable
     `method(image, affine)` on a RAS volume (X, Y, Z) that returns a mask of its shape or a
-    nibabel image on its grid. With `soft` it returns the lesion's probability instead, which is
-    cut at `threshold`; pr_auc and calibration_error are then scored too.
+    nibabel image on its grid. With `soft` it returns the lesion's probability instead (a model
+    goes through `prediction.lesion_probability`), which is cut at `threshold`; pr_auc and
+    calibration_error are then scored too.
     `scans`: rows of `atlas.find_scans`. `save_as`: a CSV file to write.
 
     Columns: subject, session, site, side (of the true lesion: left, right, both, none), seconds
     (of the method alone), error ("" where all is well), and all of `metrics.lesion_scores`. A scan
     that could not be read, or on which the method failed or returned no mask, keeps its row, with
     the error and without scores; how many there are is also warned of.
-    Raises ValueError for no scans, or none with a mask.
+    Raises ValueError for no scans, or none with a mask, or a threshold outside (0, 1].
     """
+    _check_threshold(threshold)
     if not len(scans):
         raise ValueError("There are no scans to evaluate: the table is empty.")
     if not any(map(len, scans["masks"])):
         raise ValueError("None of the scans has a lesion mask: there is no truth to score against.")
-    segment = _volume_method(method)
+    segment = _volume_method(method, soft, threshold)
     rows = [_scan_row(segment, row, soft, threshold)
             for row in tqdm(scans.to_dict("records"), desc="evaluate", unit="scan",
                             disable=not progress)]
@@ -67,11 +69,18 @@ def _with_columns(rows: list[dict], columns: list[str]) -> pd.DataFrame:
     return table.reindex(columns=list(dict.fromkeys([*table.columns, *columns])))
 
 
-def _volume_method(method) -> Callable:
-    if _is_model(method):
-        from kenseg_utils.prediction import segment_volume
+def _check_threshold(threshold: float) -> None:
+    if not 0 < threshold <= 1:  # NaN is refused as well
+        raise ValueError(f"threshold is {threshold}: give a probability above 0 and at most 1.")
 
-        return lambda image, affine: segment_volume(method, image, affine)
+
+def _volume_method(method, soft: bool, threshold: float) -> Callable:
+    if _is_model(method):
+        from kenseg_utils import prediction
+
+        if soft:
+            return lambda image, affine: prediction.lesion_probability(method, image, affine)
+        return lambda image, affine: prediction.segment_volume(method, image, affine, threshold)
     if not callable(method):
         raise ValueError(f"{type(method).__name__} is no method: give a Keras model or a callable "
                          "that takes an image and its affine.")
@@ -204,8 +213,10 @@ def evaluate_slices(method, slice_set, *, threshold: float = 0.5) -> SliceScores
     or an array for the whole set. Each gives masks (n, H, W) or the lesion's probability: (n, H,
     W), with one channel, or as softmax over two classes. Probabilities are cut at `threshold`.
     A subject on which the method fails keeps its rows, with the error and without scores.
-    Raises ValueError for a set without slices, or an array that does not fit it.
+    Raises ValueError for a set without slices, an array that does not fit it, or a threshold
+    outside (0, 1].
     """
+    _check_threshold(threshold)
     index = slice_set.index.reset_index(drop=True)
     if not len(index):
         raise ValueError("The set has no slices: there is nothing to evaluate.")

@@ -235,9 +235,11 @@ def lesion_scores(truth, prediction, spacing, prediction_spacing=None) -> dict[s
 
 
 def checked_soft_map(truth, soft) -> tuple[np.ndarray, np.ndarray]:
-    """A boolean truth and a float32 soft map, both flat; ValueError for shapes or NaN."""
+    """A boolean truth and a float32 soft map, both flat; ValueError for shapes, NaN, no voxels."""
     soft = np.asarray(soft)
     truth, _ = checked_masks(truth, np.zeros(soft.shape, bool))
+    if not soft.size:
+        raise ValueError(f"The soft map has shape {soft.shape}: it has no voxels to score.")
     if soft.dtype.kind not in "biuf" or not np.isfinite(soft).all():
         raise ValueError("The soft map holds NaN, infinities or no numbers: "
                          "find where they come from before scoring.")
@@ -255,7 +257,7 @@ def pr_auc(truth, soft, empty: float = 1.0) -> float:
     """
     truth, soft = checked_soft_map(truth, soft)
     if not truth.any():
-        return empty if soft.size == 0 or soft.min() == soft.max() else 0.0
+        return empty if soft.min() == soft.max() else 0.0
     # Recall rises only where the threshold passes a lesion voxel's value, and area needs a rise.
     # So the curve is needed just before and just after those values, and nothing below the lowest
     # of them counts. That is scikit-learn's curve and area, without sorting the whole head.
@@ -278,10 +280,12 @@ def reliability_table(truth, soft, bins: int = 10) -> pd.DataFrame:
     Bins of equal width over [0, 1], the lower edge included (and 1 in the last). Columns: lower,
     upper, voxels, mean_probability, lesion_share (both NaN in a bin without voxels).
     Most of a head is surely background; for a telling table pass the voxels of interest only.
-    Raises ValueError for different shapes, NaN, or values outside [0, 1].
+    Raises ValueError for different shapes, NaN, values outside [0, 1], no voxels, or no bins.
     """
+    if bins < 1:
+        raise ValueError(f"bins is {bins}: give at least one.")
     truth, soft = checked_soft_map(truth, soft)
-    if soft.size and (soft.min() < 0 or soft.max() > 1):
+    if soft.min() < 0 or soft.max() > 1:
         raise ValueError(f"The soft map runs from {soft.min()} to {soft.max()}: calibration "
                          "needs probabilities in [0, 1].")
     edges = np.linspace(0, 1, bins + 1)

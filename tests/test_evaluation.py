@@ -124,12 +124,17 @@ def test_a_model_goes_through_segment_volume(scans, monkeypatch):
 
     model, calls = Model(), []
     prediction = ModuleType("kenseg_utils.prediction")
-    prediction.segment_volume = lambda *given: calls.append(given) or find_bright(*given[1:])
+    prediction.segment_volume = lambda *given: calls.append(given) or find_bright(*given[1:3])
+    prediction.lesion_probability = lambda _, image, __: np.clip(image / 4, 0, 1)
     monkeypatch.setitem(sys.modules, "kenseg_utils.prediction", prediction)
     monkeypatch.setattr(kenseg_utils, "prediction", prediction, raising=False)
     assert evaluation.evaluate(model, scans[:2], progress=False)["dice"].tolist() == [1, 1]
     assert calls[0][0] is model and calls[0][1].shape == SHAPE
-    assert calls[0][2] == pytest.approx(AFFINE)
+    assert calls[0][2] == pytest.approx(AFFINE) and calls[0][3] == 0.5
+    evaluation.evaluate(model, scans[:1], threshold=0.3, progress=False)
+    assert calls[-1][3] == 0.3
+    soft = evaluation.evaluate(model, scans[:2], soft=True, progress=False)
+    assert (soft["calibration_error"] > 0.05).all() and len(calls) == 3
 
 
 @pytest.mark.parametrize("method, chosen, message", [
@@ -139,6 +144,14 @@ def test_a_model_goes_through_segment_volume(scans, monkeypatch):
 def test_bad_calls_are_refused(scans, method, chosen, message):
     with pytest.raises(ValueError, match=message):
         evaluation.evaluate(method, scans.iloc[chosen], progress=False)
+
+
+@pytest.mark.parametrize("threshold", [0, -0.1, 1.1, 50, np.nan])
+def test_thresholds_that_are_no_probability_are_refused(scans, slice_set, threshold):
+    with pytest.raises(ValueError, match="threshold"):
+        evaluation.evaluate(find_bright, scans, threshold=threshold, progress=False)
+    with pytest.raises(ValueError, match="threshold"):
+        evaluation.evaluate_slices(guess, slice_set, threshold=threshold)
 
 
 def test_scans_without_truth(scans):
@@ -356,6 +369,8 @@ def test_one_subject_has_no_interval_and_the_table_says_why(table):
     (lambda t: t[:0], {}, "no rows"),
     (lambda t: t, dict(scores=["dise"]), "dise"),
     (lambda t: t, dict(by="scanner"), "scanner"),
+    (lambda t: t.drop(columns="truth_volume_ml"), dict(by="size"), "'size'"),
+    (lambda t: t.drop(columns="subject"), {}, "'subject'"),
 ])
 def test_summaries_of_nothing_are_refused(table, change, options, message):
     with pytest.raises(ValueError, match=message):
