@@ -31,6 +31,7 @@ SMALL = {
 
 def exercise(name, folder, eager=False):
     """One step of training, a prediction, and the same prediction from the file saved."""
+    keras.utils.set_random_seed(0)
     model = networks.build(name, **SMALL[name])
     generator = np.random.default_rng(0)
     images = generator.random((2, *model.input_shape[1:]), "float32")

@@ -37,6 +37,9 @@ def ken_unetpp(
     - ``ken``: "concatenate" or "full" (see ``ken_block``), or None for none.
     - ``normalisation``: "batch", "group" or None.
 
+    The paper gives no size. Built so, it has 23,369,538 parameters with two classes, and 40,941,378
+    with ``ken="full"``.
+
     Returns a model whose nodes are the layers x00 … x40 and whose Ken block is "bottleneck".
     ValueError if the sides do not halve ``len(widths) - 1`` times, or an argument is unknown.
     """
