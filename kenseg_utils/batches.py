@@ -30,7 +30,7 @@ class Batches:
     batch_size: int
     seed: int = 0
     epoch: int = 0
-    augment: bool = False
+    augment: bool | str = False  # a key of AUGMENTATIONS
     waited: float = 0.0  # seconds in which the network found no batch ready
 
     def __len__(self) -> int:
@@ -43,7 +43,8 @@ class Batches:
         images, masks = self.slices.batch(chosen)
         if self.augment:
             rng = np.random.default_rng((self.seed, self.epoch, number))
-            pairs = [augment(image, mask, rng) for image, mask in zip(images, masks, strict=True)]
+            change = AUGMENTATIONS[self.augment]
+            pairs = [change(image, mask, rng) for image, mask in zip(images, masks, strict=True)]
             images, masks = (np.stack(part) for part in zip(*pairs, strict=True))
         return images, masks.astype(np.int32)
 
@@ -90,3 +91,12 @@ def augment(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator):
     moved = (low + curved * (high - low)) * rng.uniform(0.85, 1.15) + rng.uniform(-0.2, 0.2)
     moved = moved + rng.normal(0, rng.uniform(0, 0.15), moved.shape)
     return moved.astype(np.float32), mask
+
+
+def add_noise(image, mask, rng: np.random.Generator):
+    """The noise of `augment` alone, which is what the paper says it added to its images."""
+    noisy = image + rng.normal(0, rng.uniform(0, 0.15), image.shape)
+    return noisy.astype(np.float32), mask
+
+
+AUGMENTATIONS = {False: None, True: augment, "noise": add_noise}

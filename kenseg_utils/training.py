@@ -41,6 +41,7 @@ class Recipe:
     `options` go to `networks.build`; `precision` is "auto" or a Keras dtype policy.
     `decay` says how weight decay acts: "decoupled" from the gradient (Keras, AdamW) or
     "coupled" as an L2 term of the loss (PyTorch's Adam).
+    `augment` is False, True for all of `batches.augment`, or "noise" for its noise alone.
     """
 
     network: str = "ken_unetpp"
@@ -54,7 +55,7 @@ class Recipe:
     decay: str = "decoupled"
     batch_size: int = 1
     epochs: int = 40
-    augment: bool = False
+    augment: bool | str = False
     precision: str = "auto"
     steps_per_execution: int = 1
     seed: int = 0
@@ -64,10 +65,11 @@ class Recipe:
             object.__setattr__(self, "widths", tuple(int(width) for width in self.widths))
         for name, choices in dict(network=networks.names(), loss=losses.names(),
                                   optimizer=OPTIMIZERS, schedule=SCHEDULES, decay=DECAYS,
-                                  precision=devices.PRECISIONS).items():
+                                  precision=devices.PRECISIONS,
+                                  augment=batches.AUGMENTATIONS).items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"Recipe.{name} is {getattr(self, name)!r}: choose one of "
-                                 f"{', '.join(choices)}.")
+                                 f"{', '.join(map(str, choices))}.")
         for name, least in dict(batch_size=1, epochs=1, steps_per_execution=1, seed=0).items():
             value = getattr(self, name)
             if not isinstance(value, int | np.integer) or value < least:

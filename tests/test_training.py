@@ -165,6 +165,17 @@ def test_augmentation_moves_image_and_mask_together():
         assert (inside & (moved_mask > 0)).sum() / (inside | (moved_mask > 0)).sum() > 0.85
 
 
+def test_noise_alone_changes_the_image_and_nothing_else(data):
+    plain, noisy = (batches.Batches(data[0], 8, seed=1, augment=augment).batch(0)
+                    for augment in (False, "noise"))
+    assert (plain[1] == noisy[1]).all()
+    difference = (noisy[0] - plain[0]).reshape(8, -1)
+    assert (0 < difference.std(axis=1)).all() and (difference.std(axis=1) < 0.16).all()
+    assert np.abs(difference.mean(axis=1)).max() < 0.02
+    with pytest.raises(ValueError, match="augment is 'blur': choose one of False, True, noise"):
+        training.Recipe.quick(augment="blur")
+
+
 def test_precision_can_be_forced_and_unknown_ones_are_refused():
     assert devices.choose_precision("float32") == "float32"
     assert devices.choose_precision() in devices.PRECISIONS
