@@ -31,7 +31,7 @@ export KENSEG_HOME ?= $(CURDIR)/.kenseg
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PYTHONHASHSEED ?= 0
 
-.PHONY: help install book test bench serve lock clean
+.PHONY: help install book test bench serve lock colab-check colab-lock clean
 
 help: ## List these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | \
@@ -62,8 +62,29 @@ lock: ## Resolve requirements*.lock anew (needs uv: pip install uv)
 	uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 --upgrade \
 	    --extra book --extra fast --extra cluster --extra test \
 	    -c requirements.lock pyproject.toml -o requirements-test.lock
-	printf 'filelock\nisal\nnilearn\n' | uv pip compile -q --universal --generate-hashes --no-header \
+	printf 'isal\nnilearn\n' | uv pip compile -q --universal --generate-hashes --no-header \
 	    --no-annotate --no-deps --python-version 3.11 -c requirements.lock - -o requirements-colab.lock
+
+# Colab has one Python at a time; this one's is 3.12. Its versions: COLAB_LIST, as Colab publishes it.
+COLAB_PYTHON ?= python3.12
+COLAB_LIST ?= _build/pip-freeze.gpu.txt
+CHECKED ?=
+
+colab-check: $(VENV)/.book .venv-colab/.ready ## Run the notebooks (CHECKED=) with Colab's versions
+	$(PY) book/_tools/colab.py check .venv-colab/bin/python $(CHECKED)
+
+.venv-colab/.ready: requirements-colab-check.lock
+	@$(COLAB_PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 12))' || { echo \
+	    "colab-check needs Python 3.12, which Colab has: COLAB_PYTHON=path/to/python3.12" >&2; exit 1; }
+	$(COLAB_PYTHON) -m venv .venv-colab
+	.venv-colab/bin/python -m pip install --quiet --require-hashes -r requirements-colab-check.lock
+	@touch $@
+
+colab-lock: ## Pin colab-check anew to Colab's published list (COLAB_LIST=, needs uv)
+	$(PY) book/_tools/colab.py wanted > _build/colab.in
+	uv pip compile -q --generate-hashes --no-header --no-annotate --python-version 3.12 \
+	    --python-platform x86_64-manylinux_2_28 -c $(COLAB_LIST) _build/colab.in \
+	    -o requirements-colab-check.lock
 
 clean: ## Remove what was built (_build); .venv and .kenseg stay (make clean ALL=1 removes them too)
 	rm -rf _build $(if $(ALL),$(VENV) .kenseg)

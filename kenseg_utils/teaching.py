@@ -59,10 +59,10 @@ def closing_line(started: float, profile: str, data: str,
     """
     used = device() if "keras" in sys.modules else "CPU (this chapter runs no network)"
     key = f" (key {data_key(scans)})" if scans is not None else ""
-    what = [f"kenseg_utils {__version__}", f"commit {artifacts.commit()}", lock_hash(), *_versions()]
+    what = [f"kenseg_utils {__version__}", f"commit {artifacts.commit()}", lock_hash()]
     ran = [used, f"profile {profile}", f"data {data}{key}",
            f"{time.perf_counter() - started:.0f} s", f"verified on {date.today().isoformat()}"]
-    return " · ".join(what) + "\n" + " · ".join(ran)
+    return " · ".join([*what, *_versions()]) + "\n" + " · ".join(ran)
 
 
 def data_key(scans: pd.DataFrame) -> str:
@@ -168,7 +168,8 @@ def output_table(table: pd.DataFrame, caption: str, decimals: int = 2, index: bo
         lines.append("".join(cells + [_cell(value, decimals) for value in values]))
     head, *body = (f"<tr>{line}</tr>" for line in lines)
     return HTML('<table class="dataframe kenseg-table"><caption style="color:inherit">'
-                f'{html.escape(caption)}</caption><thead>{head}</thead><tbody>{"".join(body)}</tbody></table>')
+                f'{html.escape(caption)}</caption><thead>{head}</thead>'
+                f'<tbody>{"".join(body)}</tbody></table>')
 
 
 def _cell(value, decimals: int) -> str:

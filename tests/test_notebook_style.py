@@ -94,9 +94,36 @@ def test_shown_code_equals_packaged_code(notebook):
                 f"{notebook.name} shows another {node.name} than {module} holds")
 
 
+# What the chapters teach to build, and must therefore show as it runs: {chapter: {module: names}}.
+TAUGHT = {
+    "02": {"slices": "Intensity Placement crop lesion_centre pad unpad uncrop"},
+    "03": {"blocks": "normalise convolution convolution_block residual_block dilated_block "
+                     "ken_block"},
+    "04": {"blocks": "upsample head nested_grid", "networks.ken_unetpp": "ken_unetpp"},
+    "05": {"batches": "augment"},
+    "06": {"metrics": "Counts count dice_from iou_from dice paper_dice paper_prose_dice"},
+}
+
+
+@pytest.mark.parametrize("chapter", TAUGHT)
+def test_every_function_that_a_chapter_teaches_is_held_to_the_package(chapter):
+    path = next(path for path in NOTEBOOKS if path.stem.startswith(chapter))
+    shown = {(cell["metadata"]["same_as"], node.name) for cell in cells(path)
+             if "same-as-package" in tags(cell) for node in tree(cell).body}
+    wanted = {(f"kenseg_utils.{module}", name) for module, names in TAUGHT[chapter].items()
+              for name in names.split()}
+    assert wanted <= shown, f"not shown as packaged: {sorted(wanted - shown)}"
+
+
 def test_the_same_code_test_can_fail():
     same = ast.dump(ast.parse("def f(x):\n    return x + 1"))
     assert same != ast.dump(ast.parse("def f(x):\n    return x + 2"))
+
+
+def test_three_cells_from_the_first_page_to_a_trained_model():
+    code = [source(cell) for cell in cells(NOTEBOOKS[0]) if cell["cell_type"] == "code"]
+    first = next(number for number, text in enumerate(code, 1) if "training.train(" in text)
+    assert first <= 3
 
 
 def test_every_notebook_is_in_the_contents():
