@@ -57,14 +57,14 @@ class ShapeModel:
     """What was fitted so that 200 masks agree with ATLAS's table and with real masks' shapes."""
 
     elongation: tuple[float, float, float] = (1.0, 1.2, 1.75)  # of lesions to 15 ml, x y z
-    elongation_large: tuple[float, float, float] = (1.0, 2.3, 1.7)  # from 80 ml on
-    stretch: float = 0.3  # SD of the log of each axis's length
-    roughness: tuple[float, float] = (0.15, 0.60)  # of the border, in radii: least and most
+    elongation_large: tuple[float, float, float] = (1.0, 2.8, 2.1)  # from 80 ml on
+    stretch: float = 0.35  # SD of the log of each axis's length
+    roughness: tuple[float, float] = (0.20, 0.70)  # of the border, in radii: least and most
     fine: float = 0.3  # mm of roughness at the scale of single voxels
     satellite: float = 0.09  # median share of the volume that a satellite has, up to 20 ml
     satellite_large: float = 0.006  # the same, from 150 ml on
     satellite_spread: float = 1.3
-    scatter: float = 32.0  # mm by which satellites stand off, mean
+    scatter: float = 38.0  # mm by which satellites stand off, mean
     elsewhere: float = 0.3  # share of satellites that start in a territory of their own
     more: float = 0.38  # chance that a satellite is the last one
 
@@ -228,7 +228,7 @@ def _cost(rng, piece: Piece, model: ShapeModel) -> np.ndarray:
     box, radius = piece.box, piece.radius
     tilt, _ = np.linalg.qr(np.eye(3) + 0.5 * rng.normal(size=(3, 3)))
     log_volume = np.log(piece.volume / 1000)
-    small = np.interp(log_volume, np.log((0.5, 3)), (1, 0))
+    small = np.interp(log_volume, np.log((0.5, 8)), (1, 0))
     large = np.interp(log_volume, np.log((15, 80)), (0, 1))
     stretch = (1 - large) * np.array(model.elongation) + large * np.array(model.elongation_large)
     stretch *= np.exp(rng.normal(0, model.stretch, 3))
