@@ -1,19 +1,22 @@
 """Batches for training: shuffled, augmented, and ready before the network asks for them.
 
-Plain NumPy and a thread, so it works the same on every Keras backend.
+Plain NumPy and threads, so it works the same on every Keras backend.
 """
 
 from __future__ import annotations
 
-import queue
-import threading
+import os
 import time
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.ndimage import affine_transform
 
+from . import randomise
 from .slices import SliceSet
 
 
@@ -21,8 +24,8 @@ from .slices import SliceSet
 class Batches:
     """One epoch of a SliceSet, in an order and with augmentations set by (seed, epoch).
 
-    Each batch is drawn from its own random stream, so it does not matter which thread makes it
-    or whether the epochs before it were run in this process.
+    Each batch is drawn from its own random stream, so it does not matter which thread makes it,
+    how many there are, or whether the epochs before it were run in this process.
     Slices that do not fill a last batch wait for an epoch that shuffles them forward.
     """
 
@@ -36,10 +39,14 @@ class Batches:
     def __len__(self) -> int:
         return len(self.slices) // self.batch_size
 
+    @cached_property
+    def order(self) -> np.ndarray:
+        """Positions of the slices in the order in which this epoch draws them."""
+        return np.random.default_rng((self.seed, self.epoch)).permutation(len(self.slices))
+
     def batch(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Images (batch, H, W, channels) float32 and labels (batch, H, W) int32."""
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.slices))
-        chosen = order[number * self.batch_size : (number + 1) * self.batch_size]
+        chosen = self.order[number * self.batch_size : (number + 1) * self.batch_size]
         images, masks = self.slices.batch(chosen)
         if self.augment:
             rng = np.random.default_rng((self.seed, self.epoch, number))
@@ -49,25 +56,22 @@ class Batches:
         return images, masks.astype(np.int32)
 
     def generate(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield the epoch's batches; a thread keeps up to four of them ready."""
-        ready: queue.Queue = queue.Queue(maxsize=4)
-
-        def fill() -> None:
+        """Yield the epoch's batches; half of the cores' threads keep some of them ready."""
+        threads = max(1, (os.cpu_count() or 1) // 2)
+        ahead = range(min(len(self), 2 * threads + 2))
+        with ThreadPoolExecutor(threads) as pool:
+            ready = deque(pool.submit(self.batch, number) for number in ahead)
             try:
                 for number in range(len(self)):
-                    ready.put(self.batch(number))
-            except BaseException as error:  # handed over: a thread's error would be lost
-                ready.put(error)
-
-        threading.Thread(target=fill, daemon=True).start()
-        for number in range(len(self)):
-            begun = time.perf_counter()
-            item = ready.get()
-            if number:  # the first batch can't be ready before the thread has begun
-                self.waited += time.perf_counter() - begun
-            if isinstance(item, BaseException):
-                raise item
-            yield item
+                    begun = time.perf_counter()
+                    item = ready.popleft().result()
+                    if number:  # the first batch can't be ready before its thread has begun
+                        self.waited += time.perf_counter() - begun
+                    if number + len(ahead) < len(self):
+                        ready.append(pool.submit(self.batch, number + len(ahead)))
+                    yield item
+            finally:  # also where the training stops in the middle
+                pool.shutdown(cancel_futures=True)
 
 
 def augment(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator):
@@ -99,4 +103,4 @@ def add_noise(image, mask, rng: np.random.Generator):
     return noisy.astype(np.float32), mask
 
 
-AUGMENTATIONS = {False: None, True: augment, "noise": add_noise}
+AUGMENTATIONS = {False: None, True: augment, "noise": add_noise, "wide": randomise.wide}

@@ -11,7 +11,9 @@ import os
 import platform
 import time
 import warnings
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,82 +23,27 @@ import pandas as pd
 from filelock import FileLock
 from tqdm import tqdm
 
-from . import artifacts, batches, devices, losses, metrics, networks
+from . import (
+    artifacts,
+    batches,
+    checkpoints,
+    devices,
+    distribution,
+    losses,
+    metrics,
+    networks,
+    speed,
+)
 from .artifacts import commit
+from .recipes import Recipe, with_changes
 from .slices import SliceSet
 
-OPTIMIZERS = ("adam", "rmsprop")
-SCHEDULES = ("constant", "cosine")
-DECAYS = ("decoupled", "coupled")
+__all__ = ["Recipe", "Run", "TrainingError", "build", "predict", "provenance", "train", "validate",
+           "with_changes"]
 
 
 class TrainingError(ValueError):
     """Training cannot go on; the message says why and what to try."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Everything that determines a training run besides the data.
-
-    `options` go to `networks.build`; `precision` is "auto" or a Keras dtype policy.
-    `decay` says how weight decay acts: "decoupled" from the gradient (Keras, AdamW) or
-    "coupled" as an L2 term of the loss (PyTorch's Adam).
-    `augment` is False, True for all of `batches.augment`, or "noise" for its noise alone.
-    """
-
-    network: str = "ken_unetpp"
-    widths: tuple[int, ...] | None = (32, 64, 128, 256, 512)
-    options: dict = field(default_factory=dict)
-    loss: str = "sparse_categorical_crossentropy"
-    optimizer: str = "adam"
-    learning_rate: float = 1e-6
-    schedule: str = "constant"
-    weight_decay: float = 1e-4
-    decay: str = "decoupled"
-    batch_size: int = 1
-    epochs: int = 40
-    augment: bool | str = False
-    precision: str = "auto"
-    steps_per_execution: int = 1
-    seed: int = 0
-
-    def __post_init__(self):
-        if self.widths is not None:
-            object.__setattr__(self, "widths", tuple(int(width) for width in self.widths))
-        for name, choices in dict(network=networks.names(), loss=losses.names(),
-                                  optimizer=OPTIMIZERS, schedule=SCHEDULES, decay=DECAYS,
-                                  precision=devices.PRECISIONS,
-                                  augment=batches.AUGMENTATIONS).items():
-            if getattr(self, name) not in choices:
-                raise ValueError(f"Recipe.{name} is {getattr(self, name)!r}: choose one of "
-                                 f"{', '.join(map(str, choices))}.")
-        for name, least in dict(batch_size=1, epochs=1, steps_per_execution=1, seed=0).items():
-            value = getattr(self, name)
-            if not isinstance(value, int | np.integer) or value < least:
-                raise ValueError(f"Recipe.{name} is {value!r}: it must be a whole number of at "
-                                 f"least {least}.")
-        if not 0 < self.learning_rate <= 1:
-            raise ValueError(f"Recipe.learning_rate is {self.learning_rate!r}: it must be above 0 "
-                             "and at most 1.")
-        if not 0 <= self.weight_decay < 1:
-            raise ValueError(f"Recipe.weight_decay is {self.weight_decay!r}: it must be from 0 to "
-                             "below 1.")
-
-    @classmethod
-    def paper(cls, **changes) -> Recipe:
-        """Section IV.B and V of the paper: Adam at 1e-6, weight decay 1e-4, batch 1, 40 epochs."""
-        return cls(**changes)
-
-    @classmethod
-    def quick(cls, **changes) -> Recipe:
-        """Learns in minutes on a CPU: narrower, a larger rate that falls, cross-entropy + Dice."""
-        quick = dict(widths=(8, 16, 32, 64, 128), loss="cross_entropy_dice", learning_rate=2e-3,
-                     schedule="cosine", batch_size=16, epochs=12, augment=True)
-        return cls(**(quick | changes))
-
-    def as_dict(self) -> dict:
-        """JSON-able fields."""
-        return json.loads(json.dumps(asdict(self)))
 
 
 @dataclass(frozen=True)
@@ -125,7 +72,8 @@ class Run:
         """The trained network."""
         import keras
 
-        return keras.saving.load_model(self.folder / "model.keras", safe_mode=True, compile=False)
+        return speed.fuse_normalisation(keras.saving.load_model(
+            self.folder / "model.keras", safe_mode=True, compile=False))
 
 
 def build(recipe: Recipe, input_shape: tuple[int, int, int], steps: int = 1):
@@ -139,6 +87,7 @@ def build(recipe: Recipe, input_shape: tuple[int, int, int], steps: int = 1):
                                **recipe.options)
     finally:
         keras.config.set_dtype_policy(previous)
+    speed.fuse_normalisation(model)
     rate = recipe.learning_rate
     if recipe.schedule == "cosine":
         warmup = max(1, steps // 20)
@@ -158,14 +107,16 @@ def build(recipe: Recipe, input_shape: tuple[int, int, int], steps: int = 1):
 
 
 def train(recipe: Recipe, train: SliceSet, validation: SliceSet, run_dir=None,
-          work_dir=None, progress: bool = True) -> Run:
+          work_dir=None, progress: bool = True, devices: int | None = None) -> Run:
     """Train, or go on from the last whole epoch, or return the run that is already done.
 
     The folder is `run_dir`, else one in the work folder named by recipe and data.
-    Same recipe, data and seed give the same history on one device; on a GPU only as far as its
-    kernels are deterministic (sums of floats in changing order differ in the last digits).
+    Several GPUs share each batch, if they can share it evenly; `devices` gives another number of
+    them. Same recipe, data and seed give the same history on one device, and to rounding on
+    several; on a GPU only as far as its kernels are deterministic (sums of floats in changing
+    order differ in the last digits).
     Raises ValueError where the folder holds another recipe or other data, TrainingError where
-    the loss is not a number.
+    the loss is not a number, memory does not suffice, or a checkpoint cannot be written.
     """
     if not len(validation):
         raise ValueError("The validation set is empty: nothing would show over-fitting.")
@@ -179,7 +130,9 @@ def train(recipe: Recipe, train: SliceSet, validation: SliceSet, run_dir=None,
     with FileLock(folder / ".lock"):
         _claim(folder, identity)
         if not (folder / "provenance.json").exists():
-            _fit(recipe, train, validation, folder, progress)
+            count = distribution.choose(recipe.batch_size, devices)
+            with distribution.over(count), _advice_on_memory(recipe, folder):
+                _fit(recipe, train, validation, folder, count, progress)
     return Run(folder)
 
 
@@ -205,17 +158,21 @@ def _claim(folder: Path, identity: dict) -> None:
                          "Choose another run_dir; this one is left as it is.")
 
 
-def _fit(recipe: Recipe, train: SliceSet, validation: SliceSet, folder: Path,
+def _fit(recipe: Recipe, train: SliceSet, validation: SliceSet, folder: Path, count: int,
          progress: bool) -> None:
     """The loop over epochs, each closed by a checkpoint."""
     import keras
 
-    keras.utils.set_random_seed(recipe.seed)
-    _spare_graph_optimisers()
+    speed.spare_graph_optimisers()
     steps = len(train) // recipe.batch_size
-    model, history = _resume(folder)
-    if model is None:
+
+    def make():
+        keras.utils.set_random_seed(recipe.seed)
         model = build(recipe, train.shape, steps * recipe.epochs)
+        distribution.share_statistics(model, count > 1)
+        return model
+
+    model, history = checkpoints.resume(make, folder)
     bar = tqdm(total=recipe.epochs * steps, initial=len(history) * steps, unit="step",
                desc=f"{recipe.network}", disable=not progress)
     tick = keras.callbacks.LambdaCallback(
@@ -243,26 +200,48 @@ def _fit(recipe: Recipe, train: SliceSet, validation: SliceSet, folder: Path,
                           stacklevel=4)
         history.append(row)
         bar.set_postfix(loss=f"{loss:.3f}", val_dice=f"{row['val_dice']:.3f}")
-        _checkpoint(model, history, folder)
+        with _advice_on_disk(epoch, folder):
+            checkpoints.write(model, history, folder)
     bar.close()
-    with artifacts.write_aside(folder / "model.keras") as aside:
-        model.save(aside)
-    artifacts.write_json(folder / "provenance.json", provenance(
-        train=train.key, validation=validation.key, recipe=recipe.as_dict(),
-        parameters=model.count_params(), seconds=sum(row["seconds"] for row in history)))
+    distribution.share_statistics(model, False)  # alone again, the network is like any other
+    with _advice_on_disk(recipe.epochs, folder):
+        with artifacts.write_aside(folder / "model.keras") as aside:
+            model.save(aside)
+        artifacts.write_json(folder / "provenance.json", provenance(
+            train=train.key, validation=validation.key, recipe=recipe.as_dict(), devices=count,
+            parameters=model.count_params(), seconds=sum(row["seconds"] for row in history)))
     for old in folder.glob("epoch-*.keras"):
         old.unlink()
 
 
-def _spare_graph_optimisers() -> None:
-    """On a CPU, leave out TensorFlow's graph optimisers: they slow the first step, for no gain."""
-    import keras
+@contextmanager
+def _advice_on_memory(recipe: Recipe, folder: Path) -> Iterator[None]:
+    """Say what to lower where a device's memory does not suffice, in whichever words it told."""
+    try:
+        yield
+    except TrainingError:
+        raise
+    except Exception as error:
+        told = f"{type(error).__name__} {error}".lower().replace("_", " ")
+        if not (isinstance(error, MemoryError) or "resource exhausted" in told
+                or "resourceexhausted" in told or "out of memory" in told):
+            raise
+        raise TrainingError(
+            f"The memory of {devices.device()} does not suffice: lower batch_size first (now "
+            f"{recipe.batch_size}), then widths (now {recipe.widths}). The epochs before are kept "
+            f"in {folder}.") from error
 
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
 
-        on_cpu = not tf.config.list_physical_devices("GPU")
-        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": on_cpu})
+@contextmanager
+def _advice_on_disk(epochs: int, folder: Path) -> Iterator[None]:
+    """Say that what is there stays, where the disk is full or gone."""
+    try:
+        yield
+    except OSError as error:
+        raise TrainingError(
+            f"What follows epoch {epochs} cannot be written to {folder}: {error}. The checkpoint "
+            "before it is still there: make room and call again, and training goes on from it."
+        ) from error
 
 
 def validate(model, recipe: Recipe, validation: SliceSet) -> dict:
@@ -307,41 +286,3 @@ def provenance(**more) -> dict:
     return dict(versions=found, python=platform.python_version(), backend=keras.backend.backend(),
                 device=devices.device(), cores=os.cpu_count(), commit=commit(),
                 finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **more)
-
-
-def _checkpoint(model, history: list[dict], folder: Path) -> None:
-    """Close an epoch: first its history, then the weights, whose name makes it count."""
-    with artifacts.write_aside(folder / "history.csv") as aside:
-        pd.DataFrame(history).to_csv(aside, index=False)
-    with artifacts.write_aside(folder / f"epoch-{len(history):04d}.keras") as aside:
-        model.save(aside)
-    for old in sorted(folder.glob("epoch-*.keras"))[:-2]:
-        old.unlink()
-
-
-def _resume(folder: Path):
-    """The newest whole checkpoint and the history up to it, or nothing to start afresh."""
-    import keras
-
-    for partial in folder.glob(".partial-*"):
-        partial.unlink()  # under the run's lock, so nobody is writing it
-    for path in sorted(folder.glob("epoch-*.keras"), reverse=True):
-        epochs = int(path.stem.split("-")[1])
-        try:
-            model = keras.saving.load_model(path, safe_mode=True)
-            history = pd.read_csv(folder / "history.csv").head(epochs).to_dict("records")
-        except Exception as error:  # whatever a broken archive raises, the one before may serve
-            warnings.warn(f"{path} cannot be read ({type(error).__name__}: {error}); going back "
-                          "to the checkpoint before it.", stacklevel=5)
-            continue
-        if len(history) == epochs:
-            return model, history
-    return None, []
-
-
-def with_changes(recipe: Recipe, **changes) -> Recipe:
-    """A recipe that differs in some fields; unknown names are refused."""
-    unknown = set(changes) - {f.name for f in fields(Recipe)}
-    if unknown:
-        raise ValueError(f"A recipe has no {', '.join(sorted(unknown))}.")
-    return replace(recipe, **changes)

@@ -1,17 +1,16 @@
 """Recipe in, Run out: refused, resumed, repeated."""
 
+import errno
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from kenseg_utils import artifacts, batches, devices, training
+from kenseg_utils import batches, devices, networks, slices, training
 
 TINY = dict(widths=(4, 8), options=dict(blocks_per_node=1), epochs=3, batch_size=8,
             precision="float32")
@@ -77,43 +76,15 @@ def test_another_recipe_is_refused_by_field_and_nothing_changes(straight, data):
     assert before == {path: path.read_bytes() for path in before}
 
 
-def test_same_recipe_same_data_same_history_after_any_interruption(straight, data, tmp_path,
-                                                                  monkeypatch):
-    """Stopped after the first epoch, and again in the middle of writing the second checkpoint."""
-    recipe = straight.recipe
-    checkpoint = training._checkpoint
-    stops = iter(["after", "before"])
-
-    def stopping(model, history, folder):
-        when = next(stops, None)
-        if when == "before":  # the history is written, its weights are not
-            with artifacts.write_aside(folder / "history.csv") as aside:
-                pd.DataFrame(history).to_csv(aside, index=False)
-            (folder / ".partial-x.keras").write_bytes(b"half a checkpoint")
-            raise KeyboardInterrupt
-        checkpoint(model, history, folder)
-        if when == "after":
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(training, "_checkpoint", stopping)
-    for _ in range(2):
-        with pytest.raises(KeyboardInterrupt):
-            training.train(recipe, *data, run_dir=tmp_path / "run", progress=False)
-    run = training.train(recipe, *data, run_dir=tmp_path / "run", progress=False)
-    columns = ["epoch", "loss", "val_loss", "val_dice", "learning_rate"]
-    pd.testing.assert_frame_equal(run.history[columns], straight.history[columns], rtol=1e-5)
-    assert not list(run.folder.glob(".partial-*"))
-
-
 def test_a_corrupt_checkpoint_is_named_and_the_one_before_it_serves(data, tmp_path, monkeypatch):
     recipe = training.Recipe.quick(**TINY)
     monkeypatch.setattr(training, "provenance", lambda **_: (_ for _ in ()).throw(OSError("full")))
-    with pytest.raises(OSError):
+    with pytest.raises(training.TrainingError, match="full"):
         training.train(recipe, *data, run_dir=tmp_path, progress=False)
     monkeypatch.undo()
     last = tmp_path / "epoch-0003.keras"
     last.write_bytes(last.read_bytes()[:2000])
-    with pytest.warns(UserWarning, match="epoch-0003.keras cannot be read"):
+    with pytest.warns(UserWarning, match="epoch-0003.keras cannot be used"):
         run = training.train(recipe, *data, run_dir=tmp_path, progress=False)
     assert len(run.history) == 3
 
@@ -183,32 +154,132 @@ def test_precision_can_be_forced_and_unknown_ones_are_refused():
         devices.choose_precision("bf16")
 
 
+# Trains until a moment in the second epoch, in the middle of the named work, and kills itself.
 KILLED = """
-import json, sys
-from kenseg_utils import slices, training
+import json, os, signal, sys
+import keras, pandas as pd
+from kenseg_utils import batches, slices, training
+
+moment, work = sys.argv[5], 0
+
+def killed_in(owner, name, when, half):
+    real = getattr(owner, name)
+    def stopping(*arguments, **options):
+        global work
+        work += 1
+        if work == when:
+            half(real, *arguments)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*arguments, **options)
+    setattr(owner, name, stopping)
+
+def half_a_file(real, content, path, *_):
+    real(content, path)
+    with open(path, "r+b") as file:
+        file.truncate(os.path.getsize(path) // 2)
+
+if moment == "epoch":  # three batches each
+    killed_in(batches.Batches, "batch", 5, lambda *_: None)
+elif moment == "history":
+    killed_in(pd.DataFrame, "to_csv", 2, half_a_file)
+elif moment == "checkpoint":
+    killed_in(keras.Model, "save", 2, half_a_file)
+elif moment == "tidying":
+    killed_in(keras.Model, "save", 4, lambda real, model, path: real(model, path))
 whole = slices.open_set(sys.argv[1])
 train, validation = (whole.subset(rows) for rows in json.loads(sys.argv[2]))
 recipe = training.Recipe.quick(**json.loads(sys.argv[3]))
 training.train(recipe, train, validation, run_dir=sys.argv[4], progress=False)
 """
+COMPARED = ["epoch", "loss", "val_loss", "val_dice", "learning_rate"]
 
 
-def test_killed_with_kill_9_it_goes_on_from_the_last_whole_epoch(straight, data, tmp_path):
-    train, validation = data
+@pytest.mark.parametrize(("moment", "left"), [
+    ("epoch", ["epoch-0001.keras"]), ("history", ["epoch-0001.keras"]),
+    ("checkpoint", ["epoch-0001.keras"]), ("tidying", ["epoch-0002.keras", "epoch-0003.keras"])])
+def test_killed_at_any_moment_it_ends_as_if_nothing_had_happened(straight, data, tmp_path, moment,
+                                                                left):
+    """kill -9 in the middle of an epoch, of writing history or weights, and of the last file."""
+    folder = str(data[0].folder)
     rows = [part.rows.tolist() for part in data]
-    subset = train.subset(range(len(train)))
-    recipe = TINY | {"epochs": 200}
-    process = subprocess.Popen([sys.executable, "-c", KILLED, str(train.folder), json.dumps(rows),
-                                json.dumps(recipe), str(tmp_path)],
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 240
-    while not list(tmp_path.glob("epoch-0002.keras")):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process = subprocess.run([sys.executable, "-c", KILLED, folder, json.dumps(rows),
+                              json.dumps(TINY), str(tmp_path), moment], capture_output=True,
+                             timeout=240)
+    assert process.returncode == -signal.SIGKILL, process.stderr.decode()[-2000:]
+    assert sorted(path.name for path in tmp_path.glob("epoch-*")) == left
     assert not (tmp_path / "provenance.json").exists()
-    model, history = training._resume(tmp_path)
-    assert model is not None and len(history) >= 2
-    assert len(subset) == len(train) and [row["epoch"] for row in history] == list(
-        range(1, len(history) + 1))
+    same = [slices.open_set(folder).subset(part) for part in rows]
+    run = training.train(straight.recipe, *same, run_dir=tmp_path, progress=False)
+    pd.testing.assert_frame_equal(run.history[COMPARED], straight.history[COMPARED], rtol=1e-5)
+    for ours, theirs in zip(run.model.get_weights(), straight.model.get_weights(), strict=True):
+        assert np.allclose(ours, theirs, atol=1e-5)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "recipe.json", "history.csv", "model.keras", "provenance.json", ".lock"}
+
+
+def stop_after_first_checkpoint(monkeypatch):
+    """Let the write of the second checkpoint fail as on a full disk."""
+    import keras
+
+    real, calls = keras.Model.save, []
+
+    def save(model, path, *arguments, **options):
+        calls.append(path)
+        if len(calls) == 2:
+            real(model, path)
+            path.write_bytes(path.read_bytes()[:1000])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(model, path, *arguments, **options)
+
+    monkeypatch.setattr(keras.Model, "save", save)
+
+
+def test_a_full_disk_leaves_the_checkpoint_before_it(straight, data, tmp_path, monkeypatch):
+    stop_after_first_checkpoint(monkeypatch)
+    with pytest.raises(training.TrainingError, match="No space left .* make room and call again"):
+        training.train(straight.recipe, *data, run_dir=tmp_path, progress=False)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "recipe.json", "history.csv", "epoch-0001.keras", ".lock"}
+    monkeypatch.undo()
+    run = training.train(straight.recipe, *data, run_dir=tmp_path, progress=False)
+    pd.testing.assert_frame_equal(run.history[COMPARED], straight.history[COMPARED], rtol=1e-5)
+
+
+def test_another_network_s_checkpoint_is_named_and_not_used(straight, data, tmp_path, monkeypatch):
+    stop_after_first_checkpoint(monkeypatch)
+    with pytest.raises(training.TrainingError):
+        training.train(straight.recipe, *data, run_dir=tmp_path, progress=False)
+    monkeypatch.undo()
+    networks.build("unet", widths=(4, 8, 16)).save(tmp_path / "epoch-0002.keras")
+    with pytest.warns(UserWarning, match="epoch-0002.keras cannot be used"):
+        run = training.train(straight.recipe, *data, run_dir=tmp_path, progress=False)
+    pd.testing.assert_frame_equal(run.history[COMPARED], straight.history[COMPARED], rtol=1e-5)
+
+
+def test_a_resumed_run_keeps_its_coupled_decay(data, tmp_path, monkeypatch):
+    """An L2 term is no part of what Keras saves, so it must be set again."""
+    recipe = training.Recipe.quick(**TINY | dict(epochs=2), decay="coupled", weight_decay=0.5)
+    whole = training.train(recipe, *data, run_dir=tmp_path / "whole", progress=False)
+    stop_after_first_checkpoint(monkeypatch)
+    with pytest.raises(training.TrainingError):
+        training.train(recipe, *data, run_dir=tmp_path / "resumed", progress=False)
+    monkeypatch.undo()
+    resumed = training.train(recipe, *data, run_dir=tmp_path / "resumed", progress=False)
+    pd.testing.assert_frame_equal(resumed.history[COMPARED], whole.history[COMPARED], rtol=1e-5)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: Out of memory")])
+def test_too_little_memory_says_what_to_lower(data, tmp_path, monkeypatch, error):
+    import keras
+
+    monkeypatch.setattr(keras.Model, "fit", lambda *_, **__: (_ for _ in ()).throw(error))
+    with pytest.raises(training.TrainingError, match=r"lower batch_size first \(now 8\), then widths"):
+        training.train(training.Recipe.quick(**TINY), *data, run_dir=tmp_path, progress=False)
+
+
+def test_a_network_that_sees_only_background_is_named(data, tmp_path, monkeypatch):
+    recipe = training.Recipe.quick(**TINY)
+    monkeypatch.setattr(training, "predict", lambda model, images: np.stack(
+        [np.ones(images.shape[:3]), np.zeros(images.shape[:3])], -1).astype(np.float32))
+    with pytest.warns(UserWarning, match="every pixel background"):
+        training.train(recipe, *data, run_dir=tmp_path, progress=False)

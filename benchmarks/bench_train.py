@@ -1,0 +1,154 @@
+"""Training steps: UNet++ beside MONAI's, one step at a time or several, and what is waited for data.
+
+Beside MONAI: widths 32 … 512, batch 8, 128×128, the same convolutions, Adam, cross-entropy plus
+Dice, bfloat16 on both sides; ours with batch normalisation (MONAI: instance normalisation, its own
+choice, and batch normalisation). MONAI comes with `pip install -e .[peers]`; without it only our
+own figures are written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+import numpy as np
+
+from common import medians, paired_rounds, save
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+WIDTHS, BATCH, SIDE = (32, 64, 128, 256, 512), 8, 128
+PRECISION = "mixed_bfloat16"
+
+
+def ours(images, labels, widths=WIDTHS, precision=PRECISION, network="unetpp", **options):
+    """A step of our UNet++, with a training run's own settings."""
+    from kenseg_utils import speed, training
+
+    speed.spare_graph_optimisers()
+    recipe = training.Recipe.paper(network=network, widths=widths, precision=precision,
+                                   loss="cross_entropy_dice", learning_rate=1e-4,
+                                   batch_size=len(images), options=options)
+    model = training.build(recipe, images.shape[1:])
+    return lambda: float(model.train_on_batch(images, labels))
+
+
+def theirs(images, labels, norm):
+    """A step of MONAI's UNet++ as MONAI's own examples train it, channels last, in bfloat16."""
+    import torch
+    from monai.losses import DiceCELoss
+    from monai.networks.nets import BasicUNetPlusPlus
+
+    torch.manual_seed(0)
+    model = BasicUNetPlusPlus(2, 1, 2, features=(*WIDTHS, WIDTHS[0]), norm=norm)
+    model = model.to(memory_format=torch.channels_last)
+    optimiser = torch.optim.AdamW(model.parameters(), 1e-4, weight_decay=1e-4)
+    loss_function = DiceCELoss(to_onehot_y=True, softmax=True, include_background=False)
+    x = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
+    x = x.contiguous(memory_format=torch.channels_last)
+    y = torch.from_numpy(labels[:, None])
+
+    def step():
+        optimiser.zero_grad(set_to_none=True)
+        with torch.autocast("cpu", torch.bfloat16):
+            answer = model(x)[0]
+        loss = loss_function(answer.float(), y)
+        loss.backward()
+        optimiser.step()
+        return float(loss)
+
+    return step
+
+
+def beside_monai(rounds: int) -> dict:
+    """Images a second of each, and the ratio to the quicker of MONAI's."""
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(BATCH, SIDE, SIDE, 1)).astype(np.float32)
+    labels = (rng.random((BATCH, SIDE, SIDE)) > 0.9).astype(np.int32)
+    contenders = {"kenseg_utils, batch norm": ours(images, labels, normalisation="batch"),
+                  "kenseg_utils, no norm": ours(images, labels)}
+    try:
+        import monai
+    except ImportError:
+        print("MONAI is not installed: measuring kenseg_utils alone (pip install -e .[peers]).")
+        monai = None
+    if monai:
+        norms = {"instance": ("instance", {"affine": True}), "batch": "batch"}
+        for name, norm in norms.items():
+            contenders[f"MONAI {monai.__version__}, {name} norm"] = theirs(images, labels, norm)
+    for step in contenders.values():  # trace, choose kernels, fill the optimisers
+        step(), step()
+    seconds = paired_rounds(contenders, rounds)
+    speed = {name: BATCH / value for name, value in medians(seconds).items()}
+    result = {"what": "training step", "widths": WIDTHS, "batch": BATCH, "side": SIDE,
+              "precision": PRECISION, "seconds": seconds, "images_per_second": speed}
+    if monai:
+        quickest = max(value for name, value in speed.items() if name.startswith("MONAI"))
+        result["ratio"] = speed["kenseg_utils, batch norm"] / quickest
+        result["monai"] = monai.__version__
+    return result
+
+
+def one_by_one(rounds: int, steps: int = 32) -> dict:
+    """The paper's batch of one, at the demo's widths: 16 steps a call beside one."""
+    from kenseg_utils import profiles, speed, training
+
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(steps, SIDE, SIDE, 1)).astype(np.float32)
+    labels = (rng.random((steps, SIDE, SIDE)) > 0.9).astype(np.int32)
+    speed.spare_graph_optimisers()
+
+    def contender(steps_per_execution, widths, network, **options):
+        recipe = training.Recipe.paper(network=network, widths=widths, options=options,
+                                       steps_per_execution=steps_per_execution)
+        model = training.build(recipe, images.shape[1:])
+        return lambda: model.fit(images, labels, batch_size=1, shuffle=False, verbose=0)
+
+    demo = profiles.get("demo").widths
+    kinds = {"unet 4, 8": ("unet", (4, 8), {}), "unetpp, demo widths": ("unetpp", demo, {})}
+    result = {"what": "steps per execution", "steps": steps, "side": SIDE, "grouped": 16}
+    for name, (network, widths, options) in kinds.items():
+        contenders = {count: contender(count, widths, network, **options) for count in (1, 16)}
+        for run in contenders.values():
+            run()
+        seconds = paired_rounds(contenders, rounds)
+        middle = medians(seconds)
+        result[name] = {"seconds": {str(count): value for count, value in seconds.items()},
+                        "steps_per_second": {str(count): steps / value
+                                             for count, value in middle.items()},
+                        "ratio": middle[1] / middle[16]}
+    return result
+
+
+def waiting(epochs: int = 4) -> dict:
+    """The quick recipe at the demo's widths on its own crops: the share of time without a batch."""
+    import tempfile
+
+    from kenseg_utils import profiles, training
+
+    size = profiles.get("demo")
+    train, validation, _ = profiles.open_crops(size, profiles.open_scans(size))
+    some = train.subset(np.linspace(0, len(train) - 1, min(len(train), 640)).astype(int))
+    with tempfile.TemporaryDirectory() as folder:
+        run = training.train(profiles.quick_recipe(size, epochs=epochs), some,
+                             validation.subset(range(16)), run_dir=folder, progress=False)
+    history = run.history[1:]  # the first epoch also traces
+    return {"what": "waiting for data", "slices": len(some), "batch": size.batch_size,
+            "share": history.waiting.tolist(), "waiting": float(history.waiting.median()),
+            "images_per_second": float(len(some) / history.seconds.median())}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--only", choices=("monai", "steps", "waiting"), default=None)
+    arguments = parser.parse_args()
+    if arguments.only in (None, "monai"):
+        save("train_step", beside_monai(arguments.rounds))
+    if arguments.only in (None, "steps"):
+        save("train_batch_of_one", one_by_one(arguments.rounds))
+    if arguments.only in (None, "waiting"):
+        save("train_waiting", waiting())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""One training on several devices of one machine: each takes its share of every batch.
+
+TensorFlow: MirroredStrategy. JAX: keras.distribution. Keras spreads no training on PyTorch, and
+none over several machines on TensorFlow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+def names() -> list[str]:
+    """The devices that a training can be spread over: the GPUs, or without any the CPUs."""
+    import keras
+
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        found = (tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU"))
+        return [device.name for device in found]
+    if backend == "jax":
+        return keras.distribution.list_devices()
+    return ["the one device"]
+
+
+def choose(batch_size: int, wanted: int | None = None) -> int:
+    """On how many devices to train: all that share the batch evenly, or as many as wanted.
+
+    Without a wish, one is the answer where the batch cannot be shared among all.
+    Raises ValueError where there are fewer, or they do not divide the batch.
+    """
+    there = len(names())
+    if wanted is None:
+        return there if batch_size % there == 0 else 1
+    if not 1 <= wanted <= there:
+        raise ValueError(f"devices is {wanted}: there are {there} ({', '.join(names())}).")
+    if batch_size % wanted:
+        raise ValueError(f"Recipe.batch_size is {batch_size}, which {wanted} devices cannot share "
+                         "evenly: make it a multiple, or give fewer devices.")
+    return wanted
+
+
+@contextmanager
+def over(count: int) -> Iterator[None]:
+    """What is built and trained within runs on this many devices."""
+    import keras
+
+    if count == 1:
+        yield
+    elif keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        with tf.distribute.MirroredStrategy(names()[:count]).scope():
+            yield
+    else:
+        before = keras.distribution.distribution()
+        keras.distribution.set_distribution(
+            keras.distribution.DataParallel(devices=names()[:count], auto_shard_dataset=False))
+        try:
+            yield
+        finally:
+            keras.distribution.set_distribution(before)
+
+
+def share_statistics(model, shared: bool) -> None:
+    """Let batch normalisation take its mean over the whole batch, not over each device's share.
+
+    So several devices give the history of one. Only TensorFlow must be told; on JAX the batch is
+    one array wherever it lies.
+    """
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        for layer in model.layers:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.synchronized = shared

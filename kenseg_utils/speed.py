@@ -1,0 +1,58 @@
+"""Two things that TensorFlow does slowly where Keras leaves them as they come.
+
+Neither changes what is computed beyond rounding; on other backends both do nothing.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+
+def spare_graph_optimisers() -> None:
+    """On a CPU, leave out TensorFlow's graph optimisers: they slow the first step, for no gain."""
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        on_cpu = not tf.config.list_physical_devices("GPU")
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": on_cpu})
+
+
+def fuse_normalisation(model):
+    """Let a network's batch normalisations run as one operation each; returns the same network.
+
+    Keras 3 computes them from a dozen elementary operations in float32, each of which reads and
+    writes a whole feature map. TensorFlow has one that reads bfloat16 and does it all at once.
+    Saving is not affected: the file holds Keras's own layers.
+    """
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        for layer in model.layers:
+            if (type(layer) is keras.layers.BatchNormalization and len(layer.input.shape) == 4
+                    and layer.axis in (-1, 3) and layer.scale and layer.center):
+                layer.call = partial(_normalise, layer)
+    return model
+
+
+def _normalise(layer, inputs, training=None, mask=None):
+    """What `keras.layers.BatchNormalization.call` computes, by TensorFlow's fused operation."""
+    import keras
+    import tensorflow as tf
+
+    if layer.synchronized or mask is not None:  # the mean over several devices has no fused form
+        return keras.layers.BatchNormalization.call(layer, inputs, training=training, mask=mask)
+    gamma, beta, mean, variance = (tf.convert_to_tensor(weight) for weight in (
+        layer.gamma, layer.beta, layer.moving_mean, layer.moving_variance))
+    fused = tf.compat.v1.nn.fused_batch_norm
+    if not (training and layer.trainable):
+        return fused(inputs, gamma, beta, mean, variance, layer.epsilon, is_training=False)[0]
+    outputs, batch_mean, batch_variance = fused(inputs, gamma, beta, epsilon=layer.epsilon)
+    # The operation divides by n - 1, Keras by n.
+    count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:3]), batch_variance.dtype)
+    batch_variance = batch_variance * (count - 1) / count
+    kept = layer.momentum
+    layer.moving_mean.assign(mean * kept + batch_mean * (1 - kept))
+    layer.moving_variance.assign(variance * kept + batch_variance * (1 - kept))
+    return outputs

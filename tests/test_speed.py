@@ -1,0 +1,55 @@
+"""Quicker, and the same numbers."""
+
+import numpy as np
+import pytest
+
+from kenseg_utils import networks, speed
+
+keras = pytest.importorskip("keras")
+pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow",
+                                reason="only TensorFlow has the fused operation")
+
+
+def built():
+    keras.utils.set_random_seed(3)
+    model = networks.build("ken_unetpp", input_shape=(32, 32, 1), widths=(4, 8, 16),
+                           blocks_per_node=1)
+    model.compile(keras.optimizers.SGD(0.05), loss="sparse_categorical_crossentropy")
+    return model
+
+
+@pytest.mark.parametrize("batch", [1, 6])
+def test_fused_normalisation_trains_and_predicts_as_keras_does(batch):
+    rng = np.random.default_rng(0)
+    images = rng.normal(1, 2, (batch, 32, 32, 1)).astype(np.float32)
+    labels = (rng.random((batch, 32, 32)) > 0.8).astype(np.int32)
+    plain, fused = built(), speed.fuse_normalisation(built())
+    assert any("call" in vars(layer) for layer in fused.layers)
+    for _ in range(3):
+        losses = [float(model.train_on_batch(images, labels)) for model in (plain, fused)]
+        assert np.isclose(*losses, rtol=1e-4)
+    for a, b in zip(plain.weights, fused.weights, strict=True):
+        a, b = np.asarray(a), np.asarray(b)
+        assert np.abs(a - b).max() < 1e-3 * max(1, np.abs(a).max()), a.shape
+    moved = [np.asarray(weight) for weight in fused.weights if weight.name == "moving_variance"]
+    assert max(np.abs(weight - 1).max() for weight in moved) > 0.05  # they do move
+    assert np.abs(plain.predict_on_batch(images) - fused.predict_on_batch(images)).max() < 1e-3
+
+
+def test_a_fused_network_is_saved_as_keras_s_own(tmp_path):
+    fused = speed.fuse_normalisation(built())
+    fused.save(tmp_path / "model.keras")
+    opened = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    assert not any("call" in vars(layer) for layer in opened.layers)
+    images = np.random.default_rng(1).normal(size=(2, 32, 32, 1)).astype(np.float32)
+    assert np.abs(fused.predict_on_batch(images) - opened.predict_on_batch(images)).max() < 1e-5
+
+
+def test_frozen_layers_keep_their_statistics():
+    fused = speed.fuse_normalisation(built())
+    layer = next(one for one in fused.layers if isinstance(one, keras.layers.BatchNormalization))
+    layer.trainable = False
+    before = np.asarray(layer.moving_mean).copy()
+    fused.compile("sgd", "sparse_categorical_crossentropy")
+    fused.train_on_batch(np.ones((2, 32, 32, 1), np.float32), np.zeros((2, 32, 32), np.int32))
+    assert (np.asarray(layer.moving_mean) == before).all()
