@@ -92,7 +92,8 @@ def test_a_failing_cell_is_named_and_leaves_no_executed_copy(tmp_path):
     result = subprocess.run([sys.executable, "book/_tools/execute.py", path, copy], cwd=ROOT,
                             capture_output=True, text=True)
     assert result.returncode == 1
-    assert f"{path.name}, cell [2]: ValueError: the mask is upside down" in result.stderr
+    # The first cell that papermill puts in holds the parameters, so the second one is [3].
+    assert f"{path.name}, cell [3]: ValueError: the mask is upside down" in result.stderr
     assert not copy.exists() and (copy.parent / f"failed-{path.name}").exists()
 
 

@@ -24,6 +24,7 @@ def main() -> int:
     # Written aside: a failed or interrupted run must not look executed to make.
     aside = arguments.output.with_name(f".running-{arguments.output.name}")
     print(f"{arguments.notebook} ({arguments.profile})", flush=True)
+    _keep_terminal_for_the_bar(arguments.output.with_suffix(".log"))
     try:
         papermill.execute_notebook(
             str(arguments.notebook), str(aside), parameters=parameters, kernel_name="python3",
@@ -38,6 +39,17 @@ def main() -> int:
     os.replace(aside, arguments.output)
     arguments.output.with_name(f"failed-{arguments.output.name}").unlink(missing_ok=True)
     return 0
+
+
+def _keep_terminal_for_the_bar(log: Path) -> None:
+    """Keep the terminal for the progress bar: what kernels write to their stderr goes to a log.
+
+    TensorFlow greets with lines that no setting silences, and they would tear the bar apart.
+    """
+    terminal = os.dup(2)
+    with open(log, "w") as file:
+        os.dup2(file.fileno(), 2)
+    sys.stderr = os.fdopen(terminal, "w", buffering=1)
 
 
 def _tail(traceback: list[str], lines: int = 15) -> str:
