@@ -21,7 +21,8 @@ class Recipe:
     `options` go to `networks.build`; `precision` is "auto" or a Keras dtype policy.
     `decay` says how weight decay acts: "decoupled" from the gradient (Keras, AdamW) or
     "coupled" as an L2 term of the loss (PyTorch's Adam).
-    `augment` is False, True for all of `batches.augment`, or "noise" for its noise alone.
+    `augment` is False, True for all of `batches.augment`, "noise" for its noise alone, or
+    "wide" for `randomise.wide`.
     """
 
     network: str = "ken_unetpp"
