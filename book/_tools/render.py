@@ -5,28 +5,35 @@ The staged copy mirrors the repository's folders, so links and launch buttons ke
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import address
+import status
 import vendor
 import yaml
+from stamp import stamped
+
 
 def stage(executed: Path, staged: Path) -> None:
     """Copy prose, settings and executed notebooks to where Sphinx reads them."""
     shutil.rmtree(staged, ignore_errors=True)
     shutil.copytree("book", staged / "book", ignore=shutil.ignore_patterns("_tools", "__pycache__"))
     (staged / "notebooks").mkdir()
-    for notebook in sorted(Path("notebooks").glob("*.ipynb")):
+    notebooks = sorted(Path("notebooks").glob("*.ipynb"))
+    published, commit = address.repository(), address.source_commit()
+    for notebook in notebooks:
         content = json.loads((executed / notebook.name).read_text())
         _check_outputs(notebook, content)
+        if published and commit:
+            content = stamped(content, published, commit)
         (staged / "notebooks" / notebook.name).write_text(json.dumps(_for_page(content)))
+    status.fill(staged / "book/status.md", executed, notebooks)
     settings = yaml.safe_load(Path("_config.yml").read_text())
-    address = repository()
-    if address:
-        settings["repository"] = {"url": address, "branch": revision()}
+    if published and commit:
+        settings["repository"] = {"url": published, "branch": address.revision()}
         settings["launch_buttons"] = {"colab_url": "https://colab.research.google.com"}
         settings["html"]["use_repository_button"] = True
     settings["sphinx"]["config"] |= vendor.settings(staged / "book/_static", Path("_build/vendor"))
@@ -56,22 +63,6 @@ def _for_page(content: dict) -> dict:
                 cell["metadata"].setdefault("mystnb", {})["image"] = {"alt": alt}
         kept.append(cell)
     return content | {"cells": kept}
-
-
-def repository() -> str:
-    """The GitHub address: REPOSITORY, CI's variable or the git remote; empty where none is known."""
-    named = os.environ.get("REPOSITORY") or os.environ.get("GITHUB_REPOSITORY", "")
-    if not named:
-        found = subprocess.run(["git", "remote", "get-url", "origin"], capture_output=True, text=True)
-        named = found.stdout.strip() if "github.com" in found.stdout else ""
-    match = re.search(r"([\w.-]+/[\w.-]+?)(?:\.git)?/?$", named)
-    return f"https://github.com/{match.group(1)}" if match else ""
-
-
-def revision() -> str:
-    """The tag or commit that the pages were made from."""
-    found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
-    return found.stdout.strip() or "main"
 
 
 def main() -> int:

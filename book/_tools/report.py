@@ -5,6 +5,8 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
+import status
+
 
 def rows(folder: Path, started: float):
     """One row a notebook of the book, read from its executed or failed copy."""
@@ -15,7 +17,10 @@ def rows(folder: Path, started: float):
             yield notebook.stem, cells, seconds, "FAILED"
         elif done.exists():
             cells, seconds, ended = _read(done)
-            yield notebook.stem, cells, seconds, "run now" if ended >= started else "kept"
+            run = status.about(json.loads(done.read_text(encoding="utf-8")))
+            late = f", over its {run['promised']} min" if status.over_budget(run) else ""
+            yield (notebook.stem, cells, seconds,
+                   ("run now" if ended >= started else "kept") + late)
         else:
             yield notebook.stem, "", "", "not run"
 

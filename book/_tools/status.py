@@ -1,0 +1,71 @@
+"""The page of last runs, made from the executed notebooks: when, how long, on what, by what."""
+
+import json
+import re
+from datetime import datetime, timezone
+from pathlib import Path
+
+PLACE = "<!-- here the build puts its table: book/_tools/status.py -->"
+# How the two printed lines that end a chapter begin (kenseg_utils.teaching.closing_line).
+MADE_BY, RAN_ON = "kenseg_utils ", ("CPU", "GPU", "TPU")
+
+
+def about(content: dict) -> dict:
+    """What an executed notebook says of its own run. Missing things are empty."""
+    run = content["metadata"]["papermill"]
+    text = "\n".join("".join(cell["source"]) for cell in content["cells"]
+                     if cell["cell_type"] == "markdown")
+    promised = re.search(r"^\*\*Time\*\*: at most (\d+) minutes? to run", text, re.M)
+    lines = "".join("".join(output.get("text", "")) for cell in content["cells"][-1:]
+                    for output in cell.get("outputs", [])).splitlines()
+    ended = run.get("end_time")
+    return {
+        "title": re.search(r"^# (.+)$", text, re.M).group(1),
+        "ended": datetime.fromisoformat(ended).astimezone(timezone.utc) if ended else None,
+        "seconds": run.get("duration") or 0.0,
+        "promised": int(promised.group(1)) if promised else None,
+        "failed": bool(run.get("exception")),
+        "profile": run.get("parameters", {}).get("profile", ""),
+        "made_by": next((line for line in lines if line.startswith(MADE_BY)), ""),
+        "ran_on": next((line for line in lines if line.startswith(RAN_ON)), ""),
+    }
+
+
+def over_budget(run: dict) -> bool:
+    """Whether a chapter took longer than its overview box promises (for profile demo)."""
+    return bool(run["profile"] == "demo" and run["promised"]
+                and run["seconds"] > 60 * run["promised"])
+
+
+def table(folder: Path, notebooks: list[Path]) -> str:
+    """Markdown: a row a chapter, then what the chapters were made by."""
+    rows = ["| chapter | last run (UTC) | result | took | promised | profile | device, data |",
+            "|---|---|---|---|---|---|---|"]
+    makers = {}
+    for notebook in notebooks:
+        run = about(json.loads((folder / notebook.name).read_text(encoding="utf-8")))
+        ended = f"{run['ended']:%Y-%m-%d %H:%M}" if run["ended"] else "–"
+        result = "failed" if run["failed"] else "ran to its end"
+        promised = f"at most {run['promised']} min" if run["promised"] else "–"
+        if over_budget(run):
+            result += ", **longer than promised**"
+        where = " · ".join(part for part in run["ran_on"].split(" · ")
+                           if not part.startswith(("profile ", "verified "))
+                           and not re.fullmatch(r"\d+ s", part))
+        rows.append(f"| [{notebook.stem[:2]} {run['title']}](../notebooks/{notebook.name}) "
+                    f"| {ended} | {result} | {run['seconds'] / 60:.1f} min | {promised} "
+                    f"| {run['profile']} | {where or '–'} |")
+        makers.setdefault(run["made_by"], []).append(notebook.stem[:2])
+    made = [f"- chapters {', '.join(chapters)}: {line}" for line, chapters in makers.items()
+            if line]
+    note = ("The promise is for profile `demo` on two CPU cores, so that it is compared there only. "
+            "A “+” after a commit means that files differed from it.")
+    return "\n".join([*rows, "", note, "", "What they were made by:", "", *made])
+
+
+def fill(page: Path, folder: Path, notebooks: list[Path]) -> None:
+    """Put the table into the staged page. ValueError where the page has no place for it."""
+    text = page.read_text(encoding="utf-8")
+    if PLACE not in text:
+        raise ValueError(f"{page}: the line {PLACE!r} is missing.")
+    page.write_text(text.replace(PLACE, table(folder, notebooks)), encoding="utf-8")

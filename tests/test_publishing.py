@@ -1,0 +1,173 @@
+"""Where launch buttons lead, what is stamped into notebooks, the page of last runs, Colab's drift."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+
+import pytest
+from conftest import NOTEBOOKS, ROOT
+from packaging.version import Version
+
+sys.path.insert(0, str(ROOT / "book/_tools"))
+
+
+def tool(name):
+    specification = importlib.util.spec_from_file_location(name, ROOT / f"book/_tools/{name}.py")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+address, colab, stamp, status = (tool(name) for name in ("address", "colab", "stamp", "status"))
+HERE = "https://github.com/owner/name"
+
+
+# --- The address ---------------------------------------------------------------------------------
+
+@pytest.fixture
+def no_environment(monkeypatch, tmp_path):
+    """A folder without git, and none of the variables."""
+    for name in ("REPOSITORY", "GITHUB_REPOSITORY", "REVISION"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_an_unknown_address_is_empty(no_environment):
+    assert address.repository() == address.revision() == address.source_commit() == ""
+
+
+@pytest.mark.parametrize("given", ["owner/name", HERE, HERE + ".git", HERE + "/",
+                                   "git@github.com:owner/name.git",
+                                   "ssh://git@github.com/owner/name"])
+def test_an_address_in_any_of_its_forms(no_environment, monkeypatch, given):
+    monkeypatch.setenv("REPOSITORY", given)
+    assert address.repository() == HERE
+
+
+@pytest.mark.parametrize("given", ["https://gitlab.com/owner/name", "name", "owner/name; rm -rf x",
+                                   "https://github.com.example.org/owner/name"])
+def test_another_address_is_refused_rather_than_bent(no_environment, monkeypatch, given):
+    monkeypatch.setenv("REPOSITORY", given)
+    with pytest.raises(SystemExit, match="owner/name"):
+        address.repository()
+
+
+def test_the_remote_and_the_commit_are_found(no_environment, monkeypatch):
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example"]
+    for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "x"],
+                    ["remote", "add", "origin", "https://gitlab.com/owner/name"]):
+        subprocess.run([*git, *command], check=True)
+    assert address.repository() == ""  # a remote elsewhere is no error and no address
+    subprocess.run(["git", "remote", "set-url", "origin", HERE + ".git"], check=True)
+    assert address.repository() == HERE
+    commit = address.source_commit()
+    assert len(commit) == 40 and address.revision() == commit
+    subprocess.run(["git", "tag", "v1"], check=True)
+    assert address.revision() == "v1"
+    monkeypatch.setenv("REVISION", "colab-v1")
+    assert address.revision() == "colab-v1" and address.source_commit() == commit
+
+
+# --- The stamp -----------------------------------------------------------------------------------
+
+def setup_cell(content):
+    return next("".join(cell["source"]) for cell in content["cells"]
+                if "setup" in cell["metadata"].get("tags", []))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_notebook_can_be_stamped_and_is_not(path):
+    content = json.loads(path.read_text())
+    assert stamp.BLANK in setup_cell(content)
+    stamped = stamp.stamped(content, HERE, "0123abc")
+    assert f'REPOSITORY, COMMIT = "{HERE}", "0123abc"' in setup_cell(stamped)
+    assert stamp.BLANK in setup_cell(content), "the original was changed"
+    with pytest.raises(ValueError, match="0 set-up cells"):
+        stamp.stamped(stamped, HERE, "0123abc")
+
+
+@pytest.mark.parametrize("given", [("x; rm -rf /", "abc"), (HERE, "$(reboot)"), (HERE, ""),
+                                   ("--upload-pack=x", "abc")])
+def test_a_stamp_holds_no_shell_code(given):
+    with pytest.raises(ValueError, match="only"):
+        stamp.stamped(json.loads(NOTEBOOKS[0].read_text()), *given)
+
+
+# --- The page of last runs -----------------------------------------------------------------------
+
+def executed_copy(seconds, profile="demo", promised=2):
+    closing = ("kenseg_utils 0.1.0 · commit abc+ · requirements.lock 123 · numpy 2.0.2\n"
+               f"CPU (2 cores) · profile {profile} · data phantom ATLAS (key 12) · {seconds} s · "
+               "verified on 2026-01-02\n")
+    box = f"**Time**: at most {promised} minutes to run on two CPU cores (profile demo)."
+    return {"cells": [{"cell_type": "markdown", "source": ["(x)=\n", "# A chapter\n", "\n", box]},
+                      {"cell_type": "code", "source": "", "outputs": [{"text": closing}]}],
+            "metadata": {"papermill": {"duration": seconds, "exception": None,
+                                       "end_time": "2026-01-02T03:04:05+00:00",
+                                       "parameters": {"profile": profile}}}}
+
+
+def test_the_table_tells_when_how_long_and_on_what(tmp_path):
+    names = []
+    for number, copy in enumerate([executed_copy(90), executed_copy(150),
+                                   executed_copy(150, "smoke")]):
+        names.append(tmp_path / f"0{number}_x.ipynb")
+        names[-1].write_text(json.dumps(copy))
+    text = status.table(tmp_path, names)
+    first, second, third = [line for line in text.splitlines() if line.startswith("| [0")]
+    assert "| 2026-01-02 03:04 | ran to its end | 1.5 min | at most 2 min | demo | " in first
+    assert "CPU (2 cores) · data phantom ATLAS (key 12)" in first
+    assert "longer than promised" in second and "longer than promised" not in first + third
+    assert "chapters 00, 01, 02: kenseg_utils 0.1.0 · commit abc+" in text
+
+
+def test_every_chapter_promises_minutes():
+    for path in NOTEBOOKS:
+        content = json.loads(path.read_text())
+        content["metadata"]["papermill"] = {}
+        assert status.about(content)["promised"], path.name
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_executed_chapters_say_what_the_table_needs(path, executed):
+    run = status.about(json.loads(executed(path.stem).read_text()))
+    assert run["profile"] == "smoke" and run["ended"] and run["seconds"] > 0 and not run["failed"]
+    assert "commit " in run["made_by"] and "requirements.lock " in run["made_by"]
+    assert "data " in run["ran_on"] and "key " in run["ran_on"], "closing_line(…, scans)"
+
+
+def test_a_page_without_a_place_for_the_table_is_named(tmp_path):
+    page = tmp_path / "status.md"
+    page.write_text("# Status\n")
+    with pytest.raises(ValueError, match="status.md"):
+        status.fill(page, tmp_path, [])
+    assert status.PLACE in (ROOT / "book/status.md").read_text()
+
+
+# --- Colab ---------------------------------------------------------------------------------------
+
+def test_drift_names_what_left_the_tested_range():
+    there = {"numpy": Version("2.0.2"), "keras": Version("3.13.2"), "scipy": Version("1.16")}
+    here = {"numpy": Version("2.4"), "keras": Version("3.15"), "scipy": Version("1.17")}
+    published = {"numpy": Version("2.5"), "keras": Version("3.14")}
+    assert colab.drift(published, {"numpy", "keras", "scipy", "tqdm"}, there, here) == [
+        "numpy: Colab has 2.5, tested are 2.0.2 to 2.4",
+        "scipy: Colab no longer lists it", "tqdm: Colab no longer lists it"]
+
+
+def test_versions_are_read_from_a_published_list():
+    text = "# a comment\nPyYAML==6.0.3\ntorch==2.11.0+cu128\nx @ https://example.org/x.whl\n"
+    assert colab.versions(text) == {"pyyaml": Version("6.0.3"), "torch": Version("2.11.0")}
+
+
+def test_what_colab_brings_is_pinned_and_what_it_lacks_is_fetched():
+    pinned = colab.versions((ROOT / "requirements-colab-check.lock").read_text())
+    fetched = colab.versions((ROOT / "requirements-colab.lock").read_text())
+    assert colab.needed_packages(ROOT) <= set(pinned)
+    assert set(colab.FETCHED) == set(fetched) and not set(fetched) & set(pinned)
+    expected = {"tensorflow": "2.20", "keras": "3.13", "numpy": "2.0", "ipywidgets": "7.7"}
+    for name, start in expected.items():
+        assert str(pinned[name]).startswith(start)
