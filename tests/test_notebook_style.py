@@ -120,6 +120,15 @@ def test_the_same_code_test_can_fail():
     assert same != ast.dump(ast.parse("def f(x):\n    return x + 2"))
 
 
+def test_terms_are_linked_once_and_are_in_the_glossary(notebook):
+    prose = "\n".join(source(cell) for cell in cells(notebook) if cell["cell_type"] == "markdown")
+    entries = [link.split("<")[-1].strip(">") for link in re.findall(r"{term}`([^`]+)`", prose)]
+    glossary = re.findall(r"^(\S.*)\n  \S", (ROOT / "book/glossary.md").read_text(), re.M)
+    assert set(entries) <= set(glossary)
+    assert len(entries) == len(set(entries)), "the first use links, the others do not"
+    assert len(entries) >= 3 or notebook == NOTEBOOKS[0], "which words are new here?"
+
+
 def test_three_cells_from_the_first_page_to_a_trained_model():
     code = [source(cell) for cell in cells(NOTEBOOKS[0]) if cell["cell_type"] == "code"]
     first = next(number for number, text in enumerate(code, 1) if "training.train(" in text)
