@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 
 
 def names() -> list[str]:
@@ -50,9 +51,7 @@ def over(count: int) -> Iterator[None]:
     if count == 1:
         yield
     elif keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        with tf.distribute.MirroredStrategy(names()[:count]).scope():
+        with _mirrored(count).scope():
             yield
     else:
         before = keras.distribution.distribution()
@@ -62,6 +61,32 @@ def over(count: int) -> Iterator[None]:
             yield
         finally:
             keras.distribution.set_distribution(before)
+
+
+@lru_cache  # a second strategy on the same devices would get the first one's sums
+def _mirrored(count: int):
+    import tensorflow as tf
+
+    return tf.distribute.MirroredStrategy(names()[:count])
+
+
+def feed(batches, count: int):
+    """An epoch of `batches.Batches` in the form in which this many devices can share it.
+
+    TensorFlow splits batches evenly only where it knows their size beforehand; else it may drop
+    the last ones.
+    """
+    import keras
+
+    if count == 1 or keras.backend.backend() != "tensorflow":
+        return batches.generate()
+    import tensorflow as tf
+
+    height, width, channels = batches.slices.shape
+    kinds = (tf.TensorSpec((batches.batch_size, height, width, channels), tf.float32),
+             tf.TensorSpec((batches.batch_size, height, width), tf.int32))
+    made = tf.data.Dataset.from_generator(batches.generate, output_signature=kinds)
+    return made.prefetch(tf.data.AUTOTUNE)
 
 
 def share_statistics(model, shared: bool) -> None:

@@ -181,8 +181,8 @@ def _fit(recipe: Recipe, train: SliceSet, validation: SliceSet, folder: Path, co
     for epoch in range(len(history), recipe.epochs):
         source = batches.Batches(train, recipe.batch_size, recipe.seed, epoch, recipe.augment)
         begun = time.perf_counter()
-        logs = model.fit(source.generate(), steps_per_epoch=steps, verbose=0, shuffle=False,
-                         callbacks=[tick])
+        logs = model.fit(distribution.feed(source, count), steps_per_epoch=steps, verbose=0,
+                         shuffle=False, callbacks=[tick])
         seconds = time.perf_counter() - begun
         loss = float(logs.history["loss"][0])
         if not np.isfinite(loss):

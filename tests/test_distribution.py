@@ -1,0 +1,68 @@
+"""Several devices on one machine train as one does: proven on logical CPUs, in own processes."""
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kenseg_utils import distribution, training
+
+TRAIN = """
+import json, os, sys
+folder, rows, out = sys.argv[1:]
+if os.environ["KERAS_BACKEND"] == "tensorflow":
+    import tensorflow as tf
+    cpu, = tf.config.list_physical_devices("CPU")
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+import numpy as np
+from kenseg_utils import distribution, slices, training
+assert len(distribution.names()) == 2, distribution.names()
+train, validation = (slices.open_set(folder).subset(part) for part in json.loads(rows))
+images, _ = validation.batch(range(2))
+# The first is another network, which must leave nothing behind that disturbs the others.
+for name, devices, norm in (("other", 2, None), ("one", 1, "batch"), ("two", None, "batch")):
+    recipe = training.Recipe.quick(
+        widths=(4, 8), options=dict(blocks_per_node=1, normalisation=norm), precision="float32",
+        epochs=1 if name == "other" else 2, batch_size=8)
+    run = training.train(recipe, train, validation, run_dir=f"{out}/{name}", progress=False,
+                         devices=devices)
+    np.save(f"{out}/{name}/answer.npy", np.asarray(run.model.predict_on_batch(images)))
+"""
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_two_devices_give_the_history_of_one(backend, smoke_crops, tmp_path):
+    if not find_spec(backend):
+        pytest.skip(f"{backend} is not installed")
+    train, validation, _ = smoke_crops
+    rows = [train.rows[np.linspace(0, len(train) - 1, 24).astype(int)], validation.rows[:4]]
+    result = subprocess.run(
+        [sys.executable, "-c", TRAIN, str(train.folder),
+         json.dumps([part.tolist() for part in rows]), str(tmp_path)],
+        env=os.environ | {"KERAS_BACKEND": backend,
+                          "XLA_FLAGS": "--xla_force_host_platform_device_count=2"},
+        capture_output=True, text=True, timeout=400)
+    assert result.returncode == 0, result.stderr[-3000:]
+    one, two = (training.Run(tmp_path / name) for name in ("one", "two"))
+    assert (one.provenance["devices"], two.provenance["devices"]) == (1, 2)
+    compared = ["epoch", "loss", "val_loss", "val_dice", "learning_rate"]
+    pd.testing.assert_frame_equal(one.history[compared], two.history[compared], rtol=2e-3,
+                                  atol=1e-4)
+    answers = [np.load(run.folder / "answer.npy") for run in (one, two)]
+    assert np.abs(answers[0] - answers[1]).max() < 5e-3
+    assert np.ptp(one.history.loss) > 0.02  # both have learned, and the same
+
+
+def test_devices_share_a_batch_evenly_or_one_does_it(monkeypatch):
+    monkeypatch.setattr(distribution, "names", lambda: ["gpu:0", "gpu:1", "gpu:2", "gpu:3"])
+    assert distribution.choose(16) == 4 and distribution.choose(1) == 1
+    assert distribution.choose(6) == 1 and distribution.choose(6, 3) == 3
+    with pytest.raises(ValueError, match="there are 4"):
+        distribution.choose(16, 5)
+    with pytest.raises(ValueError, match="batch_size is 6, which 4 devices cannot share"):
+        distribution.choose(6, 4)
