@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -215,7 +216,7 @@ def prepare(scans: pd.DataFrame, protocol: str = "lesion_crop", *, size: int = 1
     `lesion_crop` is the paper's: each slice with lesion, a `size` window placed on the lesion by
     its true mask (an oracle), padded to `padded`.
     `whole_slice` is what a scanner could do: each slice with head in it, padded to a multiple
-    of 16.
+    of 16; scans on different grids all get the largest of their frames.
     `neighbours` are offsets along z that become channels: (-2, -1, 0, 1) for a 2.5-D network.
     `pixel_mm` resamples slices whose pixels differ from it by over 1 % (`scale` says by how much).
     `workers` processes read scans side by side; `scheduler` is a Dask scheduler's address for
@@ -234,7 +235,10 @@ def prepare(scans: pd.DataFrame, protocol: str = "lesion_crop", *, size: int = 1
     key = artifacts.key(**settings, scans=[_scan_key(row) for row in rows])
 
     def make(folder: Path) -> None:
-        parts = folder / "parts"
+        parts, finished = folder / "parts", folder / "settings.json"
+        if finished.exists():  # it was killed while the parts were being removed
+            shutil.rmtree(parts, ignore_errors=True)
+            return
         parts.mkdir(exist_ok=True)
         jobs = [(row, parts / f"{_scan_key(row)}.npz") for row in rows]
         work = partial(_write_part, settings=settings)
@@ -243,10 +247,8 @@ def prepare(scans: pd.DataFrame, protocol: str = "lesion_crop", *, size: int = 1
                       initial=len(jobs) - len(waiting), desc=f"{protocol}", unit="scan"):
             pass
         _assemble(folder, [path for _, path in jobs])
-        for _, path in jobs:
-            path.unlink(missing_ok=True)
-        parts.rmdir()
-        artifacts.write_json(folder / "settings.json", settings | {"key": key, "scans": len(rows)})
+        artifacts.write_json(finished, settings | {"key": key, "scans": len(rows)})
+        shutil.rmtree(parts)
 
     folder = artifacts.build(artifacts.work_dir(work_dir) / f"slices-{key}", make, resume=True)
     return open_set(folder)
@@ -271,7 +273,10 @@ def open_set(folder) -> SliceSet:
 
 
 def scan_slices(scan: atlas.Scan, settings: dict) -> Iterator[tuple[np.ndarray, np.ndarray, dict]]:
-    """The slices of one loaded scan under a protocol: image (H, W, C), mask (H, W), index row."""
+    """The slices of one loaded scan under a protocol: image (H, W, C), mask (H, W), index row.
+
+    The row's `fill` is what lies around the head, the normalised value of 0.
+    """
     intensity = Intensity.of(scan.image)
     image, mask, scale = _rescaled(scan, settings["pixel_mm"])
     oracle = settings["protocol"] == "lesion_crop"
@@ -295,7 +300,7 @@ def scan_slices(scan: atlas.Scan, settings: dict) -> Iterator[tuple[np.ndarray, 
                    lesion_columns=int(np.ptp(np.flatnonzero(truth.any(0)))) + 1 if lesion else 0,
                    outside=1 - int(window_mask.sum()) / lesion if lesion else 0.0,
                    **{k: v for k, v in asdict(place).items() if k != "shape"},
-                   source_height=place.shape[0], source_width=place.shape[1])
+                   source_height=place.shape[0], source_width=place.shape[1], fill=fill)
         yield pad(intensity.apply(window), frame, fill), pad(window_mask, frame), row
 
 
@@ -326,45 +331,50 @@ def _write_part(job: tuple[dict, Path], settings: dict) -> str:
 
 def _assemble(folder: Path, parts: list[Path]) -> None:
     """Join the parts into two arrays and an index, one part in memory at a time."""
-    abouts = []
+    abouts, shapes = [], []
     for path in parts:
         with np.load(path, allow_pickle=False) as part:
             abouts.append(json.loads(part["about"].tobytes()))
-    entries = [entry for about in abouts for entry in about["entries"]]
+            shapes.append(part["images"].shape[1:])
     problems = [about for about in abouts if about["problem"]]
-    if not entries:
+    used = [number for number, about in enumerate(abouts) if about["entries"]]
+    if not used:
         raise atlas.ScanError(f"None of the {len(parts)} scans could be used. The first: "
                               f"{problems[0]['problem']}")
-    images = masks = None
-    start = 0
-    for path, about in zip(parts, abouts, strict=True):
-        count = len(about["entries"])
-        if not count:
-            continue
-        with np.load(path, allow_pickle=False) as part:
-            if images is None:
-                images = _new_array(folder / "images.npy", len(entries), part["images"])
-                masks = _new_array(folder / "masks.npy", len(entries), part["masks"])
-            if part["images"].shape[1:] != images.shape[1:]:
-                raise atlas.ScanError(
-                    f"{about['t1w']}: its slices are {part['images'].shape[1:3]}, those of the "
-                    f"scans before it {images.shape[1:3]}. Scans of one set need one grid: "
-                    "prepare them apart, or use lesion_crop.")
-            images[start : start + count] = part["images"]
-            masks[start : start + count] = part["masks"]
-        start += count
-    images.flush()
-    masks.flush()
+    index = pd.DataFrame([entry for about in abouts for entry in about["entries"]])
+    frame = tuple(max(shapes[number][axis] for number in used) for axis in (0, 1))
+
+    def framed(name: str) -> Iterator[np.ndarray]:
+        for number in used:
+            fill = abouts[number]["entries"][0]["fill"] if name == "images" else 0
+            with np.load(parts[number], allow_pickle=False) as part:
+                each = part[name]
+            # All sides are even, so that this padding keeps a window in the middle.
+            margins = [((side - have) // 2,) * 2 for side, have in zip(frame, each.shape[1:3])]
+            yield np.pad(each, [(0, 0), *margins, *[(0, 0)] * (each.ndim - 3)],
+                         constant_values=fill) if np.any(margins) else each
+
+    for name in ("images", "masks"):
+        _write_array(folder / f"{name}.npy", len(index), framed(name))
     leading = ["subject", "session", "site", "z"]
-    index = pd.DataFrame(entries)
-    index[leading + [c for c in index if c not in leading]].to_csv(folder / "index.csv",
-                                                                   index=False)
+    order = leading + [column for column in index if column not in (*leading, "fill")]
+    index[order].to_csv(folder / "index.csv", index=False)
     report = pd.DataFrame(problems, columns=["subject", "t1w", "problem"])
     report.to_csv(folder / "report.csv", index=False)
 
 
-def _new_array(path: Path, count: int, like: np.ndarray) -> np.ndarray:
-    return np.lib.format.open_memmap(path, "w+", like.dtype, (count, *like.shape[1:]))
+def _write_array(path: Path, count: int, blocks: Iterator[np.ndarray]) -> None:
+    """Write blocks of equal (…, H, W, …) one after the other as one .npy file of `count` rows.
+
+    A full disk is an OSError here; through a memory map it would kill the process.
+    """
+    with open(path, "wb") as file:
+        for number, block in enumerate(blocks):
+            if number == 0:
+                np.lib.format.write_array_header_1_0(file, dict(
+                    descr=np.lib.format.dtype_to_descr(block.dtype), fortran_order=False,
+                    shape=(count, *block.shape[1:])))
+            file.write(np.ascontiguousarray(block).data)
 
 
 def _run(work, jobs: list, workers: int | None, scheduler: str | None) -> Iterator[str]:

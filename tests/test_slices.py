@@ -18,7 +18,7 @@ from kenseg_utils import atlas, slices
 sides = st.integers(1, 400)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(sides, sides, st.floats(-50, 450), st.floats(-50, 450), st.integers(1, 200),
        st.integers(0, 30), st.integers(0, 2**32 - 1))
 def test_round_trip_returns_every_pixel_of_the_window(height, width, row, column, size, margin,
@@ -202,6 +202,93 @@ def test_killed_in_the_middle_it_goes_on_and_ends_the_same(tmp_path):
     assert (resumed.images == straight.images).all() and (resumed.masks == straight.masks).all()
     pd.testing.assert_frame_equal(resumed.index, straight.index)
     assert resumed.key == straight.key
+
+
+DIES = """
+import os, signal, sys
+from kenseg_utils import artifacts, atlas, slices
+
+def die(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def half(path, count, blocks):
+    with open(path, "wb") as file:
+        file.write(next(blocks).tobytes())
+    die()
+
+where = {"arrays": (slices, "_write_array", half), "last word": (artifacts, "write_json", die),
+         "clearing up": (slices.shutil, "rmtree", die), "renaming": (artifacts.os, "replace", None)}
+module, name, replacement = where[sys.argv[3]]
+if replacement is None:
+    rename = os.replace
+    def replacement(source, target):
+        die() if os.path.isdir(source) else rename(source, target)
+setattr(module, name, replacement)
+slices.prepare(atlas.find_scans(sys.argv[1]), work_dir=sys.argv[2], workers=1)
+"""
+
+
+@pytest.mark.parametrize("where", ["arrays", "last word", "clearing up", "renaming"])
+def test_killed_at_its_end_it_reads_no_scan_again(tmp_path, monkeypatch, where):
+    scans = small_release(tmp_path / "data", 3)
+    process = subprocess.run([sys.executable, "-c", DIES, tmp_path / "data", tmp_path / "a", where])
+    assert process.returncode == -signal.SIGKILL
+    assert not list((tmp_path / "a").glob("slices-*"))
+    straight = slices.prepare(scans, work_dir=tmp_path / "b", workers=1)
+    monkeypatch.setattr(atlas, "load_scan", None)  # calling it would fail
+    resumed = slices.prepare(scans, work_dir=tmp_path / "a", workers=1)
+    assert (resumed.images == straight.images).all() and (resumed.masks == straight.masks).all()
+    pd.testing.assert_frame_equal(resumed.index, straight.index)
+    assert sorted(path.name for path in resumed.folder.iterdir()) == [
+        "images.npy", "index.csv", "masks.npy", "report.csv", "settings.json"]
+
+
+FULL = """
+import resource, signal, sys
+from kenseg_utils import atlas, slices
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+scans = atlas.find_scans(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]),) * 2)
+try:
+    slices.prepare(scans, work_dir=sys.argv[2], workers=1)
+except OSError as error:
+    sys.exit(f"said: {error}")
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="no limit on file sizes to set here")
+@pytest.mark.parametrize("limit", [20_000, 300_000])  # while scans are read, while arrays are joined
+def test_no_room_on_the_disk(tmp_path, limit):
+    scans = small_release(tmp_path / "data", 4)
+    process = subprocess.run([sys.executable, "-c", FULL, tmp_path / "data", tmp_path / "a",
+                              str(limit)], capture_output=True, text=True)
+    assert process.returncode == 1 and "said: [Errno 27]" in process.stderr, process.stderr
+    assert not list((tmp_path / "a").glob("slices-*"))
+    resumed = slices.prepare(scans, work_dir=tmp_path / "a", workers=1)
+    assert len(resumed) == 20 and resumed.masks.sum() == 20 * 63
+
+
+def test_whole_slices_of_scans_on_different_grids(tmp_path):
+    scans = small_release(tmp_path / "data", 2)
+    rng = np.random.default_rng(1)
+    image = rng.integers(50, 200, (37, 26, 20)).astype(np.uint8)
+    mask = np.zeros_like(image)
+    mask[30:35, 2:7, 5:9] = 1
+    for path, array in ((scans.t1w[1], image), (scans.masks[1][0], mask)):
+        nib.save(nib.Nifti1Image(array, np.eye(4)), path)
+    whole = slices.prepare(scans, protocol="whole_slice", work_dir=tmp_path, workers=1)
+    assert whole.shape == (48, 32, 1)
+    for row in scans.to_dict("records"):
+        scan = atlas.load_scan(row)
+        part = whole.of_subjects([row["subject"]])
+        intensity = slices.Intensity.of(scan.image)
+        for position, z in enumerate(part.index.z):
+            place = part.placement(position)
+            back = slices.uncrop(slices.unpad(part.masks[position], place), place)
+            assert (back == scan.mask[:, :, z]).all()
+            assert np.allclose(slices.unpad(part.images[position][..., 0], place),
+                               intensity.apply(scan.image[:, :, z]), atol=0.01)
+            assert part.images[position, 0, 0, 0] == np.float16(intensity.apply(np.float32(0)))
 
 
 def test_a_cluster_gives_the_same_slices(tmp_path):
