@@ -10,7 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from kenseg_utils.palette import BLACK, BLUE, CYCLE, SKY_BLUE, TRUTH, VERMILION, styled
+from kenseg_utils.palette import (
+    BLACK, BLUE, CYCLE, GREEN, GREY, SKY_BLUE, TRUTH, VERMILION, styled,
+)
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
@@ -217,6 +219,82 @@ def reduction_comparison(tables: pd.DataFrame | Mapping[str, pd.DataFrame],
     axes.grid(axis="x", alpha=0.25)
     if len(tables) > 1:
         figure.legend(loc="outside upper right", ncols=len(tables))
+    return figure
+
+
+VERDICTS = {"better": ("^", GREEN, GREEN), "worse": ("v", VERMILION, VERMILION),
+            "no more than luck": ("o", GREY, "white")}
+
+
+@styled
+def effects_by_factor(table: pd.DataFrame, xlabel: str = "difference in mean Dice") -> Figure:
+    """What each setting of each factor changes, beside what luck alone changes: a row a setting.
+
+    table : as of `ablation.effects`: factor, setting, difference, low, high, luck, verdict. Rows
+    whose verdict is "base" name their factor's base. Grey bars reach as far as luck does.
+    """
+    lines, place = [], 0
+    for factor, rows in table.groupby("factor", sort=False):
+        base = rows.loc[rows["verdict"] == "base", "setting"]
+        lines.append((place, f"{factor} (base: {base.iloc[0]})" if len(base) else factor, None))
+        for row in rows[rows["verdict"] != "base"].itertuples():
+            place -= 1
+            lines.append((place, row.setting, row))
+        place -= 1.3
+    figure = Figure(figsize=(8, 0.8 - 0.235 * place))
+    axes = figure.subplots()
+    seen = set()
+    for height, _, row in lines:
+        if row is None:
+            continue
+        marker, edge, face = VERDICTS.get(row.verdict, ("x", BLACK, BLACK))
+        if np.isfinite(row.luck):
+            axes.barh(height, 2 * row.luck, left=-row.luck, height=0.9, color="#dedede",
+                      label=None if "luck" in seen else "luck of the seeds")
+        axes.hlines(height, row.low, row.high, color=edge, lw=1.5)
+        axes.plot(row.difference, height, marker, color=edge, mfc=face, ms=7, ls="none",
+                  label=None if row.verdict in seen else row.verdict)
+        seen |= {"luck", row.verdict}
+    axes.axvline(0, color=BLACK, lw=0.8)
+    axes.set_yticks([height for height, _, _ in lines], [name for _, name, _ in lines])
+    for label, (_, _, row) in zip(axes.get_yticklabels(), lines):
+        label.set(fontweight="bold" if row is None else "normal")
+    axes.set(xlabel=f"{xlabel} (line: interval by subject)", ylim=(place + 0.6, 0.7))
+    axes.grid(axis="x", alpha=0.25)
+    figure.legend(loc="outside upper center", ncols=4)
+    return figure
+
+
+@styled
+def curves_by_strength(table: pd.DataFrame, unchanged: Mapping[str, float],
+                       ylabel: str = "mean Dice per subject", columns: int = 3) -> Figure:
+    """A score against the strength of each kind of change, a panel a kind, a line a method.
+
+    table : columns kind, strength, method, mean, low, high. unchanged : by kind, the strength at
+    which nothing is changed (0 where it is not named), drawn as a dotted line.
+    """
+    kinds, methods = table["kind"].unique(), table["method"].unique()
+    columns = min(columns, len(kinds))
+    rows = -(-len(kinds) // columns)
+    figure = Figure(figsize=(9, 2.5 * rows + 0.5))
+    panels = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
+    styles = list(zip(CYCLE, MARKERS, ("solid", "dashed", "dotted", "dashdot") * 2))
+    for axes, kind in zip(panels, kinds):
+        for method, (colour, marker, line) in zip(methods, styles):
+            part = table[(table["kind"] == kind) & (table["method"] == method)]
+            part = part.sort_values("strength")
+            axes.fill_between(part["strength"], part["low"].astype(float),
+                              part["high"].astype(float), color=colour, alpha=0.13, lw=0)
+            axes.plot(part["strength"], part["mean"], color=colour, marker=marker, ms=4, ls=line,
+                      label=method if axes is panels[0] else None)
+        axes.axvline(unchanged.get(kind, 0), color=GREY, lw=1, ls="dotted")
+        axes.set(title=kind, ylim=(0, 1))
+        axes.grid(alpha=0.25)
+    for axes in panels[len(kinds):]:
+        axes.set_axis_off()
+    figure.supylabel(ylabel, fontsize=10)
+    figure.supxlabel("strength (dotted: unchanged); shaded: interval by subject", fontsize=10)
+    figure.legend(loc="outside upper center", ncols=min(3, len(methods)))
     return figure
 
 

@@ -25,8 +25,8 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from kenseg_utils.charts import (
-    bars_with_intervals, class_imbalance, dice_by_size, gradient_norms, learning_curves,
-    reduction_comparison, slices_with_lesion, volume_histogram,
+    bars_with_intervals, class_imbalance, curves_by_strength, dice_by_size, effects_by_factor,
+    gradient_norms, learning_curves, reduction_comparison, slices_with_lesion, volume_histogram,
 )
 from kenseg_utils.diagrams import block_diagram, halving_ladder, network_grid, receptive_field
 from kenseg_utils.palette import (
@@ -37,7 +37,8 @@ from kenseg_utils.palette import (
 __all__ = [
     "BLACK", "BLUE", "CYCLE", "GREEN", "GREY", "ORANGE", "PREDICTION", "PURPLE", "SKY_BLUE",
     "STYLE", "TRUTH", "VERMILION", "YELLOW", "bars_with_intervals", "block_diagram",
-    "class_imbalance", "crop_and_pad", "dice_by_size", "gallery", "gradient_norms",
+    "class_imbalance", "crop_and_pad", "curves_by_strength", "dice_by_size",
+    "effects_by_factor", "gallery", "gradient_norms",
     "halving_ladder", "learning_curves", "legend", "network_grid", "overlap_map",
     "receptive_field", "reduction_comparison", "show", "slice_overlay", "slices_with_lesion",
     "three_planes", "volume_histogram", "window",
