@@ -1,11 +1,13 @@
 """What lesion masks look like in numbers, to print any set of masks beside ATLAS R2.0.
 
-`measure` makes a row a mask, `summarise` the rows of the comparison, `ATLAS_R2` holds ATLAS's.
+`measure` makes a row a mask, `summarise` the rows of the comparison, `ATLAS_R2` holds ATLAS's;
+`REAL_SHAPES` holds how real masks are shaped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import repeat
 
 import numpy as np
 import pandas as pd
@@ -16,6 +18,7 @@ VOLUME_EDGES = (0.1, 0.5, 1, 5, 10, 20, 50, 100, 200)  # ml
 # Wider bins for comparing shapes: each holds more than 40 of 200 subjects, as fewer say little
 # about a distribution (two samples of 40 of the same one differ by 0.19 on average).
 SHAPE_EDGES = (0, 1, 5, 50, np.inf)  # ml
+SHAPES = ("sphericity", "surface_to_volume", "extent")
 
 # ATLAS R2.0, the 655 training subjects, counted from the per-subject and per-slice tables that
 # liamirpy/RAX-NET_ISCHEMIC_STROKE_SEGMENTATION publishes (commit 34fd335b, Dataset/CSV,
@@ -57,18 +60,50 @@ ATLAS_R2 = pd.Series({
     "lesion share of the volume (%)": 0.383,
 }, name="ATLAS R2.0")
 
+# Deciles of shape of 200 real masks, by volume in ml (`SHAPE_EDGES`): acute strokes that were
+# traced on diffusion MRI, drawn from 1,449 so that their volumes follow ATLAS R2.0's; the lower
+# cerebellum is cut off. From neurolabusc/StrokeOutcomeOptimizationProjectDemo (BSD-2-Clause), after
+# OpenNeuro ds004889 (CC0). Aggregates only: no mask and no person can be made out from them.
+REAL_SHAPES = {
+    "0–1": {  # 42 masks
+        "sphericity": (0.447, 0.493, 0.501, 0.509, 0.528, 0.552, 0.587, 0.618, 0.632),
+        "surface_to_volume": (0.884, 1.044, 1.133, 1.191, 1.288, 1.36, 1.604, 1.802, 2.057),
+        "extent": (6, 7, 8, 10, 11, 11.6, 13, 14, 19),
+    },
+    "1–5": {  # 55 masks
+        "sphericity": (0.325, 0.382, 0.41, 0.449, 0.479, 0.508, 0.543, 0.581, 0.615),
+        "surface_to_volume": (0.635, 0.668, 0.723, 0.749, 0.778, 0.814, 0.859, 0.994, 1.178),
+        "extent": (12, 14, 16, 17, 20, 23, 28.6, 35.4, 53.8),
+    },
+    "5–50": {  # 61 masks
+        "sphericity": (0.281, 0.312, 0.34, 0.357, 0.363, 0.389, 0.407, 0.459, 0.487),
+        "surface_to_volume": (0.374, 0.431, 0.461, 0.507, 0.552, 0.581, 0.622, 0.676, 0.735),
+        "extent": (25, 30, 36, 41, 44, 53, 64, 71, 95),
+    },
+    "50–inf": {  # 42 masks
+        "sphericity": (0.281, 0.3, 0.335, 0.352, 0.373, 0.388, 0.397, 0.415, 0.444),
+        "surface_to_volume": (0.192, 0.217, 0.237, 0.263, 0.288, 0.309, 0.333, 0.375, 0.396),
+        "extent": (58.1, 70.4, 75.6, 85.8, 98, 100.6, 105.4, 119.2, 137.7),
+    },
+}
 
-def measure(masks: Iterable[np.ndarray]) -> pd.DataFrame:
-    """A row for each (X, Y, Z) mask of 1 mm voxels: volume, components, extent and shape.
 
+def measure(masks: Iterable[np.ndarray],
+            spacings: Iterable[tuple[float, float, float]] | None = None) -> pd.DataFrame:
+    """A row for each (X, Y, Z) mask: volume, components, extent and shape.
+
+    `spacings` are the masks' voxel sizes in mm (None: all of 1 mm).
     `sphericity` is that of a sphere of the same volume over the mask's surface, counted in voxel
     faces (a voxelised ball scores about 0.67); `surface_to_volume` is per mm; `extent` is the
-    longer side (mm) of the box around the largest axial slice. Empty masks raise ValueError.
+    longer side (mm) of the box around the largest axial slice; `slice_areas` are in mm².
+    Empty masks raise ValueError.
     """
-    return pd.DataFrame([_measure_one(np.asarray(mask) > 0) for mask in masks])
+    spacings = repeat((1.0, 1.0, 1.0)) if spacings is None else spacings
+    return pd.DataFrame([_measure_one(np.asarray(mask) > 0, np.asarray(spacing, float))
+                         for mask, spacing in zip(masks, spacings)])
 
 
-def _measure_one(mask: np.ndarray) -> dict:
+def _measure_one(mask: np.ndarray, spacing: np.ndarray) -> dict:
     found = ndimage.find_objects(mask.astype(np.uint8))
     if not found:
         raise ValueError("A mask is empty: leave scans without a lesion out of the statistics.")
@@ -76,22 +111,23 @@ def _measure_one(mask: np.ndarray) -> dict:
     labels, components = ndimage.label(lesion, FULL_CONNECTIVITY)
     areas = lesion.sum((0, 1))
     widest = ndimage.find_objects(lesion[:, :, areas.argmax()].astype(np.uint8))[0]
-    volume = int(areas.sum())
+    voxels = int(areas.sum())
+    volume = voxels * spacing.prod()
     surface = sum(int(np.count_nonzero(np.diff(np.pad(lesion, 1), axis=axis)))
-                  for axis in range(3))
+                  * spacing.prod() / spacing[axis] for axis in range(3))
     return {
         "volume_ml": volume / 1000,
         "components": components,
-        "largest_share": np.bincount(labels.ravel())[1:].max() / volume,
+        "largest_share": np.bincount(labels.ravel())[1:].max() / voxels,
         "axial_slices": np.count_nonzero(areas),
         "axial_share": np.count_nonzero(areas) / mask.shape[2],
         "coronal_share": lesion.any((0, 2)).sum() / mask.shape[1],
         "sagittal_share": lesion.any((1, 2)).sum() / mask.shape[0],
-        "volume_share": volume / mask.size,
+        "volume_share": voxels / mask.size,
         "sphericity": np.pi ** (1 / 3) * (6 * volume) ** (2 / 3) / surface,
         "surface_to_volume": surface / volume,
-        "extent": max(s.stop - s.start for s in widest),
-        "slice_areas": tuple(areas[areas > 0].tolist()),
+        "extent": max((s.stop - s.start) * mm for s, mm in zip(widest, spacing)),
+        "slice_areas": tuple((areas[areas > 0] * spacing[:2].prod()).tolist()),
         "slice_components": tuple(ndimage.label(lesion[:, :, z], np.ones((3, 3)))[1]
                                   for z in np.flatnonzero(areas)),
     }
@@ -114,19 +150,25 @@ def summarise(measures: pd.DataFrame, name: str = "these masks") -> pd.Series:
     return pd.Series(values, index=ATLAS_R2.index, name=name)
 
 
+def by_volume(measures: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The rows of `measure` apart by volume: a name and a table for each bin of `SHAPE_EDGES`."""
+    volume = measures.volume_ml
+    return [(f"{low:g}–{high:g}", measures[(volume > low) & (volume <= high)])
+            for low, high in zip(SHAPE_EDGES[:-1], SHAPE_EDGES[1:])]
+
+
 def shape_distances(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
-    """Two-sample Kolmogorov–Smirnov distances of sphericity and extent within volume bins.
+    """Two-sample Kolmogorov–Smirnov distances of the `SHAPES` within volume bins.
 
     A row a bin of `SHAPE_EDGES` with both counts; NaN where one set has no mask in the bin.
     """
     from scipy.stats import ks_2samp
 
     rows = []
-    for low, high in zip(SHAPE_EDGES[:-1], SHAPE_EDGES[1:]):
-        parts = [m[(m.volume_ml > low) & (m.volume_ml <= high)] for m in (first, second)]
-        row = {"volume_ml": f"{low:g}–{high:g}", "first": len(parts[0]), "second": len(parts[1])}
-        for column in ("sphericity", "surface_to_volume", "extent"):
-            row[column] = (ks_2samp(parts[0][column], parts[1][column]).statistic
-                           if min(map(len, parts)) else np.nan)
+    for (name, one), (_, other) in zip(by_volume(first), by_volume(second)):
+        row = {"volume_ml": name, "first": len(one), "second": len(other)}
+        for column in SHAPES:
+            row[column] = (ks_2samp(one[column], other[column]).statistic
+                           if len(one) and len(other) else np.nan)
         rows.append(row)
     return pd.DataFrame(rows).set_index("volume_ml")

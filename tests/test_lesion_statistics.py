@@ -28,6 +28,16 @@ def test_measures_of_two_boxes():
     assert row.extent == 37  # of the slice where both are: 5 to 42 along y
 
 
+def test_measures_are_in_millimetres():
+    mask = box_mask(((5, 15), (5, 25), (10, 15)))
+    coarse = lesion_statistics.measure([mask], [(2, 1, 3)]).iloc[0]
+    fine = lesion_statistics.measure([mask.repeat(2, 0).repeat(3, 2)]).iloc[0]
+    for column in ("volume_ml", "components", "sphericity", "surface_to_volume", "extent",
+                   "volume_share", "axial_share"):
+        assert coarse[column] == pytest.approx(fine[column])
+    assert coarse.slice_areas == (400.0,) * 5
+
+
 def test_components_touch_at_corners():
     mask = box_mask(((5, 10),) * 3, ((10, 15),) * 3)
     assert lesion_statistics.measure([mask]).components[0] == 1

@@ -205,13 +205,24 @@ def test_the_first_subjects_are_representative(measures):
     assert 0.3 <= 1 - first["subjects with one component"] <= 0.75
 
 
-@pytest.mark.skipif(not REAL_MASKS.exists(), reason=f"no real masks to compare with: {REAL_MASKS}")
-def test_shapes_follow_real_masks(measures):
-    real = pd.concat(in_processes(measured_file, sorted(REAL_MASKS.glob("*.nii.gz"))))
+@pytest.fixture(scope="module")
+def real():
+    if not REAL_MASKS.exists():
+        pytest.skip(f"no real masks to compare with: {REAL_MASKS}")
+    return pd.concat(in_processes(measured_file, sorted(REAL_MASKS.glob("*.nii.gz"))))
+
+
+def test_shapes_follow_real_masks(measures, real):
     distances = lesion_statistics.shape_distances(measures, real)
     assert (distances[["first", "second"]] >= 40).all(axis=None)
-    shapes = ["sphericity", "surface_to_volume", "extent"]
-    assert (distances[shapes] <= 0.25).all(axis=None), distances
+    assert (distances[list(lesion_statistics.SHAPES)] <= 0.25).all(axis=None), distances
+
+
+def test_deciles_of_real_shapes_are_those_of_the_masks(real):
+    for name, bin_of_real in lesion_statistics.by_volume(real):
+        for shape, deciles in lesion_statistics.REAL_SHAPES[name].items():
+            assert np.allclose(deciles, np.percentile(bin_of_real[shape], range(10, 100, 10)),
+                               atol=0.0006 if shape != "extent" else 0.06)
 
 
 # --- hard in the right way -----------------------------------------------------------------------
