@@ -14,7 +14,7 @@ import numpy as np
 from nibabel import orientations
 from scipy import ndimage
 
-from . import atlas, metrics
+from . import atlas, metrics, speed
 from .slices import Intensity, Placement, pad, unpad
 
 # Offsets along z that a network with this many input channels was trained with.
@@ -49,12 +49,12 @@ def lesion_probability(model, image: np.ndarray, affine: np.ndarray, batch_size:
     `flips` asks about each slice twice, once mirrored left to right, and averages the answers.
     `inside_brain` sets to 0 what lies outside a generous hull of the brain (eyes, neck, scalp).
     """
-    image, affine = _checked(image, affine)
+    image, affine = checked_volume(image, affine)
     grid = WorkingGrid.of(image, affine)
     working = grid.there(image)
     intensity = Intensity.of(working)
     air = float(intensity.apply(working.min()))
-    found = _by_slices(model, intensity.apply(working), batch_size, air, flips)
+    found = by_slices(model, intensity.apply(working), batch_size, air, flips)
     if inside_brain:
         found *= brain_hull(working)
     return grid.back(found)
@@ -215,7 +215,7 @@ def voxel_ml(affine: np.ndarray) -> float:
     return float(abs(np.linalg.det(np.asarray(affine, float)[:3, :3])) / 1000)
 
 
-def _checked(image, affine) -> tuple[np.ndarray, np.ndarray]:
+def checked_volume(image, affine) -> tuple[np.ndarray, np.ndarray]:
     image, affine = np.asarray(image), np.asarray(affine, float)
     if image.ndim != 3 or affine.shape != (4, 4):
         raise ValueError(f"A volume (X, Y, Z) and its affine (4, 4) are needed; got shapes "
@@ -249,7 +249,7 @@ def _resized(volume: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
                         grid_mode=True)
 
 
-def _by_slices(model, image: np.ndarray, batch_size: int, air: float, flips: bool) -> np.ndarray:
+def by_slices(model, image: np.ndarray, batch_size: int, air: float, flips: bool) -> np.ndarray:
     """Run the network over the axial slices with head of a normalised RAS volume."""
     channels = model.input_shape[-1] if hasattr(model, "input_shape") else None
     if channels not in NEIGHBOURS:
@@ -284,6 +284,7 @@ def at_shape(model, frame: tuple[int, int]):
     """The same network, sharing its weights, for slices of another height and width."""
     import keras
 
+    speed.fuse_normalisation(model)
     if model.input_shape[1:3] == frame:
         return model
     inputs = keras.Input((*frame, model.input_shape[-1]))

@@ -89,10 +89,11 @@ def recolour(image: np.ndarray, rng: np.random.Generator):
     low, high = float(image.min()), max(float(np.percentile(image, 99.5)), 1.0)
     at = np.linspace(0, 1, 9)
     steps = rng.gamma(rng.uniform(1.5, 6), size=8)
+    bright = at > 0.1 - low / (high - low)  # above the median, which lies at 0 in the image
     if rng.random() < 0.2:
-        median = -low / (high - low)
-        steps *= np.where((at[1:] > median + 0.1) & (rng.random(8) < 0.4), -0.5, 1)
+        steps *= np.where(bright[1:] & (rng.random(8) < 0.4), -0.5, 1)
     curve = np.concatenate([[0], np.cumsum(steps)])
+    curve = np.maximum(curve, np.where(bright, 0.7 * curve[~bright].max(), 0))
     curve = (curve / curve.max()) ** np.exp(rng.uniform(-0.4, 0.4))
     scaled = (image - low) / (high - low)
     anchors = (np.array([-0.67, 0, 0.67]) - low) / (high - low)

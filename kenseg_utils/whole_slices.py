@@ -1,0 +1,99 @@
+"""The network of chapters 11 and 12: it reads whole slices, and learns from widely varied ones.
+
+    python -m kenseg_utils.whole_slices --profile demo --subjects 120 --epochs 30
+
+trains it for longer and prints where it lies; chapter 12 takes that folder as `model`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from . import profiles, slices, training
+from .slices import SliceSet
+
+# Slices and epochs that a page can afford; None: all slices.
+SLICES = {"smoke": 24, "demo": 900, "paper": None}
+EPOCHS = {"smoke": 1, "demo": 4, "paper": 40}
+
+
+def recipe(profile: profiles.Profile, **changes) -> training.Recipe:
+    """A U-Net with batch normalisation at the profile's widths, under wide randomisation.
+
+    A whole slice has three times the pixels of a crop, and most teach nothing; of networks of
+    these widths the U-Net sees the most slices in a given time.
+    """
+    usual = dict(network="unet", options={"normalisation": "batch"}, augment="wide", batch_size=8,
+                 epochs=EPOCHS.get(profile.name, profile.epochs))
+    return profiles.quick_recipe(profile, **(usual | changes))
+
+
+def open_slices(profile: profiles.Profile, scans: pd.DataFrame, work_dir=None, seed: int = 0,
+                most: int | None = None) -> tuple[SliceSet, SliceSet]:
+    """Whole slices of the scans, (train, validation), parted by subject as `open_crops` parts them.
+
+    Slices without lesion teach where there is none, but are three of four: `balanced` takes as
+    many of them as of the others. `most` caps the slices trained on (None: the profile's number).
+    """
+    train, validation, _ = profiles.open_crops(profile, scans, work_dir, seed,
+                                               protocol="whole_slice")
+    most = most or SLICES.get(profile.name)
+    few = most and max(16, most // 6)
+    return balanced(train, seed, most), balanced(validation, seed, few)
+
+
+def balanced(slice_set: SliceSet, seed: int = 0, most: int | None = None) -> SliceSet:
+    """As many slices without lesion as with one, drawn evenly; at most `most` in all."""
+    rng = np.random.default_rng(seed)
+    with_lesion = np.flatnonzero(slice_set.index.lesion_pixels > 0)
+    without = np.flatnonzero(slice_set.index.lesion_pixels == 0)
+    count = min(len(with_lesion), (most or 2 * len(slice_set)) // 2)
+    drawn = [rng.choice(group, min(count, len(group)), replace=False)
+             for group in (with_lesion, without)]
+    return slice_set.subset(np.sort(np.concatenate(drawn)))
+
+
+def train(profile: profiles.Profile, data_root=None, work_dir=None, seed: int = 0,
+          most: int | None = None, **changes) -> training.Run:
+    """Train the network, go on with it, or open it if it is there; `changes` alter the recipe."""
+    scans = profiles.open_scans(profile, data_root, work_dir, seed)
+    parts = open_slices(profile, scans, work_dir, seed, most)
+    return training.train(recipe(profile, seed=seed, **changes), *parts, work_dir=work_dir)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Train the whole-slice network for longer.")
+    parser.add_argument("--profile", default="demo", choices=list(profiles.PROFILES))
+    parser.add_argument("--subjects", type=int, help="phantoms to train on")
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--width", type=int, help="filters of the first level; each next has twice")
+    parser.add_argument("--slices", type=int, help="slices an epoch (default: all with lesion, "
+                        "and as many without)")
+    parser.add_argument("--augment", default="wide", choices=("wide", "light"))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--data-root", default=None)
+    parser.add_argument("--work-dir", default=os.environ.get("KENSEG_HOME"))
+    given = parser.parse_args()
+    profile = profiles.get(given.profile)
+    profile = replace(profile, subjects=given.subjects or profile.subjects)
+    changes = dict(augment={"wide": "wide", "light": True}[given.augment])
+    if given.epochs:
+        changes["epochs"] = given.epochs
+    if given.width:
+        changes["widths"] = [given.width * 2**level for level in range(5)]
+    try:
+        run = train(profile, given.data_root, given.work_dir, given.seed,
+                    most=given.slices or 10**9, **changes)
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
+    print(f"Mean Dice of the validation subjects' slices: {run.history.val_dice.iloc[-1]:.3f}.\n"
+          f"The network lies in {run.folder}")
+
+
+if __name__ == "__main__":
+    main()
