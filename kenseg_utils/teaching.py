@@ -81,8 +81,9 @@ def lock_hash() -> str:
 
 
 def _versions() -> list[str]:
-    """The framework that was loaded, and NumPy."""
-    loaded = [name for name in ("tensorflow", "jax", "torch", "keras") if name in sys.modules]
+    """Keras and the framework beneath it, where they were loaded, and NumPy."""
+    keras = sys.modules.get("keras")
+    loaded = [keras.backend.backend(), "keras"] if keras else []
     return [f"{name} {sys.modules[name].__version__}" for name in [*loaded, "numpy"]]
 
 

@@ -55,14 +55,15 @@ def test_closing_line_counts_seconds_and_names_what_ran(monkeypatch):
     monkeypatch.setattr(teaching, "device", lambda: "GPU (Tesla T4)")
     monkeypatch.setattr(teaching.artifacts, "commit", lambda: "0123456789ab+")
     monkeypatch.setattr(teaching, "lock_hash", lambda: "requirements.lock 01234567")
-    monkeypatch.setitem(sys.modules, "keras", types.SimpleNamespace(__version__="3.13.2"))
-    for framework in ("tensorflow", "jax", "torch"):
-        monkeypatch.delitem(sys.modules, framework, raising=False)
+    keras = types.SimpleNamespace(__version__="3.13.2",
+                                  backend=types.SimpleNamespace(backend=lambda: "jax"))
+    monkeypatch.setitem(sys.modules, "keras", keras)
+    monkeypatch.setitem(sys.modules, "jax", types.SimpleNamespace(__version__="0.7.2"))
     line = teaching.closing_line(teaching.start_clock() - 41.2, "demo", "phantom ATLAS")
     today = datetime.date.today().isoformat()
     assert line == (
         f"kenseg_utils {__version__} · commit 0123456789ab+ · requirements.lock 01234567 · "
-        f"keras 3.13.2 · numpy {np.__version__}\n"
+        f"jax 0.7.2 · keras 3.13.2 · numpy {np.__version__}\n"
         f"GPU (Tesla T4) · profile demo · data phantom ATLAS · 41 s · verified on {today}")
     monkeypatch.delitem(sys.modules, "keras")
     assert "runs no network" in teaching.closing_line(teaching.start_clock(), "smoke", "x")
