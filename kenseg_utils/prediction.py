@@ -126,7 +126,7 @@ class WorkingGrid:
         grid = cls(turn, stored, size, (0, 0, 0))
         if size == BOX:
             return grid
-        head = _head_box(grid._resampled(image))
+        head = head_box(grid._resampled(image))
         middle_x, middle_y = ((part.start + part.stop) // 2 for part in head[:2])
         corner = np.array([middle_x, middle_y, head[2].stop]) - HEAD
         return cls(turn, stored, size, tuple(corner.tolist()))
@@ -190,7 +190,7 @@ def brain_hull(volume: np.ndarray) -> np.ndarray:
     brain = np.argwhere(labels == 1 + np.bincount(labels.ravel())[1:].argmax())
     if len(brain) * step**3 < 2e5:
         return everything
-    head = _head_box(coarse)[0]
+    head = head_box(coarse)[0]
     mirrored = brain * (-1, 1, 1) + (head.start + head.stop - 1, 0, 0)
     inside = _between_planes(np.concatenate([brain, mirrored]), coarse.shape, margin=2 + 2)
     fine = inside.repeat(step, 0).repeat(step, 1).repeat(step, 2)
@@ -236,7 +236,7 @@ def checked_volume(image, affine) -> tuple[np.ndarray, np.ndarray]:
     return image, affine
 
 
-def _head_box(volume: np.ndarray) -> tuple[slice, slice, slice]:
+def head_box(volume: np.ndarray) -> tuple[slice, slice, slice]:
     """The box around the head: where over 1 % of a plane's largest share is above the mean."""
     bright = volume > volume.mean()
     box = []

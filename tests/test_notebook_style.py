@@ -49,8 +49,9 @@ def test_order_of_a_chapter(notebook):
 
 def test_set_up_and_parameters_are_the_same_everywhere(notebook):
     first = cells(NOTEBOOKS[0])
-    for position in (2, 3):
-        assert source(cells(notebook)[position]) == source(first[position])
+    assert source(cells(notebook)[2]) == source(first[2])
+    parameters = source(cells(notebook)[3])  # a chapter may add some of its own
+    assert f"{parameters}\n".startswith(f"{source(first[3])}\n")
     names = [target.id for node in tree(first[3]).body for target in node.targets]
     assert names == ["profile", "data_root", "work_dir", "seed"]
 
@@ -126,7 +127,8 @@ def test_terms_are_linked_once_and_are_in_the_glossary(notebook):
     glossary = re.findall(r"^(\S.*)\n  \S", (ROOT / "book/glossary.md").read_text(), re.M)
     assert set(entries) <= set(glossary)
     assert len(entries) == len(set(entries)), "the first use links, the others do not"
-    assert len(entries) >= 3 or notebook == NOTEBOOKS[0], "which words are new here?"
+    if "01" <= notebook.stem[:2] <= "07":  # the chapters that introduce the words
+        assert len(entries) >= 3, "which words are new here?"
 
 
 def test_three_cells_from_the_first_page_to_a_trained_model():
