@@ -20,7 +20,7 @@ from kenseg_utils.networks.unet import unet
 from kenseg_utils.networks.unetpp import prune, unetpp
 from kenseg_utils.networks.xnet import xnet
 
-__all__ = ["build", "layer_costs", "multiply_adds", "names", "prune"]
+__all__ = ["build", "layer_costs", "multiply_adds", "names", "options", "prune"]
 
 NETWORKS = {
     "ken_unetpp": ken_unetpp,
@@ -40,6 +40,12 @@ NETWORKS = {
 def names():
     """The names that ``build`` knows, the paper's network first."""
     return list(NETWORKS)
+
+
+def options(name):
+    """What the network of that name can be given besides its classes and input's shape."""
+    return [o for o in inspect.signature(NETWORKS[name]).parameters
+            if o not in ("classes", "input_shape")]
 
 
 def build(name, input_shape=None, classes=2, widths=None, **options):

@@ -1,0 +1,255 @@
+"""The comparison of all networks: who takes part, as what, and at which scale.
+
+One recipe for all: the same slices, steps, batches, loss and optimiser. What each published
+network owes to its own training (pre-trained weights, other losses) is left out on purpose.
+
+    python -m kenseg_utils.lineup --profile demo --epochs 16 --minutes 20 --record
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from . import artifacts, comparison, experiments, profiles
+
+REFERENCE = "ken_unetpp"
+NEIGHBOURS = {1: (0,), 4: (-2, -1, 0, 1)}  # channels: offsets along z
+
+
+@dataclass(frozen=True)
+class Member:
+    """One network of the comparison.
+
+    `options`: how it is built for the comparison; `shallow`: what is added to them where each
+    layer has to be traced on a small machine. `paper_row`: its name in the paper's table, "" if
+    it has none there.
+    """
+
+    title: str
+    source: str
+    options: dict
+    shallow: dict
+    paper_row: str = ""
+    channels: int = 1
+
+
+BATCH = dict(normalisation="batch")
+MEMBERS = {
+    "ken_unetpp": Member("Ken-model", "the paper", {}, {}, "Proposed net"),
+    "unetpp": Member("UNet++", "Zhou et al., 2018", BATCH, {}),
+    "unet": Member("U-Net", "Ronneberger et al., 2015", BATCH, {}, "U-net"),
+    "resunet": Member("ResUNet", "Zhang et al., 2018", {}, {}, "ResUNet"),
+    "deeplab_v3plus": Member("DeepLab v3+", "Chen et al., 2018", {}, dict(middle_blocks=2),
+                             "DeepLab v3+"),
+    "dense_unet_2d": Member("2D Dense-UNet", "Li et al., 2018", {}, dict(blocks=[2, 2, 4, 2]),
+                            "2D Dense-UNet"),
+    "pspnet": Member("PSPNet", "Zhao et al., 2017", {}, dict(blocks=[1, 1, 2, 1]), "PSPNet"),
+    "segnet": Member("SegNet", "Badrinarayanan et al., 2017", {}, {}, "SegNet"),
+    "fcn8s": Member("FCN-8s", "Long et al., 2015", {}, {}),
+    "dunet": Member("D-UNet", "Zhou et al., 2019", {}, {}, channels=4),
+    "xnet": Member("X-Net", "Qi et al., 2019", {}, {}),
+}
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large a comparison is: filters times `multiplier`, `slices` of each subject, folds.
+
+    `shallow`: take each member's shallow form. `widths`: instead of the multiplier, for the
+    networks that take widths.
+    """
+
+    multiplier: float
+    shallow: bool
+    slices: int
+    epochs: int
+    batch_size: int
+    folds: int = 3
+    widths: tuple[int, ...] | None = None
+
+    @property
+    def meaning(self) -> str:
+        """In words, for a caption."""
+        return (f"filters × {self.multiplier:g}{', fewer layers' if self.shallow else ''}, at most "
+                f"{self.slices} slices a subject, {self.epochs} epochs of training")
+
+
+SCALES = {
+    "smoke": Scale(0.01, True, slices=2, epochs=1, batch_size=4, widths=(4, 8, 12)),
+    "demo": Scale(0.125, True, slices=10, epochs=8, batch_size=16),
+    "paper": Scale(1.0, False, slices=1000, epochs=40, batch_size=16),
+}
+
+
+def spread_out(part, most: int):
+    """A SliceSet with at most `most` slices of each scan, at equal steps from first to last."""
+    groups = part.index.groupby(["subject", "session"]).indices.values()
+    rows = [rows[np.unique(np.linspace(0, len(rows) - 1, most).round().astype(int))]
+            for rows in groups]
+    return part.subset(np.sort(np.concatenate(rows)))
+
+
+def open_slices(scale: Scale, scans: pd.DataFrame, work_dir=None) -> dict:
+    """The same slices for networks of one channel and of four: a SliceSet by channels."""
+    from . import slices
+
+    return {channels: spread_out(slices.prepare(scans, neighbours=offsets, work_dir=work_dir),
+                                 scale.slices)
+            for channels, offsets in NEIGHBOURS.items()}
+
+
+def recipes(scale: Scale, names: Sequence[str] | None = None, **changes) -> dict:
+    """One recipe for all members (or those named), which differ in the network alone.
+
+    ValueError for a name that is no member.
+    """
+    from .training import Recipe
+
+    if unknown := sorted(set(names or ()) - set(MEMBERS)):
+        raise ValueError(f"No such network in the comparison: {', '.join(unknown)}. There are "
+                         f"{', '.join(MEMBERS)}.")
+    budget = dict(epochs=scale.epochs, batch_size=scale.batch_size)
+    return {name: Recipe.quick(**(dict(network=name) | size_of(name, scale) | budget | changes))
+            for name in names or MEMBERS}
+
+
+def size_of(name: str, scale: Scale) -> dict:
+    """A member's widths and options at a scale, as a recipe takes them."""
+    from . import networks
+
+    member = MEMBERS[name]
+    options = member.options | (member.shallow if scale.shallow else {})
+    if scale.widths and "widths" in networks.options(name):
+        return dict(widths=scale.widths, options=options)
+    if scale.multiplier != 1:
+        options = options | dict(width_multiplier=scale.multiplier)
+    return dict(widths=None, options=options)
+
+
+def run(chosen: Mapping, slice_sets: Mapping, folds: int, only_folds=None,
+        minutes: float | None = None, watch: Callable | None = None, **more) -> pd.DataFrame:
+    """Train and test the recipes, each on the slices with its channels; fold by fold.
+
+    Returns the table of `experiments.run`, which also takes what `more` holds. After `minutes`
+    nothing more is started; `watch(table)` gets all rows so far after each experiment.
+    """
+    by_channels = {channels: {name: recipe for name, recipe in chosen.items()
+                              if MEMBERS[name].channels == channels} for channels in slice_sets}
+    started, parts = time.monotonic(), []
+
+    def watch_all(table):
+        if watch:
+            watch(pd.concat([*parts, table], ignore_index=True))
+
+    for fold in range(folds) if only_folds is None else only_folds:
+        for channels, group in by_channels.items():
+            if not group:
+                continue
+            left = None if minutes is None else minutes - (time.monotonic() - started) / 60
+            parts.append(experiments.run(group, slice_sets[channels], folds, only_folds=(fold,),
+                                         minutes=left, watch=watch_all, **more))
+    return pd.concat(parts, ignore_index=True)
+
+
+def costs(input_side: int = 128) -> pd.DataFrame:
+    """Parameters and multiply-adds of each member as published, with two classes: a row a member.
+
+    Columns: name, title, source, parameters (millions), multiply_adds (billions, one image).
+    """
+    import keras
+
+    from . import networks
+
+    rows = []
+    for name, member in MEMBERS.items():
+        model = networks.build(name, (input_side, input_side, member.channels))
+        rows.append(dict(name=name, title=member.title, source=member.source,
+                         parameters=model.count_params() / 1e6,
+                         multiply_adds=networks.multiply_adds(model) / 1e9))
+        del model
+        keras.utils.clear_session()
+    return pd.DataFrame(rows)
+
+
+def ranking(scores: pd.DataFrame, score: str = "dice") -> pd.DataFrame:
+    """Members by their mean score, the best first, each beside the Ken-model on the same subjects.
+
+    `scores`: what `experiments.subject_scores` gives. Columns: name, title, subjects, mean, low,
+    high, pairs, difference (to the Ken-model), difference_low, difference_high, p_holm and verdict,
+    which from pairs on are missing for the Ken-model itself, and for all where it has no scores.
+    """
+    by_title = {MEMBERS[name].title if name in MEMBERS else name: rows
+                for name, rows in scores.groupby("name", sort=False)}
+    lines = []
+    for title, rows in by_title.items():
+        line = comparison.summarise(rows, [score]).iloc[0]
+        lines.append(dict(name=rows["name"].iloc[0], title=title,
+                          **{field: line[field] for field in ("subjects", "mean", "low", "high")}))
+    table = pd.DataFrame(lines).sort_values("mean", ascending=False, ignore_index=True)
+    reference = MEMBERS[REFERENCE].title
+    if reference in by_title and len(by_title) > 1:
+        pairs = comparison.compare(by_title, score, reference=reference).rename(columns={
+            "method": "title", "mean_difference": "difference", "low": "difference_low",
+            "high": "difference_high"})
+        table = table.merge(pairs[["title", "pairs", "difference", "difference_low",
+                                   "difference_high", "p_holm", "verdict"]], how="left")
+    return table
+
+
+def record(table: pd.DataFrame, scale: Scale, data: str, work_dir=None, folder=None):
+    """Keep a comparison as the recorded result "networks"; returns the file's path."""
+    scores = experiments.subject_scores(table, work_dir)
+    kept = ["name", "fold", "subject", "dice", "truth_volume_ml", "slices", "error"]
+    done = table[["name", "fold", "seed", "status", "dice", "dice_pooled", "subjects", "epochs",
+                  "parameters", "seconds", "error"]]
+    about = experiments.evidence(table)
+    return experiments.save_result(
+        "networks", {"experiments": done, "scores": scores[[c for c in kept if c in scores]]},
+        folder, scale=vars(scale), meaning=scale.meaning, data_name=data, **about)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description="Train and test all networks; call again to go on. Needs hours on a GPU at "
+                    "profile paper: the options make it smaller.")
+    parser.add_argument("--profile", choices=list(SCALES), default="paper")
+    parser.add_argument("--data-root", default=None, help="an ATLAS release (default: phantom)")
+    parser.add_argument("--work-dir", default=os.environ.get("KENSEG_HOME"))
+    parser.add_argument("--networks", nargs="+", default=None, help="some of them, first to last")
+    parser.add_argument("--multiplier", type=float, default=None, help="times every width")
+    parser.add_argument("--epochs", type=int, default=None)
+    parser.add_argument("--slices", type=int, default=None, help="of each subject, at most")
+    parser.add_argument("--folds", type=int, default=None, help="how many of the folds to run")
+    parser.add_argument("--minutes", type=float, default=None, help="start nothing after these")
+    parser.add_argument("--scheduler", default=None, help="address of a Dask scheduler")
+    parser.add_argument("--record", action="store_true", help="write results/networks.json")
+    chosen = parser.parse_args(arguments)
+    given = {name: getattr(chosen, name) for name in ("multiplier", "epochs", "slices")}
+    scale = replace(SCALES[chosen.profile], **{k: v for k, v in given.items() if v is not None})
+    work = artifacts.work_dir(chosen.work_dir)
+    data = os.path.basename(str(chosen.data_root)) if chosen.data_root else "phantom ATLAS"
+    try:
+        scans = profiles.open_scans(profiles.get(chosen.profile), chosen.data_root, work)
+        plan = recipes(scale, chosen.networks)
+        keep = partial(record, scale=scale, data=data, work_dir=work) if chosen.record else None
+        table = run(plan, open_slices(scale, scans, work), scale.folds,
+                    only_folds=range(min(chosen.folds or scale.folds, scale.folds)),
+                    minutes=chosen.minutes, watch=keep, work_dir=work, scheduler=chosen.scheduler)
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
+    ended = table["status"].value_counts()
+    print(", ".join(f"{count} {status}" for status, count in ended.items()))
+    if keep:
+        print(f"recorded in {keep(table)}")
+
+
+if __name__ == "__main__":
+    main()
