@@ -58,9 +58,9 @@ serve: book ## Build, then serve the book on http://localhost:8000 (PORT=)
 
 lock: ## Resolve requirements*.lock anew (needs uv: pip install uv)
 	uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 --upgrade \
-	    --extra book --extra fast --extra cluster pyproject.toml -o requirements.lock
+	    --extra book --extra fast --extra cluster --extra export pyproject.toml -o requirements.lock
 	uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 --upgrade \
-	    --extra book --extra fast --extra cluster --extra test \
+	    --extra book --extra fast --extra cluster --extra export --extra test \
 	    -c requirements.lock pyproject.toml -o requirements-test.lock
 	printf 'isal\nnilearn\n' | uv pip compile -q --universal --generate-hashes --no-header \
 	    --no-annotate --no-deps --python-version 3.11 -c requirements.lock - -o requirements-colab.lock

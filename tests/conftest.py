@@ -60,3 +60,22 @@ def executed(work_dir, tmp_path_factory):
         return copy
 
     return execute
+
+
+@pytest.fixture(scope="session")
+def html(request, tmp_path_factory):
+    """The pages, rendered from the copies that the notebook tests execute; or those at KENSEG_HTML."""
+    if os.environ.get("KENSEG_HTML"):
+        return Path(os.environ["KENSEG_HTML"]).resolve()
+    executed = request.getfixturevalue("executed")
+    folder = tmp_path_factory.mktemp("pages")
+    copies = [executed(path.stem) for path in NOTEBOOKS]
+    result = render(copies[0].parent, folder)
+    assert result.returncode == 0, result.stderr[-4000:]
+    return folder / "html"
+
+
+def render(executed: Path, build: Path):
+    """Render executed notebooks by the book's own tool."""
+    return subprocess.run([sys.executable, "book/_tools/render.py", executed, build], cwd=ROOT,
+                          capture_output=True, text=True)

@@ -8,22 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import NOTEBOOKS, ROOT
-
-
-@pytest.fixture(scope="session")
-def html(executed, tmp_path_factory):
-    """The pages, rendered from the copies that the notebook tests executed."""
-    folder = tmp_path_factory.mktemp("pages")
-    copies = [executed(path.stem) for path in NOTEBOOKS]
-    result = render(copies[0].parent, folder)
-    assert result.returncode == 0, result.stderr[-4000:]
-    return folder / "html"
-
-
-def render(executed, build):
-    return subprocess.run([sys.executable, "book/_tools/render.py", executed, build], cwd=ROOT,
-                          capture_output=True, text=True)
+from conftest import NOTEBOOKS, ROOT, render
 
 
 def test_every_page_is_there_with_its_pictures(html):

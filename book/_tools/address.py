@@ -24,6 +24,13 @@ def repository() -> str:
     return ""
 
 
+def pages() -> str:
+    """Where GitHub publishes the repository's pages; empty where no address is known."""
+    known = repository().removeprefix("https://github.com/")
+    owner, _, name = known.partition("/")
+    return f"https://{owner.lower()}.github.io/{name}/" if known else ""
+
+
 def source_commit() -> str:
     """The commit whose package a reader is to fetch; empty where there is no git."""
     return _git("rev-parse", "HEAD")

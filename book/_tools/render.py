@@ -11,10 +11,13 @@ import sys
 from pathlib import Path
 
 import address
+import social_card
 import status
 import vendor
 import yaml
 from stamp import stamped
+
+CACHE = Path("_build/vendor")
 
 
 def stage(executed: Path, staged: Path) -> None:
@@ -36,11 +39,32 @@ def stage(executed: Path, staged: Path) -> None:
         settings["repository"] = {"url": published, "branch": address.revision()}
         settings["launch_buttons"] = {"colab_url": "https://colab.research.google.com"}
         settings["html"]["use_repository_button"] = True
-    settings["sphinx"]["config"] |= vendor.settings(staged / "book/_static", Path("_build/vendor"))
+    static, options = staged / "book/_static", settings["sphinx"]["config"]
+    options |= vendor.settings(static, CACHE)
+    _network(executed, static)
+    social_card.draw(static / "social-card.png", settings["title"])
+    settings["html"]["baseurl"] = address.pages()
     extensions = settings["sphinx"]["local_extensions"]
     settings["sphinx"]["local_extensions"] = {name: str((staged / place).resolve())
                                               for name, place in extensions.items()}
     (staged / "_config.yml").write_text(yaml.safe_dump(settings, sort_keys=False))
+
+
+def _network(executed: Path, static: Path) -> None:
+    """The files of the page that runs the network itself, in a process that may load frameworks."""
+    folder = static / "network"
+    log = static.parents[1] / "network.log"
+    with open(log, "w") as out:
+        done = subprocess.run([sys.executable, "book/_tools/network.py", executed, folder],
+                              stdout=out, stderr=subprocess.STDOUT)
+    if done.returncode:
+        sys.exit(f"{log.read_text()[-3000:]}\nThe network for its page could not be made (above); "
+                 "the last good book stays.")
+    runtime = vendor.runtime(static, CACHE) if (folder / "network.onnx").exists() else ""
+    if not runtime:
+        print(f"The network in the page: stored answers only. {log.read_text().strip()}")
+    with open(folder / "slices.js", "a") as more:
+        more.write(f"window.kensegNetwork.runtime = {json.dumps(runtime)};\n")
 
 
 def _check_outputs(notebook: Path, content: dict) -> None:

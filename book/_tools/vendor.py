@@ -24,6 +24,19 @@ LIBRARIES = {
         "Bt+SSVU8eBG27zChVewOicYs7Xsdt40qm4+UpHyX7k0/O9NliPc+x77k1/FEsPsjKPZGJvtRZM1vO+geW0OhGw==",
         r"package/es5/tex-svg\.js"),
 }
+# What runs the network in its page. There is no other way to it: without npm that page shows what
+# was stored.
+RUNTIME = {
+    "onnxruntime-web@1.22.0": (
+        "Ud/+EBo6mhuaQWt/OjaOk0iNWjXqJoeeMFr6xQEERZdIZH2OWpGzuujz7lfuOBjUa6TEE/sc4nb7Da5dNL34fg==",
+        r"package/dist/(ort\.wasm\.min\.js|ort-wasm-simd-threaded\.(mjs|wasm))"),
+}
+# What looks for barriers in the pages, in the tests alone.
+AXE = {
+    "axe-core@4.10.3": (
+        "Xm7bpRXnDSX2YE2YFfBk2FnF0ep6tmG7xPh8iHee8MIcrgq762Nkce856dYtJYLkuIoYZvGfTs/PbZhideTcEg==",
+        r"package/axe\.min\.js"),
+}
 # The order of the scripts matters: the book's own one prepares what the other two find.
 HERE = {
     "mathjax_path": "vendor/tex-svg.js",
@@ -47,14 +60,29 @@ class Unavailable(Exception):
 def settings(static: Path, cache: Path) -> dict:
     """Put the libraries under `static`/vendor if they can be had; return Sphinx's settings."""
     try:
-        folders = [_library(package, *rest, cache) for package, rest in LIBRARIES.items()]
+        fetch(LIBRARIES, static / "vendor", cache)
     except Unavailable as reason:
         print(f"JavaScript libraries: from their public address, pinned ({reason})")
         return ELSEWHERE
-    for folder in folders:
-        shutil.copytree(folder, static / "vendor", dirs_exist_ok=True)
     print("JavaScript libraries: in the book, from npm; no page asks another server")
     return HERE
+
+
+def runtime(static: Path, cache: Path) -> str:
+    """Put what runs ONNX files under `static`/vendor; its folder there, empty if it's not to be had."""
+    try:
+        fetch(RUNTIME, static / "vendor", cache)
+    except Unavailable as reason:
+        print(f"ONNX Runtime for the browser: not to be had ({reason})")
+        return ""
+    return "vendor/"
+
+
+def fetch(libraries: dict, target: Path, cache: Path) -> None:
+    """Copy the libraries' files to a folder; all of them, or `Unavailable`."""
+    folders = [_library(package, *rest, cache) for package, rest in libraries.items()]
+    for folder in folders:
+        shutil.copytree(folder, target, dirs_exist_ok=True)
 
 
 def _library(package: str, checksum: str, members: str, cache: Path) -> Path:

@@ -1,0 +1,393 @@
+"""The rendered book in a real browser: quiet, self-contained, for everybody, and alive.
+
+`KENSEG_HTML=_build/html pytest tests/test_browser.py` looks at a book that is already there.
+"""
+
+import base64
+import functools
+import http.server
+import io
+import json
+import re
+import shutil
+import sys
+import threading
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from PIL import Image
+
+sys.path.insert(0, str(ROOT / "book" / "_tools"))
+
+CONTENTS = (ROOT / "book" / "_toc.yml").read_text()
+PAGES = [*re.findall(r"(?:root|file): (\S+)", CONTENTS), "search", "genindex"]
+LIVELY = [page for page in PAGES if page.startswith("notebooks/")]
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """A browser, or the reason why there is none."""
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser",
+                                                   "google-chrome", "chrome"))), None)
+    if not program:
+        pytest.skip("no Chromium on the path: install chromium for the browser tests")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=[
+            "--no-sandbox", "--disable-gpu", "--disable-background-networking"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def vendored(html):
+    if not (html / "_static/vendor/require.js").exists():
+        pytest.skip("npm or its registry was not to be had at build time: the pages' libraries "
+                    "come from elsewhere")
+
+
+@pytest.fixture(scope="session")
+def address(html):
+    """The book, served on localhost."""
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *arguments):
+            pass
+
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Quiet, directory=str(html)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+
+
+class Tab:
+    """A page that keeps what it complained of and whom it asked."""
+
+    def __init__(self, browser, **settings):
+        self.context = browser.new_context(**({"viewport": {"width": 1280, "height": 900}}
+                                              | settings))
+        self.page = self.context.new_page()
+        self.errors, self.requests = [], []
+        self.page.on("console", lambda said: self.errors.append(said.text)
+                     if said.type in ("error", "warning") else None)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+
+    def open(self, where):
+        self.page.goto(where, wait_until="load")
+        # Widgets and formulas are there when the page has been silent for half a second.
+        self.page.wait_for_load_state("networkidle")
+        if self.page.locator('script[type="application/vnd.jupyter.widget-view+json"]').count():
+            self.page.wait_for_selector(".kenseg-viewer", state="attached", timeout=20_000)
+        return self.page
+
+    def close(self):
+        self.context.close()
+
+
+@pytest.fixture
+def tab(chromium):
+    opened = Tab(chromium)
+    yield opened
+    opened.close()
+
+
+LAYOUT = """() => {
+  const wide = document.documentElement.clientWidth, found = [];
+  if (document.scrollingElement.scrollWidth > wide) {
+    for (const part of document.querySelectorAll("main *")) {
+      const right = part.getBoundingClientRect().right;
+      if (right > wide + 1 && part.childElementCount === 0) {
+        found.push(`${part.tagName} ${part.className} "${part.textContent.trim().slice(0, 40)}"`);
+      }
+    }
+    found.push(`the page is ${document.scrollingElement.scrollWidth} wide`);
+  }
+  return found.slice(-4);
+}"""
+NAMELESS = """() => [...document.querySelectorAll("main img")].filter(
+  (image) => !image.closest("[aria-hidden=true]") && image.alt.trim().split(/\\s+/).length < 3)
+  .map((image) => image.outerHTML.slice(0, 120))"""
+
+
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory):
+    import vendor
+
+    folder = tmp_path_factory.mktemp("axe")
+    try:
+        vendor.fetch(vendor.AXE, folder, ROOT / "_build" / "vendor")
+    except vendor.Unavailable as reason:
+        pytest.skip(f"axe-core comes from npm, and {reason}")
+    return (folder / "axe.min.js").read_text()
+
+
+def barriers(page, axe):
+    """Serious violations that axe-core finds: [rule, where]."""
+    if not page.evaluate("() => 'axe' in window"):
+        page.evaluate(f"() => {{ const define = undefined, module = undefined; {axe} }}")
+    found = page.evaluate(
+        "async (tags) => (await axe.run(document, {runOnly: {type: 'tag', values: tags},"
+        " resultTypes: ['violations']})).violations", RULES)
+    return [(one["id"], node["target"], node["failureSummary"][-160:]) for one in found
+            if one["impact"] in ("serious", "critical") for node in one["nodes"][:3]]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_is_quiet_quick_named_and_narrow(name, tab, address, vendored):
+    page = tab.open(f"{address}/{name}.html")
+    assert not tab.errors
+    assert [url for url in tab.requests if not url.startswith((address, "data:", "blob:"))] == []
+    assert page.evaluate(NAMELESS) == [], "pictures without alternative text"
+    paint = page.evaluate("() => performance.getEntriesByName('first-contentful-paint')[0]"
+                          "?.startTime")
+    assert paint and paint <= 1000, f"first content after {paint} ms"
+    page.set_viewport_size({"width": 360, "height": 740})
+    assert page.evaluate(LAYOUT) == [], "a phone's page scrolls sideways"
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+def test_page_has_no_barriers(name, theme, chromium, address, axe):
+    tab = Tab(chromium, color_scheme=theme)
+    try:
+        page = tab.open(f"{address}/{name}.html")
+        assert page.evaluate("() => document.documentElement.dataset.theme") == theme
+        assert barriers(page, axe) == []
+    finally:
+        tab.close()
+
+
+# --- Viewers and questions, by keyboard alone ----------------------------------------------------
+
+SHOWN = """(viewer) => [...viewer.querySelectorAll(".widget-html-content")]
+  .filter((part) => part.offsetParent).map((part) => part.innerHTML).join()"""
+
+
+def seen(viewer):
+    return viewer.evaluate(SHOWN)
+
+
+@pytest.mark.parametrize("name", LIVELY)
+def test_every_viewer_moves_by_keyboard(name, tab, address, vendored):
+    page = tab.open(f"{address}/{name}.html")
+    views = page.locator('script[type="application/vnd.jupyter.widget-view+json"]').count()
+    viewers = page.locator(".kenseg-viewer")
+    assert viewers.count() == views, "a viewer that was not drawn"
+    for number in range(viewers.count()):
+        viewer = viewers.nth(number)
+        buttons = viewer.locator(".widget-toggle-button")
+        for place in reversed(range(buttons.count())):
+            before = seen(viewer)
+            pressed = buttons.nth(place).get_attribute("aria-pressed") == "true"
+            buttons.nth(place).focus()
+            page.keyboard.press("Enter")
+            page.wait_for_timeout(60)
+            assert pressed or seen(viewer) != before, "a button that changes nothing"
+            move_sliders(page, viewer)
+    assert not tab.errors
+
+
+def move_sliders(page, viewer):
+    """Move the visible slider by its keys, and by the play button beside it."""
+    handles = viewer.locator(".noUi-handle:visible")
+    assert handles.count() <= 1
+    for handle in handles.all():
+        assert handle.get_attribute("aria-label")
+        at_end = handle.get_attribute("aria-valuenow") == handle.get_attribute("aria-valuemax")
+        before = seen(viewer)
+        handle.focus()
+        page.keyboard.press("ArrowLeft" if at_end else "ArrowRight")
+        page.wait_for_timeout(60)
+        after = seen(viewer)
+        assert after != before, "a slider that changes nothing"
+    players = viewer.locator(".widget-play:visible button")
+    if players.count():
+        before = seen(viewer)
+        players.first.focus()
+        page.keyboard.press("Enter")
+        page.wait_for_timeout(700)
+        page.keyboard.press("Enter")
+        assert seen(viewer) != before, "play does not play"
+
+
+def test_viewers_without_buttons_move_too(address, chromium, vendored, html):
+    """Sliders are tried beneath each button above; here those that stand alone."""
+    moved = 0
+    for name in LIVELY:
+        tab = Tab(chromium)
+        try:
+            page = tab.open(f"{address}/{name}.html")
+            for viewer in page.locator(".kenseg-viewer").all():
+                if not viewer.locator(".widget-toggle-button").count():
+                    move_sliders(page, viewer)
+                    moved += 1
+        finally:
+            tab.close()
+    assert moved
+
+
+@pytest.mark.parametrize("name", LIVELY)
+def test_every_question_answers_to_the_keyboard(name, tab, address):
+    page = tab.open(f"{address}/{name}.html")
+    for form in page.locator("form.kenseg-quiz").all():
+        radios, answers = form.locator("input"), form.locator(".kenseg-answer")
+        assert not any(answer.is_visible() for answer in answers.all()), "answers given away"
+        radios.first.focus()
+        page.keyboard.press("Space")
+        for place in range(radios.count()):
+            assert radios.nth(place).is_checked()
+            visible = [k for k, answer in enumerate(answers.all()) if answer.is_visible()]
+            assert visible == [place]
+            assert form.locator("[role=status]").text_content() == answers.nth(place).text_content()
+            page.keyboard.press("ArrowDown")
+
+
+# --- From a file, searched, lost -----------------------------------------------------------------
+
+@pytest.mark.parametrize("name", [LIVELY[-1], LIVELY[1], "book/try-it"])
+def test_page_works_from_a_file(name, tab, html, vendored):
+    page = tab.open((html / f"{name}.html").as_uri())
+    assert not tab.errors
+    assert not [url for url in tab.requests if url.startswith("http")]
+    for viewer in page.locator(".kenseg-viewer").all()[:1]:
+        if not viewer.locator(".widget-toggle-button").count():
+            move_sliders(page, viewer)
+
+
+@pytest.mark.parametrize("from_file", [False, True])
+def test_search_finds(from_file, tab, html, address):
+    base = html.as_uri() if from_file else address
+    page = tab.open(f"{base}/search.html?q=threshold")
+    page.wait_for_selector("#search-results li a", timeout=15_000)
+    assert "06_dice_evaluation" in page.locator("#search-results").inner_html()
+    assert not tab.errors
+
+
+def test_a_lost_reader_finds_back(tab, address):
+    page = tab.open(f"{address}/404.html")
+    page.get_by_role("link", name="first page").click()
+    assert page.url == f"{address}/book/intro.html"
+    page = tab.open(f"{address}/intro.html")
+    page.wait_for_url(f"{address}/book/intro.html")
+
+
+# --- The network in the page ---------------------------------------------------------------------
+
+@pytest.fixture(scope="session")
+def stored(html):
+    """The slices that the page offers, with what Keras answered when the book was built."""
+    text = (html / "_static/network/slices.js").read_text()
+    if "kensegNetwork.runtime = \"\"" in text:
+        pytest.skip("the page has stored answers only: npm, its registry or the exporter was not "
+                    "to be had at build time")
+    return json.loads(text.splitlines()[0].removeprefix("window.kensegNetwork = ").rstrip(";"))
+
+
+def start(tab, where):
+    page = tab.open(where)
+    page.wait_for_selector('#kenseg-try[data-state="live"]', timeout=60_000)
+    page.wait_for_function("() => document.getElementById('kenseg-try').kensegResult")
+    return page
+
+
+def result(page, act):
+    """What the network in the page answers after `act`."""
+    page.evaluate("() => { const root = document.getElementById('kenseg-try');"
+                  " root.kensegResult = null; }")
+    act()
+    page.wait_for_function("() => document.getElementById('kenseg-try').kensegResult",
+                           timeout=30_000)
+    return {name: np.array(values) for name, values in page.evaluate(
+        "() => Object.fromEntries(Object.entries(document.getElementById('kenseg-try')"
+        ".kensegResult).map(([name, values]) => [name, Array.from(values)]))").items()}
+
+
+def test_the_network_in_the_page_agrees_with_keras(tab, address, stored):
+    page = start(tab, f"{address}/book/try-it.html")
+    slices = stored["slices"]
+    assert len(slices) >= 3
+    for number in [*range(1, len(slices)), 0]:
+        found = result(page, lambda: page.select_option("#try-slice", str(number)))
+        keras = np.frombuffer(base64.b64decode(slices[number]["probability"]), "<u2") / 65535
+        assert keras.std() > 1e-4, "a map of one value would agree with anything"
+        assert np.abs(found["probability"] - keras).max() < 1e-3
+        # Cut in the middle of what occurs, so that both answers are many.
+        threshold = np.quantile(keras, 0.9)
+        sure = np.abs(keras - threshold) > 2 / 65535
+        same = (found["probability"] >= threshold) == (keras >= threshold)
+        assert same[sure].mean() >= 0.999
+        assert (found["mask"] == (keras >= 0.5)).mean() >= 0.999
+    assert not tab.errors
+
+
+def test_the_threshold_moves_by_keyboard(tab, address, stored):
+    page = start(tab, f"{address}/book/try-it.html")
+    page.locator("#try-threshold").focus()
+    told = []
+    for key in ("Home", "ArrowRight", "End"):
+        page.keyboard.press(key)
+        told.append(page.locator("[data-part=result]").text_content())
+    assert [text.split(",")[0] for text in told] == [
+        "At threshold 0.05", "At threshold 0.10", "At threshold 0.95"]
+    counts = [int(text.split(", ")[1].split()[0]) for text in told]
+    assert counts == sorted(counts, reverse=True)
+
+
+def png(values):
+    file = io.BytesIO()
+    Image.fromarray(values).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_a_picture_of_ones_own(tab, address, stored):
+    """Its window is cut upright: bright above left stays above left."""
+    values = np.random.default_rng(0).integers(60, 90, (300, 240)).astype(np.uint8)
+    values[:150, :120] += 120
+    page = start(tab, f"{address}/book/try-it.html")
+    found = result(page, lambda: page.set_input_files("#try-file", {
+        "name": "<img src=x>.png", "mimeType": "image/png", "buffer": png(values)}))
+    image = found["image"].reshape(stored["side"], -1)
+    assert image[:40, -40:].mean() > image[:40, :40].mean() + 0.5
+    assert image[:40, -40:].mean() > image[-40:, -40:].mean() + 0.5
+    assert "“<img src=x>.png” stays in this page" in page.locator("[data-part=message]").text_content()
+    moved = result(page, lambda: page.locator("#try-across").fill("80"))
+    assert not np.array_equal(moved["image"], found["image"])
+    asked = set(tab.requests)
+    assert not [url for url in asked if not url.startswith((address, "blob:", "data:"))]
+
+
+@pytest.mark.parametrize("name, content, why", [
+    ("notes.png", b"no picture at all", "cannot read it as a picture"),
+    ("scan.nii.gz", b"\x1f\x8b" + bytes(100), "cannot read it as a picture"),
+    ("huge.png", png(np.zeros((9000, 9000), np.uint8)), "9000 × 9000 pixels"),
+    ("tiny.png", png(np.zeros((4, 4), np.uint8)), "at least 16"),
+    ("heavy.png", bytes(31_000_000), "31 MB"),
+], ids=["text", "volume", "huge", "tiny", "heavy"])
+def test_what_is_no_picture_is_refused(name, content, why, tab, address, stored, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    page = start(tab, f"{address}/book/try-it.html")
+    page.set_input_files("#try-file", tmp_path / name)
+    page.wait_for_function(
+        "(why) => document.querySelector('[data-part=message]').textContent.includes(why)",
+        arg=why, timeout=10_000)
+    assert page.locator("[data-part=window]").is_hidden()
+    result(page, lambda: page.select_option("#try-slice", "0"))  # nothing hangs
+
+
+@pytest.mark.parametrize("lack, said", [
+    ("delete window.WebAssembly", "needs a browser with WebAssembly"),
+    ("window.Worker = function () { throw new Error('forbidden'); }", "could not be started")])
+def test_without_webassembly_the_stored_answer_is_shown(lack, said, tab, address, stored):
+    tab.page.add_init_script(lack)
+    page = tab.open(f"{address}/book/try-it.html")
+    page.wait_for_selector('#kenseg-try[data-state="stored"]')
+    assert said in page.locator("[data-part=message]").text_content()
+    assert "stored when the book was built" in page.locator("[data-part=result]").text_content()
+    assert page.locator("[data-part=own]").is_hidden()
+    page.locator("#try-threshold").focus()
+    page.keyboard.press("End")
+    assert "At threshold 0.95" in page.locator("[data-part=result]").text_content()
