@@ -147,31 +147,36 @@ def legend(figure: Figure, truth: bool = True, prediction: bool = True) -> None:
 
 @styled
 def three_planes(image: np.ndarray, mask=None, centre: Sequence[int] | None = None,
-                 spacing: Sequence[float] = (1.0, 1.0, 1.0), title: str | None = None) -> Figure:
+                 spacing: Sequence[float] = (1.0, 1.0, 1.0), title: str | None = None,
+                 prediction=None) -> Figure:
     """The axial, coronal and sagittal slice through one voxel of a volume.
 
-    image, mask : (X, Y, Z). centre : voxel (x, y, z); by default the middle of the lesion, or of
-    the volume. spacing : voxel size in mm. Raises ValueError on other shapes.
+    image, mask, prediction : (X, Y, Z). centre : voxel (x, y, z); by default the middle of the
+    lesion (true, else predicted), or of the volume. spacing : voxel size in mm.
+    Raises ValueError on other shapes.
     """
     image = np.asarray(image)
     if image.ndim != 3:
         raise ValueError(f"a volume has shape (X, Y, Z), and this one {image.shape}.")
-    if mask is not None and np.shape(mask) != image.shape:
-        raise ValueError(f"the mask's shape {np.shape(mask)} is not the image's {image.shape}.")
-    place = centre if centre is not None else _middle(image, mask)
+    for name, array in (("mask", mask), ("prediction", prediction)):
+        if array is not None and np.shape(array) != image.shape:
+            raise ValueError(f"the {name}'s shape {np.shape(array)} is not the image's "
+                             f"{image.shape}.")
+    place = centre if centre is not None else _middle(image, prediction if mask is None else mask)
     figure, panels = _plane_panels(image.shape, spacing)
     grey = window(image)
     for axes, (name, axis, aspect, ends) in zip(panels, _planes(spacing)):
         across, up = (place[other] for other in range(3) if other != axis)
-        slice_overlay(axes, image.take(place[axis], axis),
-                      None if mask is None else np.take(mask, place[axis], axis),
+        here = [None if array is None else np.take(array, place[axis], axis)
+                for array in (mask, prediction)]
+        slice_overlay(axes, image.take(place[axis], axis), *here,
                       title=f"{name}, {'xyz'[axis]} = {place[axis]}", grey=grey, aspect=aspect,
                       ends=ends)
         axes.axvline(across, color="white", lw=0.7, ls=(0, (2, 4)), alpha=0.7)
         axes.axhline(up, color="white", lw=0.7, ls=(0, (2, 4)), alpha=0.7)
     if title:
         figure.suptitle(title)
-    legend(figure, truth=mask is not None, prediction=False)
+    legend(figure, truth=mask is not None, prediction=prediction is not None)
     return figure
 
 
