@@ -135,7 +135,7 @@ def test_every_chapter_promises_minutes():
 def test_executed_chapters_say_what_the_table_needs(path, executed):
     run = status.about(json.loads(executed(path.stem).read_text()))
     assert run["profile"] == "smoke" and run["ended"] and run["seconds"] > 0 and not run["failed"]
-    assert "commit " in run["made_by"] and "requirements.lock " in run["made_by"]
+    assert "commit " in run["made_by"] and ".lock " in run["made_by"]
     assert "data " in run["ran_on"] and "key " in run["ran_on"], "closing_line(…, scans)"
 
 
