@@ -1,0 +1,46 @@
+"""The whole-slice network's data: as many slices without lesion as with, and subjects kept apart."""
+
+import numpy as np
+import pytest
+
+from kenseg_utils import profiles, whole_slices
+
+
+@pytest.fixture(scope="module")
+def parts(smoke_scans, work_dir):
+    return profiles.open_crops(profiles.get("smoke"), smoke_scans, work_dir, protocol="whole_slice")
+
+
+def test_half_of_a_balanced_set_has_lesion(parts):
+    chosen = whole_slices.balanced(parts[0], seed=0)
+    lesion = chosen.index.lesion_pixels > 0
+    assert lesion.sum() == (parts[0].index.lesion_pixels > 0).sum() == (~lesion).sum()
+    few = whole_slices.balanced(parts[0], seed=0, most=10)
+    assert len(few) == 10 and (few.index.lesion_pixels > 0).sum() == 5
+    other = whole_slices.balanced(parts[0], seed=1, most=10)
+    assert not np.array_equal(few.rows, other.rows)
+
+
+def test_training_and_validation_share_no_subject_with_the_test(smoke_scans, work_dir, parts):
+    size = profiles.get("smoke")
+    train, validation = whole_slices.open_slices(size, smoke_scans, work_dir)
+    names = [set(part.index.subject) for part in (train, validation, parts[2])]
+    assert not (names[0] & names[1] or names[0] & names[2] or names[1] & names[2])
+    assert len(train) == whole_slices.SLICES["smoke"]
+
+
+def test_the_recipe_is_wide_and_can_be_changed():
+    size = profiles.get("demo")
+    recipe = whole_slices.recipe(size)
+    assert recipe.augment == "wide" and recipe.widths == size.widths
+    assert whole_slices.recipe(size, epochs=9, augment=True).epochs == 9
+
+
+def test_one_call_trains_and_finds_its_run_again(smoke_scans, work_dir):
+    size = profiles.get("smoke")
+    first = whole_slices.train(size, work_dir=work_dir)
+    written = (first.folder / "model.keras").stat().st_mtime_ns
+    again = whole_slices.train(size, work_dir=work_dir)
+    assert again.folder == first.folder
+    assert (again.folder / "model.keras").stat().st_mtime_ns == written
+    assert first.model.input_shape[1] % 16 == 0 and first.model.input_shape[2] % 16 == 0
