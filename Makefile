@@ -31,7 +31,7 @@ export KENSEG_HOME ?= $(CURDIR)/.kenseg
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PYTHONHASHSEED ?= 0
 
-.PHONY: help install book test bench serve lock colab-check colab-lock clean
+.PHONY: help install book test results bench serve lock colab-check colab-lock clean
 
 help: ## List these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | \
@@ -49,6 +49,11 @@ book: $(VENV)/.book ## Execute every notebook, render _build/html/index.html
 
 test: $(VENV)/.test ## Run all tests: units, notebooks in profile smoke, built pages
 	$(PY) -m pytest $(TESTS)
+
+# The paper's scale wants a GPU. On two cores: make results PROFILE=demo RESULTS="--epochs 24"
+results: PROFILE = paper
+results: $(VENV)/.book ## Train all networks at length (RESULTS="--minutes 60 …"); writes results/*.json
+	$(PY) -m kenseg_utils.lineup --profile $(PROFILE) $(DATA_ARGUMENT) --record $(RESULTS)
 
 bench: $(VENV)/.test ## Measure speed beside peers; writes benchmarks/results/*.json
 	for script in benchmarks/bench_*.py; do $(PY) $$script; done

@@ -64,7 +64,8 @@ class Scale:
     """How large a comparison is: filters times `multiplier`, `slices` of each subject, folds.
 
     `shallow`: take each member's shallow form. `widths`: instead of the multiplier, for the
-    networks that take widths.
+    networks that take widths. `half`: slices of 64×64 pixels of 2 mm instead of 128×128 of 1 mm,
+    a quarter of the work.
     """
 
     multiplier: float
@@ -74,17 +75,20 @@ class Scale:
     batch_size: int
     folds: int = 3
     widths: tuple[int, ...] | None = None
+    half: bool = False
 
     @property
     def meaning(self) -> str:
         """In words, for a caption."""
-        return (f"filters × {self.multiplier:g}{', fewer layers' if self.shallow else ''}, at most "
-                f"{self.slices} slices a subject, {self.epochs} epochs of training")
+        return (f"{'64×64 pixels of 2 mm' if self.half else '128×128 pixels of 1 mm'}, filters × "
+                f"{self.multiplier:g}{', fewer layers' if self.shallow else ''}, at most "
+                f"{self.slices} slices a subject, epochs: {self.epochs}")
 
 
+HALF = dict(size=62, padded=64, pixel_mm=2.0)
 SCALES = {
-    "smoke": Scale(0.01, True, slices=2, epochs=1, batch_size=4, widths=(4, 8, 12)),
-    "demo": Scale(0.125, True, slices=10, epochs=8, batch_size=16),
+    "smoke": Scale(0.01, True, slices=2, epochs=1, batch_size=4, widths=(4, 8, 12), half=True),
+    "demo": Scale(0.125, True, slices=10, epochs=16, batch_size=16, half=True),
     "paper": Scale(1.0, False, slices=1000, epochs=40, batch_size=16),
 }
 
@@ -101,8 +105,8 @@ def open_slices(scale: Scale, scans: pd.DataFrame, work_dir=None) -> dict:
     """The same slices for networks of one channel and of four: a SliceSet by channels."""
     from . import slices
 
-    return {channels: spread_out(slices.prepare(scans, neighbours=offsets, work_dir=work_dir),
-                                 scale.slices)
+    return {channels: spread_out(slices.prepare(scans, neighbours=offsets, work_dir=work_dir,
+                                                **(HALF if scale.half else {})), scale.slices)
             for channels, offsets in NEIGHBOURS.items()}
 
 
@@ -159,26 +163,6 @@ def run(chosen: Mapping, slice_sets: Mapping, folds: int, only_folds=None,
     return pd.concat(parts, ignore_index=True)
 
 
-def costs(input_side: int = 128) -> pd.DataFrame:
-    """Parameters and multiply-adds of each member as published, with two classes: a row a member.
-
-    Columns: name, title, source, parameters (millions), multiply_adds (billions, one image).
-    """
-    import keras
-
-    from . import networks
-
-    rows = []
-    for name, member in MEMBERS.items():
-        model = networks.build(name, (input_side, input_side, member.channels))
-        rows.append(dict(name=name, title=member.title, source=member.source,
-                         parameters=model.count_params() / 1e6,
-                         multiply_adds=networks.multiply_adds(model) / 1e9))
-        del model
-        keras.utils.clear_session()
-    return pd.DataFrame(rows)
-
-
 def ranking(scores: pd.DataFrame, score: str = "dice") -> pd.DataFrame:
     """Members by their mean score, the best first, each beside the Ken-model on the same subjects.
 
@@ -227,6 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--multiplier", type=float, default=None, help="times every width")
     parser.add_argument("--epochs", type=int, default=None)
     parser.add_argument("--slices", type=int, default=None, help="of each subject, at most")
+    parser.add_argument("--full-size", action="store_true", help="128×128 pixels in any profile")
     parser.add_argument("--folds", type=int, default=None, help="how many of the folds to run")
     parser.add_argument("--minutes", type=float, default=None, help="start nothing after these")
     parser.add_argument("--scheduler", default=None, help="address of a Dask scheduler")
@@ -234,11 +219,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     given = {name: getattr(chosen, name) for name in ("multiplier", "epochs", "slices")}
     scale = replace(SCALES[chosen.profile], **{k: v for k, v in given.items() if v is not None})
+    scale = replace(scale, half=scale.half and not chosen.full_size)
     work = artifacts.work_dir(chosen.work_dir)
     data = os.path.basename(str(chosen.data_root)) if chosen.data_root else "phantom ATLAS"
     try:
-        scans = profiles.open_scans(profiles.get(chosen.profile), chosen.data_root, work)
         plan = recipes(scale, chosen.networks)
+        scans = profiles.open_scans(profiles.get(chosen.profile), chosen.data_root, work)
         keep = partial(record, scale=scale, data=data, work_dir=work) if chosen.record else None
         table = run(plan, open_slices(scale, scans, work), scale.folds,
                     only_folds=range(min(chosen.folds or scale.folds, scale.folds)),
