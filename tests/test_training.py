@@ -154,6 +154,30 @@ def test_precision_can_be_forced_and_unknown_ones_are_refused():
         devices.choose_precision("bf16")
 
 
+def test_float16_scales_its_loss_and_bfloat16_need_not(data, tmp_path):
+    """Small gradients would vanish in float16; what decides is in float32 either way."""
+    import keras
+
+    for precision, scaled in (("mixed_float16", True), ("mixed_bfloat16", False)):
+        recipe = training.Recipe.quick(**TINY | dict(precision=precision, epochs=2))
+        model = training.build(recipe, data[0].shape)
+        assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer) is scaled
+        assert {weight.dtype for weight in model.trainable_weights} == {"float32"}
+        assert model.get_layer("probabilities").compute_dtype == "float32"
+        run = training.train(recipe, *data, run_dir=tmp_path / precision, progress=False)
+        assert run.history.loss.iloc[1] < run.history.loss.iloc[0] < 10
+
+
+def test_steps_grouped_in_one_call_are_the_same_steps(straight, data, tmp_path):
+    """steps_per_execution saves calls; three steps an epoch are no multiple of two."""
+    recipe = training.with_changes(straight.recipe, steps_per_execution=2, epochs=1)
+    grouped = training.train(recipe, *data, run_dir=tmp_path, progress=False).history
+    one = training.train(training.with_changes(recipe, steps_per_execution=1), *data,
+                         run_dir=tmp_path / "one", progress=False).history
+    assert np.isclose(grouped.loss[0], one.loss[0], rtol=1e-4)
+    assert np.isclose(grouped.val_loss[0], one.val_loss[0], rtol=1e-4)
+
+
 # Trains until a moment in the second epoch, in the middle of the named work, and kills itself.
 KILLED = """
 import json, os, signal, sys
