@@ -57,7 +57,7 @@ def closing_line(started: float, profile: str, data: str,
     works on, adds a key of what their files hold. Parts stand between " · ", whole on one line.
     The device is named where Keras has been loaded; no chapter loads it for this line alone.
     """
-    used = device() if "keras" in sys.modules else "CPU (this chapter runs no network)"
+    used = devices.device() if "keras" in sys.modules else "CPU (this chapter runs no network)"
     key = f" (key {data_key(scans)})" if scans is not None else ""
     what = [f"kenseg_utils {__version__}", f"commit {artifacts.commit()}", lock_hash()]
     ran = [used, f"profile {profile}", f"data {data}{key}",

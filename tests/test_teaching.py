@@ -52,7 +52,7 @@ def test_feedback_of_code_that_stops(capsys):
 
 
 def test_closing_line_counts_seconds_and_names_what_ran(monkeypatch):
-    monkeypatch.setattr(teaching, "device", lambda: "GPU (Tesla T4)")
+    monkeypatch.setattr(devices, "device", lambda: "GPU (Tesla T4)")
     monkeypatch.setattr(teaching.artifacts, "commit", lambda: "0123456789ab+")
     monkeypatch.setattr(teaching, "lock_hash", lambda: "requirements.lock 01234567")
     keras = types.SimpleNamespace(__version__="3.13.2",

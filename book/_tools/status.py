@@ -44,16 +44,18 @@ def table(folder: Path, notebooks: list[Path]) -> str:
     makers = {}
     for notebook in notebooks:
         run = about(json.loads((folder / notebook.name).read_text(encoding="utf-8")))
-        ended = f"{run['ended']:%Y-%m-%d %H:%M}" if run["ended"] else "–"
+        # Non-breaking hyphens and spaces: a date in a narrow column stays readable.
+        ended = f"{run['ended']:%Y\N{NON-BREAKING HYPHEN}%m\N{NON-BREAKING HYPHEN}%d %H:%M}" \
+            if run["ended"] else "–"
         result = "failed" if run["failed"] else "ran to its end"
-        promised = f"at most {run['promised']} min" if run["promised"] else "–"
+        promised = f"at most {run['promised']}\N{NO-BREAK SPACE}min" if run["promised"] else "–"
         if over_budget(run):
             result += ", **longer than promised**"
         where = " · ".join(part for part in run["ran_on"].split(" · ")
                            if not part.startswith(("profile ", "verified "))
                            and not re.fullmatch(r"\d+ s", part))
         rows.append(f"| [{notebook.stem[:2]} {run['title']}](../notebooks/{notebook.name}) "
-                    f"| {ended} | {result} | {run['seconds'] / 60:.1f} min | {promised} "
+                    f"| {ended} | {result} | {run['seconds'] / 60:.1f}\N{NO-BREAK SPACE}min | {promised} "
                     f"| {run['profile']} | {where or '–'} |")
         makers.setdefault(run["made_by"], []).append(notebook.stem[:2])
     made = [f"- chapters {', '.join(chapters)}: {line}" for line, chapters in makers.items()
