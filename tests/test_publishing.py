@@ -1,4 +1,4 @@
-"""Where launch buttons lead, what is stamped into notebooks, the page of last runs, Colab's drift."""
+"""Where launch buttons lead, what notebooks are stamped with, the page of last runs, Colab."""
 
 import importlib.util
 import json

@@ -22,8 +22,8 @@ from stamp import stamped
 
 # What Colab's kernel has loaded before the first cell runs.
 STAND_IN = "import google.colab\n"
-# What Colab has beside the project's dependencies: nilearn's needs, the kernel, and papermill, which
-# it has not, to run the notebooks.
+# Beside the project's dependencies: what nilearn needs, the kernel, and papermill (which Colab has
+# not) to run the notebooks.
 BESIDE = ("ipykernel", "lxml", "packaging", "papermill", "requests")
 # Fetched by the set-up cell, so they must not be there beforehand.
 FETCHED = ("nilearn", "isal")

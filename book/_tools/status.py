@@ -48,6 +48,7 @@ def table(folder: Path, notebooks: list[Path]) -> str:
         ended = f"{run['ended']:%Y\N{NON-BREAKING HYPHEN}%m\N{NON-BREAKING HYPHEN}%d %H:%M}" \
             if run["ended"] else "–"
         result = "failed" if run["failed"] else "ran to its end"
+        took = f"{run['seconds'] / 60:.1f}\N{NO-BREAK SPACE}min"
         promised = f"at most {run['promised']}\N{NO-BREAK SPACE}min" if run["promised"] else "–"
         if over_budget(run):
             result += ", **longer than promised**"
@@ -55,12 +56,12 @@ def table(folder: Path, notebooks: list[Path]) -> str:
                            if not part.startswith(("profile ", "verified "))
                            and not re.fullmatch(r"\d+ s", part))
         rows.append(f"| [{notebook.stem[:2]} {run['title']}](../notebooks/{notebook.name}) "
-                    f"| {ended} | {result} | {run['seconds'] / 60:.1f}\N{NO-BREAK SPACE}min | {promised} "
+                    f"| {ended} | {result} | {took} | {promised} "
                     f"| {run['profile']} | {where or '–'} |")
         makers.setdefault(run["made_by"], []).append(notebook.stem[:2])
     made = [f"- chapters {', '.join(chapters)}: {line}" for line, chapters in makers.items()
             if line]
-    note = ("The promise is for profile `demo` on two CPU cores, so that it is compared there only. "
+    note = ("The promise is for profile `demo` on two CPU cores, and is compared only there. "
             "A “+” after a commit means that files differed from it.")
     return "\n".join([*rows, "", note, "", "What they were made by:", "", *made])
 
