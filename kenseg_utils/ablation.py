@@ -56,9 +56,18 @@ FACTORS: dict[str, dict[str, dict]] = {
 }
 
 
+# What a page can train in minutes; the rest of the grid is recorded.
+LIVE = ("block: plain", "Ken block: off", "network: U-Net", "widths: 8 … 256", "last width: × 8",
+        "normalisation: batch, batches of 1", "normalisation: group, batches of 1",
+        "optimiser: RMSprop", "learning rate: 1e-6", "weight decay: coupled",
+        "loss: cross-entropy", "augmentation: none")
+
+
 @dataclass(frozen=True)
 class Scale:
     """How large an ablation is: `every` n-th slice of each subject, recipe fields, and folds.
+
+    `live` and `base_seeds` are what a page trains itself.
 
     Half resolution (`pixel_mm` 2) with a level fewer leaves the deepest maps as small as the
     paper's, 8×8 pixels, and costs a quarter a step.
@@ -68,16 +77,14 @@ class Scale:
     recipe: dict
     folds: int = 3
     crop: dict | None = None
+    live: tuple[str, ...] = LIVE
+    base_seeds: tuple[int, ...] = (0, 1, 2)
 
 
 HALF = dict(size=62, padded=64, pixel_mm=2.0)
-# What a page can train in minutes; the rest of the grid is recorded.
-LIVE = ("block: plain", "Ken block: off", "network: U-Net", "widths: 8 … 256", "last width: × 8",
-        "normalisation: batch, batches of 1", "normalisation: group, batches of 1",
-        "optimiser: RMSprop", "learning rate: 1e-6", "weight decay: coupled",
-        "loss: cross-entropy", "augmentation: none")
 SCALES = {
-    "smoke": Scale(every=4, folds=2, crop=HALF, recipe=dict(
+    "smoke": Scale(every=4, folds=2, crop=HALF, base_seeds=(0, 1), live=(
+        "block: plain", "Ken block: off", "last width: × 8", "learning rate: 1e-6"), recipe=dict(
         widths=(4, 8), options=dict(blocks_per_node=1), epochs=1, batch_size=8)),
     "demo": Scale(every=3, crop=HALF, recipe=dict(
         widths=(8, 16, 32, 64), options=dict(blocks_per_node=1), epochs=3, batch_size=16)),
@@ -213,8 +220,8 @@ def yardstick(scores: pd.DataFrame, score: str = "dice") -> tuple[float, int]:
     return float(np.sqrt((variances["var"] * (variances["count"] - 1)).sum() / freedom)), freedom
 
 
-def record(plan: pd.DataFrame, table: pd.DataFrame, profile: str, work_dir=None):
-    """Keep a finished grid as the recorded result "ablation"; returns the file's path."""
+def record(plan: pd.DataFrame, table: pd.DataFrame, profile: str, work_dir=None, folder=None):
+    """Keep a grid as the recorded result "ablation" (in `folder`); returns the file's path."""
     scores = experiments.subject_scores(table, work_dir)
     about = experiments.evidence(table)
     kept = ["name", "fold", "seed", "subject", "dice", "truth_volume_ml", "error"]
@@ -222,7 +229,7 @@ def record(plan: pd.DataFrame, table: pd.DataFrame, profile: str, work_dir=None)
         "effects": effects(plan, scores), "scores": scores[[c for c in kept if c in scores]],
         "experiments": table[["name", "fold", "seed", "status", "dice", "epochs", "parameters",
                               "seconds", "error"]]},
-        profile=profile, base=plan.loc[plan["name"] == BASE, "recipe"].iloc[0].as_dict(), **about)
+        folder, profile=profile, base=plan.loc[plan["name"] == BASE, "recipe"].iloc[0].as_dict(), **about)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
