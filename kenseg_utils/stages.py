@@ -108,8 +108,9 @@ def described(model) -> str:
     top, deep = min(found), min(found, key=lambda place: (place.side, place.changes))
     counts = {kind: list(edges.values()).count(kind) for kind in EDGES}
     passed = ", ".join(f"{count} × {EDGES[kind][0]}" for kind, count in counts.items() if count)
+    first = found[top].channels
     return (f"The network {model.name} by stages, from left to right: {len(found)} stages, from "
-            f"{top.side}×{top.side} pixels and {found[top].channels} channels down to "
+            f"{top.side}×{top.side} pixels and {first} channel{'s' if first > 1 else ''} down to "
             f"{deep.side}×{deep.side} and {found[deep].channels}; arrows: {passed}.")
 
 
@@ -124,8 +125,9 @@ def stage_diagram(model, marks: Mapping[str, str] | None = None,
     found, edges = stages(model)
     sides = sorted({place.side for place in found}, reverse=True)
     rows = {side: -1.05 * row for row, side in enumerate(sides)}
-    spot = {place: (place.changes - 0.5 * (place.dimensions == 3 and place.changes == 0),
-                    rows[place.side] + 0.42 * (place.dimensions == 3)) for place in found}
+    # What works in 3-D stands above and to the right of its 2-D neighbour, between the skips.
+    spot = {place: (place.changes + 0.55 * (place.dimensions == 3),
+                    rows[place.side] + 0.6 * (place.dimensions == 3)) for place in found}
     columns = max(place.changes for place in found)
     figure = Figure(figsize=(min(9, 2.4 + 0.95 * columns), 0.9 + 0.56 * len(sides)))
     axes = figure.subplots()
@@ -152,7 +154,7 @@ def stage_diagram(model, marks: Mapping[str, str] | None = None,
     handles = [Line2D([], [], color=colour, ls=line, label=word)
                for kind, (word, colour, line) in EDGES.items() if kind in edges.values()]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
-    axes.set(xlim=(-1.1, columns + 0.5), ylim=(min(rows.values()) - 0.7, 0.85),
+    axes.set(xlim=(-1.1, columns + 0.5), ylim=(min(rows.values()) - 0.7, 1.3),
              title=title or model.name)
     axes.set_axis_off()
     return figure
