@@ -38,8 +38,8 @@ class Profile:
 PROFILES = {
     "smoke": Profile("smoke", subjects=6, scans=6, widths=(4, 8), epochs=1, batch_size=8,
                      short_epochs=1, examples=3, meaning="seconds, for tests; scores mean nothing"),
-    "demo": Profile("demo", subjects=40, scans=60, widths=(8, 16, 32, 64, 128), epochs=8,
-                    batch_size=16, short_epochs=2, examples=6,
+    "demo": Profile("demo", subjects=40, scans=60, widths=(8, 16, 32, 64, 128), epochs=4,
+                    batch_size=4, short_epochs=2, examples=6,
                     meaning="minutes on two CPU cores; what the rendered book shows"),
     "paper": Profile("paper", subjects=200, scans=None, widths=(32, 64, 128, 256, 512), epochs=40,
                      batch_size=16, short_epochs=4, examples=8,
