@@ -87,7 +87,7 @@ SCALES = {
         "block: plain", "Ken block: off", "last width: × 8", "learning rate: 1e-6"), recipe=dict(
         widths=(4, 8), options=dict(blocks_per_node=1), epochs=1, batch_size=8)),
     "demo": Scale(every=3, crop=HALF, recipe=dict(
-        widths=(8, 16, 32, 64), options=dict(blocks_per_node=1), epochs=3, batch_size=16)),
+        widths=(8, 16, 32, 64), options=dict(blocks_per_node=1), epochs=3, batch_size=4)),
     "paper": Scale(every=1, recipe=dict(
         widths=(32, 64, 128, 256, 512), epochs=40, batch_size=16, steps_per_execution=8)),
 }

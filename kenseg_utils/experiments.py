@@ -7,6 +7,7 @@ scores (a row a held-out subject), and `table.csv` a row an experiment.
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import json
 import platform
@@ -156,6 +157,7 @@ def perform(experiment: Experiment, conduct: Callable, deadline: float | None) -
                 for name, value in numbers.items()}
         except Exception as error:  # whatever it is, it is this experiment's result
             outcome = _failure(experiment, error) | dict(traceback=traceback.format_exc())
+        gc.collect()  # networks hang in cycles of references: a grid of them would fill the memory
         result = dict(key=experiment.key, data=experiment.data, folds=experiment.folds,
                       fold=experiment.fold, recipe=experiment.recipe) | outcome
         artifacts.write_json(experiment.file, result)
