@@ -146,6 +146,18 @@ def test_the_grid_is_run_and_recorded(base, smoke_crops, tmp_path):
     assert set(kept.tables) == {"effects", "scores", "experiments"}
 
 
+def test_the_picture_has_a_bar_of_luck_and_a_point_for_every_change():
+    scores = drawn(dict(base=0, large=-0.2, helps=0.15, nothing=0))
+    table = ablation.effects(planned("base", "large", "helps", "nothing"), scores)
+    axes = figures.effects_by_factor(table).axes[0]
+    assert len(axes.patches) == 3 and axes.patches[0].get_width() == pytest.approx(
+        2 * table["luck"][1])
+    assert [text.get_text() for text in axes.get_yticklabels()] == [
+        "f (base: base)", "large", "helps", "nothing"]
+    points = [line for line in axes.lines if line.get_marker() not in ("", "None", None)]
+    assert [line.get_marker() for line in points] == ["v", "^", "o"]
+
+
 def test_the_recorded_grid_can_be_drawn():
     if not (ROOT / "results" / "ablation.json").exists():
         pytest.skip("no ablation is recorded: python -m kenseg_utils.ablation --record")

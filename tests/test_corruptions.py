@@ -1,11 +1,12 @@
 """Corruptions: what each does to an image, and what it leaves alone."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kenseg_utils import corruptions, slices
+from kenseg_utils import corruptions, figures, slices
 from kenseg_utils.corruptions import corrupt
 
 STRONG = {"noise": 0.2, "gain": 1.7, "gamma": 1.5, "bias field": 0.5, "blur": 2, "ghosting": 0.8,
@@ -124,3 +125,14 @@ def test_images_that_are_not_finite_are_refused():
 def test_an_empty_image_survives():
     for kind, strength in STRONG.items():
         assert (corrupt(np.zeros((8, 8)), kind, strength) == 0).all(), kind
+
+
+def test_curves_have_a_line_a_method_and_mark_what_is_unchanged():
+    table = pd.DataFrame([
+        dict(kind=kind, strength=strength, method=method, mean=0.5, low=np.nan, high=np.nan)
+        for kind in ("noise", "gain") for strength in (0.5, 1, 2) for method in ("a", "b")])
+    figure = figures.curves_by_strength(table, corruptions.UNCHANGED)
+    for axes, kind, place in zip(figure.axes, ("noise", "gain"), (0, 1)):
+        assert axes.get_title() == kind and len(axes.lines) == 3
+        assert axes.lines[-1].get_xdata()[0] == place
+        assert axes.lines[0].get_linestyle() != axes.lines[1].get_linestyle()
