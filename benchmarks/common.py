@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
+
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -26,11 +28,18 @@ def paired_rounds(contenders: dict[str, Callable[[], object]], rounds: int = 5) 
     return seconds
 
 
+def cpu_seconds() -> float:
+    """Processor time that this process and its workers have had: other people's work not counted."""
+    process = psutil.Process()
+    return sum(time.user + time.system for time in (
+        each.cpu_times() for each in (process, *process.children(recursive=True))))
+
+
 def save(name: str, result: dict) -> None:
-    """Write benchmarks/results/<name>.json with versions, device and commit; print it."""
+    """Write benchmarks/results/<name>.json with versions, device, commit and load; print it."""
     from kenseg_utils import artifacts, training
 
-    result = result | {"provenance": training.provenance()}
+    result = result | {"provenance": training.provenance(load_average=psutil.getloadavg())}
     artifacts.write_json(RESULTS / f"{name}.json", result)
     print(f"{name}: " + ", ".join(f"{key} {value:.3g}" if isinstance(value, float) else
                                   f"{key} {value}" for key, value in result.items()
