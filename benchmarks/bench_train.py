@@ -119,7 +119,7 @@ def one_by_one(rounds: int, steps: int = 32) -> dict:
     return result
 
 
-def waiting(epochs: int = 4) -> dict:
+def waiting(epochs: int = 3) -> dict:
     """The quick recipe at the demo's widths on its own crops: the share of time without a batch."""
     import tempfile
 
@@ -127,7 +127,7 @@ def waiting(epochs: int = 4) -> dict:
 
     size = profiles.get("demo")
     train, validation, _ = profiles.open_crops(size, profiles.open_scans(size))
-    some = train.subset(np.linspace(0, len(train) - 1, min(len(train), 640)).astype(int))
+    some = train.subset(np.linspace(0, len(train) - 1, min(len(train), 256)).astype(int))
     with tempfile.TemporaryDirectory() as folder:
         run = training.train(profiles.quick_recipe(size, epochs=epochs), some,
                              validation.subset(range(16)), run_dir=folder, progress=False)
