@@ -37,19 +37,24 @@ AXE = {
         "Xm7bpRXnDSX2YE2YFfBk2FnF0ep6tmG7xPh8iHee8MIcrgq762Nkce856dYtJYLkuIoYZvGfTs/PbZhideTcEg==",
         r"package/axe\.min\.js"),
 }
+<<<<<<< HEAD
+# Run when the page has been read, so that its words are there first; in their order.
+LATER = {"defer": "defer"}
+=======
+>>>>>>> 1cdad8394184c8703422073ce25b29d083342d86
 # The order of the scripts matters: the book's own one prepares what the other two find.
 HERE = {
     "mathjax_path": "vendor/tex-svg.js",
-    "nb_ipywidgets_js": {"before-widgets.js": {}, "vendor/require.js": {},
-                         "vendor/embed-amd.js": {}},
+    "nb_ipywidgets_js": {"before-widgets.js": LATER, "vendor/require.js": LATER,
+                         "vendor/embed-amd.js": LATER},
 }
 # Where the same versions are to be had by a page that may ask.
 MANAGER = "https://cdn.jsdelivr.net/npm/@jupyter-widgets/html-manager@1.0.15/dist"
 ELSEWHERE = {
     "mathjax_path": "https://cdn.jsdelivr.net/npm/mathjax@3.2.2/es5/tex-svg.js",
-    "nb_ipywidgets_js": {"before-widgets.js": {"data-manager": MANAGER},
-                         "https://cdn.jsdelivr.net/npm/requirejs@2.3.8/require.js": {},
-                         f"{MANAGER}/embed-amd.js": {}},
+    "nb_ipywidgets_js": {"before-widgets.js": LATER | {"data-manager": MANAGER},
+                         "https://cdn.jsdelivr.net/npm/requirejs@2.3.8/require.js": LATER,
+                         f"{MANAGER}/embed-amd.js": LATER},
 }
 
 
