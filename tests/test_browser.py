@@ -72,11 +72,7 @@ class Tab:
         self.page = self.context.new_page()
         self.errors, self.requests = [], []
         self.page.on("console", lambda said: self.errors.append(said.text)
-<<<<<<< HEAD
                      if said.type == "error" else None)
-=======
-                     if said.type in ("error", "warning") else None)
->>>>>>> 1cdad8394184c8703422073ce25b29d083342d86
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url))
 
@@ -140,32 +136,23 @@ def barriers(page, axe):
             if one["impact"] in ("serious", "critical") for node in one["nodes"][:3]]
 
 
-<<<<<<< HEAD
 def first_paint(page):
     """Milliseconds from the request to the first words or pictures."""
     page.wait_for_function("() => performance.getEntriesByName('first-contentful-paint').length")
     return page.evaluate("() => performance.getEntriesByName('first-contentful-paint')[0].startTime")
 
 
-=======
->>>>>>> 1cdad8394184c8703422073ce25b29d083342d86
 @pytest.mark.parametrize("name", PAGES)
 def test_page_is_quiet_quick_named_and_narrow(name, tab, address, vendored):
     page = tab.open(f"{address}/{name}.html")
     assert not tab.errors
     assert [url for url in tab.requests if not url.startswith((address, "data:", "blob:"))] == []
     assert page.evaluate(NAMELESS) == [], "pictures without alternative text"
-<<<<<<< HEAD
     paints = [first_paint(page)]
     while min(paints) > 1000 and len(paints) < 4:  # the machine may have been at something else
         page.reload()
         paints.append(first_paint(page))
     assert min(paints) <= 1000, f"first content after {paints} ms"
-=======
-    paint = page.evaluate("() => performance.getEntriesByName('first-contentful-paint')[0]"
-                          "?.startTime")
-    assert paint and paint <= 1000, f"first content after {paint} ms"
->>>>>>> 1cdad8394184c8703422073ce25b29d083342d86
     page.set_viewport_size({"width": 360, "height": 740})
     assert page.evaluate(LAYOUT) == [], "a phone's page scrolls sideways"
 

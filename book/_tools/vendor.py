@@ -37,11 +37,8 @@ AXE = {
         "Xm7bpRXnDSX2YE2YFfBk2FnF0ep6tmG7xPh8iHee8MIcrgq762Nkce856dYtJYLkuIoYZvGfTs/PbZhideTcEg==",
         r"package/axe\.min\.js"),
 }
-<<<<<<< HEAD
 # Run when the page has been read, so that its words are there first; in their order.
 LATER = {"defer": "defer"}
-=======
->>>>>>> 1cdad8394184c8703422073ce25b29d083342d86
 # The order of the scripts matters: the book's own one prepares what the other two find.
 HERE = {
     "mathjax_path": "vendor/tex-svg.js",
