@@ -35,7 +35,7 @@ export PYTHONHASHSEED ?= 0
 
 help: ## List these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | \
-	    awk -F'|' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+	    awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 	@echo "  Options: PROFILE=smoke|demo|paper (default demo), DATA_ROOT=/data/ATLAS_2 (default: phantom)"
 
 install: $(VENV)/.book ## Make .venv from requirements.lock (hashes checked)

@@ -172,3 +172,51 @@ def test_what_colab_brings_is_pinned_and_what_it_lacks_is_fetched():
     expected = {"tensorflow": "2.20", "keras": "3.13", "numpy": "2.0", "ipywidgets": "7.7"}
     for name, start in expected.items():
         assert str(pinned[name]).startswith(start)
+
+
+# --- Staging -------------------------------------------------------------------------------------
+
+@pytest.fixture
+def staged(tmp_path, monkeypatch):
+    """A function from an address to the staged book's settings and first notebook."""
+    import yaml
+
+    render = tool("render")
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(render.vendor, "settings", lambda *_: {})
+    monkeypatch.setattr(render, "_network", lambda *_: None)  # has tests of its own
+    executed = tmp_path / "executed"
+    executed.mkdir()
+    for path in NOTEBOOKS:
+        content = json.loads(path.read_text())
+        content["metadata"]["papermill"] = executed_copy(1)["metadata"]["papermill"]
+        for cell in content["cells"]:
+            if cell["cell_type"] == "code":
+                cell["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "x\n"}]
+        (executed / path.name).write_text(json.dumps(content))
+
+    def stage(given):
+        for name, value in {"REPOSITORY": given, "GITHUB_REPOSITORY": "", "REVISION": "v1"}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(render.address, "source_commit", lambda: "0123abc")
+        render.stage(executed, tmp_path / "staged")
+        settings = yaml.safe_load((tmp_path / "staged/_config.yml").read_text())
+        first = json.loads((tmp_path / "staged/notebooks" / NOTEBOOKS[0].name).read_text())
+        return settings, setup_cell(first), (tmp_path / "staged/book/status.md").read_text()
+
+    return stage
+
+
+def test_a_known_address_gives_buttons_and_stamped_notebooks(staged):
+    settings, cell, page = staged("owner/name")
+    assert settings["repository"] == {"url": HERE, "branch": "v1"}
+    assert settings["launch_buttons"] == {"colab_url": "https://colab.research.google.com"}
+    assert f'REPOSITORY, COMMIT = "{HERE}", "0123abc"' in cell
+    assert status.PLACE not in page and page.count("2026") >= len(NOTEBOOKS)
+
+
+def test_an_unknown_address_gives_neither(staged, monkeypatch):
+    monkeypatch.setattr(sys.modules["address"], "_git", lambda *_: "")
+    settings, cell, _ = staged("")
+    assert "repository" not in settings and "launch_buttons" not in settings
+    assert stamp.BLANK in cell
