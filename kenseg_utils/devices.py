@@ -19,7 +19,8 @@ def choose_precision(precision: str = "auto") -> str:
     """The Keras dtype policy for this device; anything but "auto" is taken as given.
 
     GPUs from compute capability 8 on and CPUs with bfloat16 units get `mixed_bfloat16`, GPUs of
-    capability 7 `mixed_float16` (Keras then scales the loss), all others `float32`.
+    capability 7 `mixed_float16` (Keras then scales the loss), all others `float32`; so does JAX
+    on a CPU, which makes no use of those units.
     Mixed policies keep the weights in float32, without which a learning rate of 1e-6 would
     change nothing.
     """
@@ -31,7 +32,10 @@ def choose_precision(precision: str = "auto") -> str:
     if gpu:
         return ("mixed_bfloat16" if gpu[1] >= 8 else
                 "mixed_float16" if gpu[1] >= 7 else "float32")
-    return "mixed_bfloat16" if _cpu_has_bfloat16() else "float32"
+    import keras
+
+    used = _cpu_has_bfloat16() and keras.backend.backend() != "jax"
+    return "mixed_bfloat16" if used else "float32"
 
 
 def _cpu_has_bfloat16() -> bool:

@@ -178,6 +178,21 @@ def test_steps_grouped_in_one_call_are_the_same_steps(straight, data, tmp_path):
     assert np.isclose(grouped.val_loss[0], one.val_loss[0], rtol=1e-4)
 
 
+@pytest.mark.parametrize(("gpu", "units", "backend", "policy"), [
+    (("H200", 9.0), False, "tensorflow", "mixed_bfloat16"),
+    (("A100", 8.0), False, "jax", "mixed_bfloat16"), (("T4", 7.5), True, "jax", "mixed_float16"),
+    (("P100", 6.0), True, "tensorflow", "float32"), (None, True, "tensorflow", "mixed_bfloat16"),
+    (None, False, "tensorflow", "float32"), (None, True, "jax", "float32")])
+def test_precision_suits_the_device(monkeypatch, gpu, units, backend, policy):
+    import keras
+
+    monkeypatch.setattr(devices, "_gpu", lambda: gpu)
+    monkeypatch.setattr(devices, "_cpu_has_bfloat16", lambda: units)
+    monkeypatch.setattr(keras.backend, "backend", lambda: backend)
+    assert devices.choose_precision() == policy
+    assert devices.choose_precision("float32") == "float32"
+
+
 # Trains until a moment in the second epoch, in the middle of the named work, and kills itself.
 KILLED = """
 import json, os, signal, sys
