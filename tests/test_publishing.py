@@ -203,6 +203,8 @@ def staged(tmp_path, monkeypatch):
         render.stage(executed, tmp_path / "staged")
         settings = yaml.safe_load((tmp_path / "staged/_config.yml").read_text())
         first = json.loads((tmp_path / "staged/notebooks" / NOTEBOOKS[0].name).read_text())
+        footer = settings["html"]["extra_footer"]
+        assert "from commit 0123abc with requirements.lock " in footer and "clinical" in footer
         return settings, setup_cell(first), (tmp_path / "staged/book/status.md").read_text()
 
     return stage

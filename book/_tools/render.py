@@ -39,6 +39,7 @@ def stage(executed: Path, staged: Path) -> None:
         settings["repository"] = {"url": published, "branch": address.revision()}
         settings["launch_buttons"] = {"colab_url": "https://colab.research.google.com"}
         settings["html"]["use_repository_button"] = True
+    settings["html"]["extra_footer"] += status.built(commit)
     static, options = staged / "book/_static", settings["sphinx"]["config"]
     options |= vendor.settings(static, CACHE)
     _network(executed, static)

@@ -1,5 +1,6 @@
 """The page of last runs, made from the executed notebooks: when, how long, on what, by what."""
 
+import hashlib
 import json
 import re
 from datetime import datetime, timezone
@@ -64,6 +65,13 @@ def table(folder: Path, notebooks: list[Path]) -> str:
     note = ("The promise is for profile `demo` on two CPU cores, and is compared only there. "
             "A “+” after a commit means that files differed from it.")
     return "\n".join([*rows, "", note, "", "What they were made by:", "", *made])
+
+
+def built(commit: str, lock: Path = Path("requirements.lock")) -> str:
+    """The line under every page: when the book was built, and from what."""
+    digits = hashlib.sha256(lock.read_bytes()).hexdigest()[:8]
+    return (f"<p>Built on {datetime.now(timezone.utc):%Y-%m-%d} from commit "
+            f"{commit[:12] or 'unknown'} with {lock.name} {digits}.</p>")
 
 
 def fill(page: Path, folder: Path, notebooks: list[Path]) -> None:
