@@ -53,6 +53,15 @@ def test_lock_has_hashes_and_no_address(lock):
     assert packages and all("--hash=sha256:" in package for package in packages)
 
 
+def test_colabs_versions_satisfy_the_project():
+    """The set-up cell installs nothing over what Colab has, so that must do."""
+    pins = locked("requirements-colab-check.lock") | locked("requirements-colab.lock")
+    for line in PROJECT["dependencies"]:
+        requirement = Requirement(line)
+        versions = pins[normal(requirement.name)]
+        assert all(requirement.specifier.contains(Version(v)) for v in versions), (line, versions)
+
+
 def test_jupyter_book_stays_below_2():
     versions = locked("requirements.lock")["jupyter-book"]
     assert all(Version(version) < Version("2") for version in versions)
