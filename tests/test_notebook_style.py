@@ -131,6 +131,13 @@ def test_terms_are_linked_once_and_are_in_the_glossary(notebook):
         assert len(entries) >= 3, "which words are new here?"
 
 
+def test_code_prints_no_links_to_files(notebook):
+    """Markdown that code displays is not MyST: such a link would lead nowhere on the page."""
+    for cell in cells(notebook):
+        if cell["cell_type"] == "code":
+            assert not re.search(r"\(\S+\.(?:ipynb|md)\)", source(cell)), source(cell)
+
+
 def test_three_cells_from_the_first_page_to_a_trained_model():
     code = [source(cell) for cell in cells(NOTEBOOKS[0]) if cell["cell_type"] == "code"]
     first = next(number for number, text in enumerate(code, 1) if "training.train(" in text)
