@@ -6,6 +6,7 @@ Every one of them is read, decompressed, cropped and written like any other.
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import tempfile
@@ -59,9 +60,12 @@ class PeakMemory:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--counts", type=int, nargs="+", default=[10, 100, 955])
+    arguments = parser.parse_args()
     source = profiles.open_scans(profiles.get("demo"))
     rows = []
-    for count in (10, 100, 955):
+    for count in arguments.counts:
         # Beside the release, so that links stay on one file system.
         folder = Path(tempfile.mkdtemp(dir=os.environ.get("KENSEG_HOME") or ".kenseg"))
         try:
