@@ -59,7 +59,7 @@ def show(figure: Figure, alt: str, dots_per_inch: int = 120) -> None:
     if figure.get_layout_engine() is None:
         figure.set_layout_engine("constrained")  # nothing is cut off or lies on something else
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dots_per_inch)
+    figure.savefig(buffer, format="png", dpi=dots_per_inch, pil_kwargs={"optimize": True})
     plt.close(figure)
     picture = base64.b64encode(buffer.getvalue()).decode("ascii")
     display({"image/png": picture, "text/plain": f"[Figure: {alt}]"},

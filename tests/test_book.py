@@ -6,9 +6,12 @@ import re
 import shutil
 import subprocess
 import sys
+from urllib.parse import unquote, urlsplit
 
 import pytest
+from bs4 import BeautifulSoup
 from conftest import NOTEBOOKS, ROOT, render
+from PIL import Image
 
 
 def test_every_page_is_there_with_its_pictures(html):
@@ -24,10 +27,48 @@ def test_every_page_is_there_with_its_pictures(html):
             assert (html / "notebooks" / target).exists()
 
 
-def test_internal_links_resolve(html):
+def test_internal_links_and_anchors_resolve(html):
+    found = {page: BeautifulSoup(page.read_text(), "html.parser") for page in html.rglob("*.html")
+             if "_static" not in page.parts and page.name != "404.html"}
+    anchors = {page: {tag.get("id") or tag.get("name") for tag in soup.find_all(
+        lambda tag: tag.has_attr("id") or tag.name == "a" and tag.has_attr("name"))}
+        for page, soup in found.items()}
+    broken = []
+    for page, soup in found.items():
+        for tag in soup.find_all(["a", "img", "script", "link"]):
+            address = urlsplit(tag.get("href") or tag.get("src") or "")
+            if address.scheme or address.netloc:
+                continue
+            target = (page.parent / unquote(address.path)).resolve() if address.path else page
+            if not target.exists():
+                broken.append(f"{page.relative_to(html)} → {address.path}")
+            elif address.fragment and unquote(address.fragment) not in anchors.get(
+                    target, {unquote(address.fragment)}):
+                broken.append(f"{page.relative_to(html)} → {address.path}#{address.fragment}")
+    assert len(found) > len(NOTEBOOKS) and not broken, broken[:20]
+
+
+def test_pages_are_light(html):
+    """A page and its own pictures; the libraries that pages share are fetched once."""
     for page in html.rglob("*.html"):
-        for target in re.findall(r'href="([^"#:?]+\.html)(?:#[^"]*)?"', page.read_text()):
-            assert (page.parent / target).exists(), f"{page.relative_to(html)} → {target}"
+        text = page.read_text()
+        pictures = set(re.findall(r'src="((?:\.\./)*_images/[^"]+)"', text))
+        weight = len(text.encode()) + sum((page.parent / name).stat().st_size for name in pictures)
+        assert weight <= 3e6, f"{page.relative_to(html)} weighs {weight / 1e6:.1f} MB"
+
+
+def test_old_and_short_names_lead_on(html):
+    page = (html / "intro.html").read_text()
+    assert 'url=book/intro.html"' in page and (html / "book/intro.html").exists()
+
+
+def test_other_sites_get_a_description_and_no_made_up_address(html):
+    page = BeautifulSoup((html / "book/try-it.html").read_text(), "html.parser")
+    assert "network" in page.find("meta", attrs={"name": "description"})["content"]
+    if not (os.environ.get("REPOSITORY") or os.environ.get("GITHUB_REPOSITORY")):
+        assert not page.find("meta", attrs={"property": "og:url"})
+    with Image.open(html / "_static/social-card.png") as card:
+        assert card.size == (1200, 630)
 
 
 def test_no_made_up_launch_button(html):
