@@ -103,6 +103,8 @@ TAUGHT = {
     "04": {"blocks": "upsample head nested_grid", "networks.ken_unetpp": "ken_unetpp"},
     "05": {"batches": "augment"},
     "06": {"metrics": "Counts count dice_from iou_from dice paper_dice paper_prose_dice"},
+    "09": {"ablation": "yardstick"},
+    "10": {"corruptions": "noise"},
 }
 
 
