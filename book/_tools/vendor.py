@@ -37,21 +37,20 @@ AXE = {
         "Xm7bpRXnDSX2YE2YFfBk2FnF0ep6tmG7xPh8iHee8MIcrgq762Nkce856dYtJYLkuIoYZvGfTs/PbZhideTcEg==",
         r"package/axe\.min\.js"),
 }
-# Run when the page has been read, so that its words are there first; in their order.
-LATER = {"defer": "defer"}
-# The order of the scripts matters: the book's own one prepares what the other two find.
+# The order of the scripts matters: the book's own one prepares what the other two find. With
+# "defer" the widget manager would draw everything twice, and sliders would move what is not shown.
 HERE = {
     "mathjax_path": "vendor/tex-svg.js",
-    "nb_ipywidgets_js": {"before-widgets.js": LATER, "vendor/require.js": LATER,
-                         "vendor/embed-amd.js": LATER},
+    "nb_ipywidgets_js": {"before-widgets.js": {}, "vendor/require.js": {},
+                         "vendor/embed-amd.js": {}},
 }
 # Where the same versions are to be had by a page that may ask.
 MANAGER = "https://cdn.jsdelivr.net/npm/@jupyter-widgets/html-manager@1.0.15/dist"
 ELSEWHERE = {
     "mathjax_path": "https://cdn.jsdelivr.net/npm/mathjax@3.2.2/es5/tex-svg.js",
-    "nb_ipywidgets_js": {"before-widgets.js": LATER | {"data-manager": MANAGER},
-                         "https://cdn.jsdelivr.net/npm/requirejs@2.3.8/require.js": LATER,
-                         f"{MANAGER}/embed-amd.js": LATER},
+    "nb_ipywidgets_js": {"before-widgets.js": {"data-manager": MANAGER},
+                         "https://cdn.jsdelivr.net/npm/requirejs@2.3.8/require.js": {},
+                         f"{MANAGER}/embed-amd.js": {}},
 }
 
 
