@@ -126,8 +126,8 @@ def stage_diagram(model, marks: Mapping[str, str] | None = None,
     sides = sorted({place.side for place in found}, reverse=True)
     rows = {side: -1.05 * row for row, side in enumerate(sides)}
     # What works in 3-D stands above and to the right of its 2-D neighbour, between the skips.
-    spot = {place: (place.changes + 0.55 * (place.dimensions == 3),
-                    rows[place.side] + 0.6 * (place.dimensions == 3)) for place in found}
+    spot = {place: (place.changes + 0.72 * (place.dimensions == 3),
+                    rows[place.side] + 0.62 * (place.dimensions == 3)) for place in found}
     columns = max(place.changes for place in found)
     figure = Figure(figsize=(min(9, 2.4 + 0.95 * columns), 0.9 + 0.56 * len(sides)))
     axes = figure.subplots()
