@@ -5,6 +5,7 @@ The staged copy mirrors the repository's folders, so links and launch buttons ke
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -86,8 +87,15 @@ def _for_page(content: dict) -> dict:
             alt = output.get("metadata", {}).get("image/png", {}).get("alt")
             if alt:
                 cell["metadata"].setdefault("mystnb", {})["image"] = {"alt": alt}
+            if "text/markdown" in output.get("data", {}):
+                output["data"]["text/markdown"] = _to_pages(output["data"]["text/markdown"])
         kept.append(cell)
     return content | {"cells": kept}
+
+
+def _to_pages(words) -> str:
+    """Links to chapters in words that code has printed, which Sphinx leaves as they are."""
+    return re.sub(r"(\]\([\w./-]*)\.ipynb", r"\1.html", "".join(words))
 
 
 def main() -> int:
