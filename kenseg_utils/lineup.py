@@ -12,7 +12,7 @@ import argparse
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -65,7 +65,7 @@ class Scale:
 
     `shallow`: take each member's shallow form. `widths`: instead of the multiplier, for the
     networks that take widths. `half`: slices of 64×64 pixels of 2 mm instead of 128×128 of 1 mm,
-    a quarter of the work.
+    a quarter of the work. `changes`: further options by member.
     """
 
     multiplier: float
@@ -76,6 +76,7 @@ class Scale:
     folds: int = 3
     widths: tuple[int, ...] | None = None
     half: bool = False
+    changes: dict = field(default_factory=dict)
 
     @property
     def meaning(self) -> str:
@@ -87,7 +88,11 @@ class Scale:
 
 HALF = dict(size=62, padded=64, pixel_mm=2.0)
 SCALES = {
-    "smoke": Scale(0.01, True, slices=2, epochs=1, batch_size=4, widths=(4, 8, 12), half=True),
+    "smoke": Scale(0.01, True, slices=2, epochs=1, batch_size=4, widths=(4, 8, 12), half=True,
+                   changes={"ken_unetpp": dict(blocks_per_node=1),
+                            "deeplab_v3plus": dict(middle_blocks=0),
+                            "dense_unet_2d": dict(blocks=[1, 1, 1, 1]),
+                            "pspnet": dict(blocks=[1, 1, 1, 1])}),
     "demo": Scale(0.125, True, slices=10, epochs=16, batch_size=16, half=True),
     "paper": Scale(1.0, False, slices=1000, epochs=40, batch_size=16),
 }
@@ -130,7 +135,8 @@ def size_of(name: str, scale: Scale) -> dict:
     from . import networks
 
     member = MEMBERS[name]
-    options = member.options | (member.shallow if scale.shallow else {})
+    options = (member.options | (member.shallow if scale.shallow else {})
+               | scale.changes.get(name, {}))
     if scale.widths and "widths" in networks.options(name):
         return dict(widths=scale.widths, options=options)
     if scale.multiplier != 1:
