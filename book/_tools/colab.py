@@ -22,9 +22,9 @@ from stamp import stamped
 
 # What Colab's kernel has loaded before the first cell runs.
 STAND_IN = "import google.colab\n"
-# Beside the project's dependencies: what nilearn needs, the kernel, and papermill (which Colab has
-# not) to run the notebooks.
-BESIDE = ("ipykernel", "lxml", "packaging", "papermill", "requests")
+# Beside the project's dependencies: what nilearn and chapter 13 need, the kernel, and papermill
+# (which Colab has not) to run the notebooks.
+BESIDE = ("distributed", "ipykernel", "lxml", "packaging", "papermill", "requests")
 # Fetched by the set-up cell, so they must not be there beforehand.
 FETCHED = ("nilearn", "isal")
 
