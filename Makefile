@@ -52,8 +52,10 @@ test: $(VENV)/.test ## Run all tests: units, notebooks in profile smoke, built p
 
 # The paper's scale wants a GPU. On two cores: make results PROFILE=demo RESULTS="--epochs 24"
 results: PROFILE = paper
-results: $(VENV)/.book ## Train all networks at length (RESULTS="--minutes 60 …"); writes results/*.json
+results: ABLATION ?= --seeds 3
+results: $(VENV)/.book ## Train all networks and the ablation's grid at length (RESULTS="--minutes 60 …", ABLATION="…"); writes results/*.json
 	$(PY) -m kenseg_utils.lineup --profile $(PROFILE) $(DATA_ARGUMENT) --record $(RESULTS)
+	$(PY) -m kenseg_utils.ablation --profile $(PROFILE) $(DATA_ARGUMENT) --record $(ABLATION)
 
 bench: $(VENV)/.test ## Measure speed beside peers; writes benchmarks/results/*.json
 	for script in benchmarks/bench_*.py; do $(PY) $$script; done
