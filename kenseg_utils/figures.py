@@ -23,6 +23,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
+from PIL import Image
 
 from kenseg_utils.charts import (
     bars_with_intervals, class_imbalance, curves_by_strength, dice_by_size, effects_by_factor,
@@ -58,10 +59,13 @@ def show(figure: Figure, alt: str, dots_per_inch: int = 120) -> None:
                          "figure shows, for a reader who cannot see it.")
     if figure.get_layout_engine() is None:
         figure.set_layout_engine("constrained")  # nothing is cut off or lies on something else
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dots_per_inch, pil_kwargs={"optimize": True})
+    drawn, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=dots_per_inch)
     plt.close(figure)
-    picture = base64.b64encode(buffer.getvalue()).decode("ascii")
+    # 256 colours are enough for grey slices and a few outlines, and keep a page light.
+    Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(
+        small, "PNG", optimize=True)
+    picture = base64.b64encode(small.getvalue()).decode("ascii")
     display({"image/png": picture, "text/plain": f"[Figure: {alt}]"},
             metadata={"image/png": {"alt": alt}}, raw=True)
 

@@ -134,7 +134,7 @@ def test_what_cannot_be_said_is_not_said():
 def test_the_grid_is_run_and_recorded(base, smoke_crops, tmp_path):
     plan = ablation.grid(base, only=("learning rate: 1e-6",))
     crops = smoke_crops[0].subset(range(0, len(smoke_crops[0]), 8))
-    table = ablation.run(plan, crops, seeds=(0,), base_seeds=(0, 1), folds=2, work_dir=tmp_path,
+    table = ablation.run(plan, crops, seeds=(0,), base_seeds=(0, 1), folds=3, work_dir=tmp_path,
                          progress=False)
     assert (table["status"] == "done").all()
     assert sorted(zip(table["name"], table["seed"])) == [
