@@ -93,7 +93,7 @@ SCALES = {
                             "deeplab_v3plus": dict(middle_blocks=0),
                             "dense_unet_2d": dict(blocks=[1, 1, 1, 1]),
                             "pspnet": dict(blocks=[1, 1, 1, 1])}),
-    "demo": Scale(0.125, True, slices=10, epochs=16, batch_size=16, half=True),
+    "demo": Scale(0.125, True, slices=10, epochs=12, batch_size=16, half=True),
     "paper": Scale(1.0, False, slices=1000, epochs=40, batch_size=16),
 }
 

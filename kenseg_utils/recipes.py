@@ -23,6 +23,9 @@ class Recipe:
     "coupled" as an L2 term of the loss (PyTorch's Adam).
     `augment` is False, True for all of `batches.augment`, "noise" for its noise alone, or
     "wide" for `randomise.wide`.
+    `lesion_prior` is the probability of lesion that an untrained network starts from (Lin et al.
+    2017, section 4.1); 0 leaves the start to Keras. Narrow networks that start near a half rush
+    to call everything background, and may silence their last ReLUs for good on the way.
     """
 
     network: str = "ken_unetpp"
@@ -39,6 +42,7 @@ class Recipe:
     augment: bool | str = False
     precision: str = "auto"
     steps_per_execution: int = 1
+    lesion_prior: float = 0.0
     seed: int = 0
 
     def __post_init__(self):
@@ -59,6 +63,9 @@ class Recipe:
         if not 0 < self.learning_rate <= 1:
             raise ValueError(f"Recipe.learning_rate is {self.learning_rate!r}: it must be above 0 "
                              "and at most 1.")
+        if not 0 <= self.lesion_prior < 1:
+            raise ValueError(f"Recipe.lesion_prior is {self.lesion_prior!r}: it must be from 0 to "
+                             "below 1.")
         if not 0 <= self.weight_decay < 1:
             raise ValueError(f"Recipe.weight_decay is {self.weight_decay!r}: it must be from 0 to "
                              "below 1.")
@@ -72,7 +79,7 @@ class Recipe:
     def quick(cls, **changes) -> Recipe:
         """Learns in minutes on a CPU: narrower, a larger rate that falls, cross-entropy + Dice."""
         quick = dict(widths=(8, 16, 32, 64, 128), loss="cross_entropy_dice", learning_rate=2e-3,
-                     schedule="cosine", batch_size=4, epochs=6, augment=True)
+                     schedule="cosine", batch_size=4, epochs=6, augment=True, lesion_prior=0.05)
         return cls(**(quick | changes))
 
     def as_dict(self) -> dict:

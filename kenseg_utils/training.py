@@ -88,6 +88,8 @@ def build(recipe: Recipe, input_shape: tuple[int, int, int], steps: int = 1):
     finally:
         keras.config.set_dtype_policy(previous)
     speed.fuse_normalisation(model)
+    if recipe.lesion_prior:
+        _start_at(model, recipe.lesion_prior)
     rate = recipe.learning_rate
     if recipe.schedule == "cosine":
         warmup = max(1, steps // 20)
@@ -104,6 +106,14 @@ def build(recipe: Recipe, input_shape: tuple[int, int, int], steps: int = 1):
     model.compile(optimizer, loss=losses.get(recipe.loss),
                   steps_per_execution=recipe.steps_per_execution)
     return model
+
+
+def _start_at(model, prior: float) -> None:
+    """Set the last bias to the log-odds of `prior`, the others' logits being about 0."""
+    classes = model.outputs[-1].shape[-1]
+    last = [layer for layer in model.layers if getattr(layer, "bias", None) is not None
+            and tuple(layer.bias.shape) == (classes,)][-1]
+    last.bias.assign([0.0] * (classes - 1) + [float(np.log(prior / (1 - prior)))])
 
 
 def train(recipe: Recipe, train: SliceSet, validation: SliceSet, run_dir=None,

@@ -1,11 +1,9 @@
 """Words are spelt right, and what prose points at inside this repository is there."""
 
-import html as markup
 import re
 import subprocess
 import sys
 import tomllib
-from urllib.parse import unquote
 
 import pytest
 from conftest import NOTEBOOKS, ROOT
@@ -40,35 +38,6 @@ def test_links_to_files_lead_somewhere(page):
         if re.match(r"[a-z]+:", target) or not file:
             continue
         assert (page.parent / target).exists(), f"{page.name} → {target}"
-
-
-def broken_links(folder):
-    """"page → target" for each link inside the book whose page or anchor is not there."""
-    pages = {path.resolve(): path.read_text(encoding="utf-8") for path in folder.rglob("*.html")}
-    anchors = {path: set(re.findall(r'\b(?:id|name)="([^"]+)"', text))
-               for path, text in pages.items()}
-    broken = []
-    for path, text in pages.items():
-        for target in set(re.findall(r'<a\b[^>]*\bhref="([^"]*)"', text)):
-            if re.match(r"[a-z]+:", target):
-                continue
-            place, _, anchor = markup.unescape(target).partition("#")
-            page = (path.parent / unquote(place)).resolve() if place else path
-            found = page in pages and (not anchor or unquote(anchor) in anchors[page])
-            if not found and not (page.exists() and page not in pages and not anchor):
-                broken.append(f"{path.relative_to(folder.resolve())} → {target}")
-    return sorted(broken)
-
-
-def test_links_and_anchors_of_the_pages_resolve(html):
-    assert broken_links(html) == []
-
-
-def test_a_broken_anchor_would_be_found(tmp_path):
-    (tmp_path / "a.html").write_text('<p id="x"></p><a href="b.html#y">1</a><a href="#x">2</a>'
-                                     '<a class="c" href="c.html">3</a><a href="https://d">4</a>')
-    (tmp_path / "b.html").write_text('<p id="z"></p>')
-    assert broken_links(tmp_path) == ["a.html → b.html#y", "a.html → c.html"]
 
 
 def test_every_module_has_its_place_on_the_package_pages():

@@ -322,3 +322,22 @@ def test_a_network_that_sees_only_background_is_named(data, tmp_path, monkeypatc
         [np.ones(images.shape[:3]), np.zeros(images.shape[:3])], -1).astype(np.float32))
     with pytest.warns(UserWarning, match="every pixel background"):
         training.train(recipe, *data, run_dir=tmp_path, progress=False)
+
+
+@pytest.mark.parametrize("name", ["unet", "segnet", "deeplab_v3plus", "ken_unetpp"])
+def test_a_network_starts_from_its_prior(name):
+    import keras
+
+    keras.utils.set_random_seed(0)
+    images = np.random.default_rng(0).normal(size=(4, 32, 32, 1)).astype("float32")
+    start = {}
+    for prior in (0.0, 0.05):
+        recipe = training.Recipe.quick(network=name, widths=None, precision="float32",
+                                       options=dict(width_multiplier=0.125), lesion_prior=prior)
+        start[prior] = float(np.median(training.build(recipe, (32, 32, 1))(images)[..., 1]))
+    assert start[0.05] < 0.2 < start[0.0]
+
+
+def test_a_prior_that_is_no_probability_is_refused():
+    with pytest.raises(ValueError, match="Recipe.lesion_prior is 1"):
+        training.Recipe.quick(lesion_prior=1)
