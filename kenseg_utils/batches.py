@@ -17,7 +17,7 @@ import numpy as np
 from scipy.ndimage import affine_transform
 
 from . import randomise
-from .slices import SliceSet
+from .slice_sets import SliceSet
 
 
 @dataclass

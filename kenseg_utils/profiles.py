@@ -21,7 +21,8 @@ class Profile:
     """How large a run is. `scans` caps the scans taken from a real release (None: all).
 
     `widths`, `epochs` and `batch_size` are for the quick recipe; `examples` is how many pictures
-    a gallery shows; `short_epochs` is for trainings that only make a point.
+    a gallery shows; `short_epochs` is for trainings that only make a point; `lesion_prior` is
+    what networks start from.
     """
 
     name: str
@@ -33,11 +34,13 @@ class Profile:
     short_epochs: int
     examples: int
     meaning: str
+    lesion_prior: float = 0.05
 
 
 PROFILES = {
     "smoke": Profile("smoke", subjects=6, scans=6, widths=(4, 8), epochs=1, batch_size=8,
-                     short_epochs=1, examples=3, meaning="seconds, for tests; scores mean nothing"),
+                     short_epochs=1, examples=3, meaning="seconds, for tests; scores mean nothing",
+                     lesion_prior=0.0),  # its few steps would find background and nothing else
     "demo": Profile("demo", subjects=40, scans=60, widths=(8, 16, 32, 64, 128), epochs=4,
                     batch_size=4, short_epochs=2, examples=6,
                     meaning="minutes on two CPU cores; what the rendered book shows"),
@@ -81,9 +84,8 @@ def quick_recipe(profile: Profile, **changes):
     """`Recipe.quick()` at this profile's size."""
     from .training import Recipe
 
-    size = dict(widths=profile.widths, epochs=profile.epochs, batch_size=profile.batch_size)
-    if profile.name == "smoke":  # its few steps would find background and nothing else
-        size["lesion_prior"] = 0.0
+    size = dict(widths=profile.widths, epochs=profile.epochs, batch_size=profile.batch_size,
+                lesion_prior=profile.lesion_prior)
     return Recipe.quick(**(size | changes))
 
 

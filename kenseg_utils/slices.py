@@ -1,7 +1,7 @@
-"""From volumes to the slices that a 2-D network sees, and the exact way back.
+"""From volumes to the slices that a 2-D network sees.
 
-`crop` and `pad` make the paper's 128×128 inputs and `unpad` and `uncrop` undo them.
-`prepare` does it for a whole release, a scan at a time, into arrays on disk.
+`crop` and `pad` (of `windows`) make the paper's 128×128 inputs, `unpad` and `uncrop` undo them.
+`prepare` does it for a whole release, a scan at a time, into arrays on disk: a `SliceSet`.
 All slices are axial: the (X, Y) plane of a RAS volume at one z.
 """
 
@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -21,74 +21,15 @@ import pandas as pd
 from tqdm import tqdm
 
 from . import artifacts, atlas, cluster
+from .slice_sets import SliceSet
+from .windows import Placement, crop, lesion_centre, pad, uncrop, unpad
+
+__all__ = ["Intensity", "Placement", "SliceSet", "crop", "lesion_centre", "open_set", "pad",
+           "prepare", "scan_slices", "uncrop", "unpad"]
 
 PROTOCOLS = ("lesion_crop", "whole_slice")
 # Raised whenever the code below would give other slices, so that old artifacts are not reused.
 FORMAT = 2
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Where a window lies in its slice: first row and column, its size, the slice's shape."""
-
-    top: int
-    left: int
-    height: int
-    width: int
-    shape: tuple[int, int]
-
-
-def crop(image: np.ndarray, centre: tuple[float, float], size: int = 124):
-    """Cut a `size`×`size` window around `centre` out of a slice, moved to stay inside it.
-
-    `image` is (H, W) or (H, W, channels); `centre` is (row, column) in pixels.
-    An axis shorter than `size` is taken whole.
-    Returns the window and the Placement that `uncrop` needs.
-    """
-    height, width = image.shape[:2]
-    rows, columns = min(size, height), min(size, width)
-    top = int(np.clip(round(centre[0]) - rows // 2, 0, height - rows))
-    left = int(np.clip(round(centre[1]) - columns // 2, 0, width - columns))
-    window = image[top : top + rows, left : left + columns]
-    return window, Placement(top, left, rows, columns, (height, width))
-
-
-def pad(window: np.ndarray, size: int | tuple[int, int] = 128, fill: float = 0):
-    """Centre a window in a `size`×`size` frame of `fill`; 124 to 128 adds 2 pixels a side."""
-    frame = (size, size) if np.isscalar(size) else tuple(size)
-    extra = [frame[axis] - window.shape[axis] for axis in (0, 1)]
-    if min(extra) < 0:
-        raise ValueError(f"A window of {window.shape[:2]} does not fit into {frame}: "
-                         "pad to a larger size or crop smaller.")
-    margins = [(e // 2, e - e // 2) for e in extra] + [(0, 0)] * (window.ndim - 2)
-    return np.pad(window, margins, constant_values=fill)
-
-
-def unpad(padded: np.ndarray, placement: Placement) -> np.ndarray:
-    """Take the window back out of its padded frame."""
-    top = (padded.shape[0] - placement.height) // 2
-    left = (padded.shape[1] - placement.width) // 2
-    return padded[top : top + placement.height, left : left + placement.width]
-
-
-def uncrop(window: np.ndarray, placement: Placement, fill: float = 0) -> np.ndarray:
-    """Put a window back to its place in a slice that is `fill` everywhere else."""
-    image = np.full(placement.shape + window.shape[2:], fill, window.dtype)
-    rows = slice(placement.top, placement.top + placement.height)
-    columns = slice(placement.left, placement.left + placement.width)
-    image[rows, columns] = window
-    return image
-
-
-def lesion_centre(mask: np.ndarray) -> tuple[float, float]:
-    """The middle of the box around a slice's lesion, in pixels.
-
-    The truth is needed to know it: a window placed here is an oracle's, not a scanner's.
-    """
-    rows, columns = np.nonzero(mask)
-    if not len(rows):
-        raise ValueError("The mask is empty: there is no lesion to place a window on.")
-    return float(rows.min() + rows.max()) / 2, float(columns.min() + columns.max()) / 2
 
 
 @dataclass(frozen=True)
@@ -118,94 +59,6 @@ class Intensity:
         """Normalised copy, float32, within ±`limit`."""
         scaled = (np.asarray(image, np.float32) - self.centre) / self.spread
         return np.clip(scaled, -self.limit, self.limit)
-
-
-@dataclass(frozen=True)
-class SliceSet:
-    """Slices of many subjects, memory-mapped: images, masks, and an index with a row a slice.
-
-    `rows` are the positions in the stored arrays that belong to this set, in order.
-    `index` has subject, session, site, z, placement (top, left, height, width, source_height,
-    source_width), scale, lesion_pixels, lesion_rows and lesion_columns (the sides of the box
-    around the slice's lesion), outside (share of the slice's lesion that the window misses) and
-    the voxel's sides row_mm, column_mm, slice_mm.
-    """
-
-    folder: Path
-    rows: np.ndarray
-    index: pd.DataFrame
-    protocol: str
-    key: str
-    report: pd.DataFrame
-
-    @property
-    def images(self) -> np.ndarray:
-        """(n, H, W, channels) float16; reads them all, so prefer `batch` for large sets."""
-        return self._take("images.npy", self.rows)
-
-    @property
-    def masks(self) -> np.ndarray:
-        """(n, H, W) uint8; reads them all, so prefer `batch` for large sets."""
-        return self._take("masks.npy", self.rows)
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Height, width and channels of a slice."""
-        return self._open("images.npy").shape[1:]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def batch(self, positions: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        """Images (float32) and masks (uint8) at some positions of this set."""
-        rows = self.rows[np.asarray(positions)]
-        return self._take("images.npy", rows).astype(np.float32), self._take("masks.npy", rows)
-
-    def placement(self, position: int) -> Placement:
-        """Where the slice at `position` was cut from."""
-        row = self.index.iloc[position]
-        return Placement(int(row.top), int(row.left), int(row.height), int(row.width),
-                         (int(row.source_height), int(row.source_width)))
-
-    def subset(self, positions: Sequence[int]) -> SliceSet:
-        """The same set with fewer slices; nothing is copied."""
-        positions = np.asarray(positions)
-        if positions.dtype == bool:
-            positions = np.flatnonzero(positions)
-        return replace(self, rows=self.rows[positions],
-                       index=self.index.iloc[positions].reset_index(drop=True),
-                       key=artifacts.key(whole=self.key, rows=self.rows[positions].tolist()))
-
-    def of_subjects(self, subjects: Sequence[str]) -> SliceSet:
-        """The slices of some subjects."""
-        missing = set(subjects) - set(self.index.subject)
-        if missing:
-            raise ValueError(f"No slices of {sorted(missing)} in this set of "
-                             f"{self.index.subject.nunique()} subjects.")
-        return self.subset(self.index.subject.isin(list(subjects)).to_numpy())
-
-    def split(self, folds: int = 5, seed: int = 0, by: str = "subject"):
-        """Cross-validation by subject, never by slice: a list of (train, validation) sets.
-
-        `by="site"` keeps whole sites together, the harder question.
-        Raises ValueError where there are more folds than groups.
-        """
-        groups = self.index[by].to_numpy()
-        names = np.unique(groups)
-        if not 2 <= folds <= len(names):
-            raise ValueError(f"{folds} folds of {len(names)} {by}s: "
-                             f"choose between 2 and {len(names)} folds.")
-        order = np.random.default_rng(seed).permutation(names)
-        held_out = [np.isin(groups, part) for part in np.array_split(order, folds)]
-        return [(self.subset(~out), self.subset(out)) for out in held_out]
-
-    def _open(self, name: str) -> np.ndarray:
-        return np.load(self.folder / name, mmap_mode="r", allow_pickle=False)
-
-    def _take(self, name: str, rows: np.ndarray) -> np.ndarray:
-        stored = self._open(name)
-        whole = len(rows) == len(stored) and (rows == np.arange(len(stored))).all()
-        return stored if whole else stored[rows]
 
 
 def prepare(scans: pd.DataFrame, protocol: str = "lesion_crop", *, size: int = 124,

@@ -36,7 +36,7 @@ from . import (
 )
 from .artifacts import commit
 from .recipes import Recipe, with_changes
-from .slices import SliceSet
+from .slice_sets import SliceSet
 
 __all__ = ["Recipe", "Run", "TrainingError", "build", "predict", "provenance", "train", "validate",
            "with_changes"]

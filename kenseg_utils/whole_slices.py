@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from . import profiles, slices, training
-from .slices import SliceSet
+from .slice_sets import SliceSet
 
 # Slices and epochs that a page can afford; None: all slices.
 SLICES = {"smoke": 24, "demo": 900, "paper": None}
