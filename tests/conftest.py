@@ -44,6 +44,32 @@ def smoke_crops(smoke_scans, work_dir):
     return profiles.open_crops(profiles.get("smoke"), smoke_scans, work_dir)
 
 
+def write_release(folder: Path, count: int, shape: tuple[int, int, int], lesion, dark=None):
+    """Tiny scans of noise in R2.0's names, one a subject; returns them as `find_scans` does.
+
+    `lesion(number)` gives the slices of its box; `dark` is its grey value (None: as around it).
+    """
+    import nibabel as nib
+    import numpy as np
+
+    from kenseg_utils import atlas
+
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        subject = f"sub-r001s{number:03d}"
+        place = folder / "ATLAS_2/Training/R001" / subject / "ses-1/anat"
+        place.mkdir(parents=True)
+        image = rng.integers(80, 200, shape).astype(np.uint8)
+        mask = np.zeros_like(image)
+        mask[lesion(number)] = 1
+        if dark is not None:
+            image[mask > 0] = dark
+        for name, array in (("T1w", image), ("label-L_desc-T1lesion_mask", mask)):
+            nib.save(nib.Nifti1Image(array, np.eye(4)),
+                     place / f"{subject}_ses-1_space-MNI152NLin2009aSym_{name}.nii.gz")
+    return atlas.find_scans(folder)
+
+
 @pytest.fixture(scope="session")
 def executed(work_dir, tmp_path_factory):
     """Execute a notebook by name through the book's own tool; the copy is kept for the session."""

@@ -8,12 +8,12 @@ import threading
 import time
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import write_release
 
-from kenseg_utils import atlas, cluster, experiments, slices
+from kenseg_utils import cluster, experiments, slices
 
 TINY = dict(widths=(4, 8), options=dict(blocks_per_node=1), epochs=1, batch_size=4,
             precision="float32", augment=False)
@@ -30,19 +30,9 @@ def quick(**more):
 def crops(tmp_path_factory):
     """24 slices of 32×32 pixels, four of each of six subjects."""
     root = tmp_path_factory.mktemp("small")
-    rng = np.random.default_rng(0)
-    for number in range(6):
-        subject = f"sub-r001s{number:03d}"
-        place = root / "ATLAS_2/Training/R001" / subject / "ses-1/anat"
-        place.mkdir(parents=True)
-        image = rng.integers(80, 200, (32, 32, 12)).astype(np.uint8)
-        mask = np.zeros_like(image)
-        mask[5 : 12 + number, 6:15, 4:8] = 1
-        image[mask > 0] = 20
-        for name, array in (("T1w", image), ("label-L_desc-T1lesion_mask", mask)):
-            nib.save(nib.Nifti1Image(array, np.eye(4)),
-                     place / f"{subject}_ses-1_space-MNI152NLin2009aSym_{name}.nii.gz")
-    return slices.prepare(atlas.find_scans(root), size=28, padded=32, work_dir=root, workers=1)
+    scans = write_release(root, 6, (32, 32, 12),
+                          lambda number: np.s_[5:12 + number, 6:15, 4:8], dark=20)
+    return slices.prepare(scans, size=28, padded=32, work_dir=root, workers=1)
 
 
 @pytest.fixture(scope="module")

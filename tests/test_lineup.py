@@ -1,11 +1,11 @@
 """The comparison of all networks: one recipe, the same slices and subjects, an honest ranking."""
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import write_release
 
-from kenseg_utils import atlas, lineup, networks
+from kenseg_utils import lineup, networks
 
 TINY = lineup.Scale(0.01, True, slices=2, epochs=1, batch_size=2, widths=(4, 8, 12), folds=3)
 
@@ -13,19 +13,8 @@ TINY = lineup.Scale(0.01, True, slices=2, epochs=1, batch_size=2, widths=(4, 8, 
 @pytest.fixture(scope="module")
 def scans(tmp_path_factory):
     """Six scans of 64×64×9 voxels with six slices of lesion each."""
-    root = tmp_path_factory.mktemp("small")
-    rng = np.random.default_rng(0)
-    for number in range(6):
-        subject = f"sub-r001s{number:03d}"
-        place = root / "ATLAS_2/Training/R001" / subject / "ses-1/anat"
-        place.mkdir(parents=True)
-        image = rng.integers(80, 200, (64, 64, 9)).astype(np.uint8)
-        mask = np.zeros_like(image)
-        mask[20:40 + number, 20:44, 1:7] = 1
-        for name, array in (("T1w", image), ("label-L_desc-T1lesion_mask", mask)):
-            nib.save(nib.Nifti1Image(array, np.eye(4)),
-                     place / f"{subject}_ses-1_space-MNI152NLin2009aSym_{name}.nii.gz")
-    return atlas.find_scans(root)
+    return write_release(tmp_path_factory.mktemp("small"), 6, (64, 64, 9),
+                         lambda number: np.s_[20:40 + number, 20:44, 1:7])
 
 
 @pytest.fixture(scope="module")

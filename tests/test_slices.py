@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import write_release
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -146,18 +147,7 @@ def test_unknown_protocol_and_no_scans(smoke_scans, tmp_path):
 
 def small_release(folder, count):
     """Scans of 24×28×20 voxels in R2.0's names: quick enough to be killed in the middle."""
-    rng = np.random.default_rng(0)
-    for number in range(count):
-        subject = f"sub-r001s{number:03d}"
-        place = folder / "ATLAS_2/Training/R001" / subject / "ses-1/anat"
-        place.mkdir(parents=True)
-        image = rng.integers(50, 200, (24, 28, 20)).astype(np.uint8)
-        mask = np.zeros_like(image)
-        mask[5:12, 6:15, 4:9] = 1
-        for name, array in (("T1w", image), ("label-L_desc-T1lesion_mask", mask)):
-            nib.save(nib.Nifti1Image(array, np.eye(4)),
-                     place / f"{subject}_ses-1_space-MNI152NLin2009aSym_{name}.nii.gz")
-    return atlas.find_scans(folder)
+    return write_release(folder, count, (24, 28, 20), lambda number: np.s_[5:12, 6:15, 4:9])
 
 
 KILLED = """
