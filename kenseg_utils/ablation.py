@@ -53,14 +53,17 @@ FACTORS: dict[str, dict[str, dict]] = {
         "Dice": dict(loss="dice"), "enhanced mixing": dict(loss="enhanced_mixing"),
         "focal": dict(loss="focal")},
     "augmentation": {"all": {}, "noise alone": dict(augment="noise"), "none": dict(augment=False)},
+    "first guess": {
+        "lesion 5 %": {}, "lesion 50 %": dict(lesion_prior=0.0),
+        "lesion 50 %, U-Net": dict(network="unet", options=dict(normalisation="batch"),
+                                   lesion_prior=0.0)},
 }
-
 
 # What a page can train in minutes; the rest of the grid is recorded.
 LIVE = ("block: plain", "Ken block: off", "network: U-Net", "widths: 8 … 256", "last width: × 8",
         "normalisation: batch, batches of 1", "normalisation: group, batches of 1",
         "optimiser: RMSprop", "learning rate: 1e-6", "weight decay: coupled",
-        "loss: cross-entropy", "augmentation: none")
+        "loss: cross-entropy", "augmentation: none", "first guess: lesion 50 %, U-Net")
 
 
 @dataclass(frozen=True)
