@@ -15,6 +15,14 @@ def device() -> str:
     return f"GPU ({gpu[0]})" if gpu else f"CPU ({os.cpu_count()} cores)"
 
 
+def trainings_at_once() -> int:
+    """How many small trainings share this machine well: one on a GPU, else one for each core.
+
+    At most four, since each needs one to two GB of memory.
+    """
+    return 1 if _gpu() else min(4, os.cpu_count() or 1)
+
+
 def choose_precision(precision: str = "auto") -> str:
     """The Keras dtype policy for this device; anything but "auto" is taken as given.
 

@@ -10,6 +10,7 @@ import contextlib
 import gc
 import io
 import json
+import os
 import platform
 import threading
 import time
@@ -73,14 +74,14 @@ class Experiment:
 def run(recipes: Mapping, slice_set, folds: int = 5, seeds: Sequence[int] = (0,),
         scheduler: str | None = None, work_dir=None, table=None, *,
         only_folds: Sequence[int] | None = None, minutes: float | None = None,
-        conduct: Callable | None = None, watch: Callable | None = None,
+        workers: int = 1, conduct: Callable | None = None, watch: Callable | None = None,
         progress: bool = True) -> pd.DataFrame:
     """Train and test each recipe on each fold with each seed: a table with a row an experiment.
 
     `recipes`: a `training.Recipe` by name; `seeds` take the place of their own seed. `folds` are
     `slice_set.split(folds)`, by subject and the same for all; `only_folds` runs some (0 the first).
-    One after another in this process, or side by side on the Dask cluster of the `scheduler`'s
-    address, whose workers must reach the work folder under the same path; give each one thread
+    One after another in this process; or side by side in as many processes of this machine as
+    `workers` says; or on the Dask cluster of the `scheduler`'s address, whose workers must reach the work folder under the same path; give each one thread
     and one device. Dask sends functions and arguments by cloudpickle, between processes that
     trust each other; files hold no pickles.
 
@@ -109,7 +110,7 @@ def run(recipes: Mapping, slice_set, folds: int = 5, seeds: Sequence[int] = (0,)
     deadline = None if minutes is None else time.time() + 60 * minutes
     with tqdm(total=len(todo), initial=len(results), unit="experiment", desc="experiments",
               disable=not progress) as bar:
-        for key, result in _perform_all(waiting, conduct, deadline, scheduler):
+        for key, result in _perform_all(waiting, conduct, deadline, scheduler, workers):
             bar.update()
             if result is None:  # not started in time
                 continue
@@ -223,12 +224,18 @@ def _done_before(experiment: Experiment) -> dict | None:
     return result if whole else None
 
 
-def _perform_all(waiting: list[Experiment], conduct, deadline,
-                 scheduler: str | None) -> Iterator[tuple[str, dict | None]]:
-    """Yield (key, result) as the experiments end, here in order or on the cluster in any."""
+def _perform_all(waiting: list[Experiment], conduct, deadline, scheduler: str | None,
+                 workers: int) -> Iterator[tuple[str, dict | None]]:
+    """Yield (key, result) as the experiments end: here in order, side by side in any."""
     if not scheduler:
+        done = set()
+        if min(workers, len(waiting)) > 1:
+            for key, result in _side_by_side(waiting, conduct, deadline, workers):
+                done.add(key)
+                yield key, result
         for experiment in waiting:
-            yield experiment.key, perform(experiment, conduct, deadline)
+            if experiment.key not in done:
+                yield experiment.key, perform(experiment, conduct, deadline)
         return
     if not waiting:
         return
@@ -247,6 +254,29 @@ def _perform_all(waiting: list[Experiment], conduct, deadline,
                                  "again: what is done is kept.")
             error = future.exception()  # of Dask itself: `perform` keeps those of the experiment
             yield experiment.key, (_failure(experiment, error) if error else future.result())
+
+
+def _side_by_side(waiting: list[Experiment], conduct, deadline,
+                  workers: int) -> Iterator[tuple[str, dict | None]]:
+    """Yield (key, result) from processes of this machine; if one dies, stop with a warning."""
+    from joblib import Parallel, delayed
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    try:
+        yield from Parallel(workers, return_as="generator_unordered")(
+            delayed(_perform_apart)(experiment, conduct, deadline, threads)
+            for experiment in waiting)
+    except TerminatedWorkerError:
+        warnings.warn("A process that trained was killed, most likely for want of memory: going on "
+                      "with one training at a time.", stacklevel=5)
+
+
+def _perform_apart(experiment: Experiment, conduct, deadline, threads: int):
+    """`perform` in a process of its own, which shares the cores with others."""
+    for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        os.environ.setdefault(name, str(threads))  # read when TensorFlow starts
+    return experiment.key, perform(experiment, conduct, deadline)
 
 
 def _as_table(plan: Mapping, results: Mapping, whole: bool = False) -> pd.DataFrame:

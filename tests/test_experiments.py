@@ -285,6 +285,35 @@ def test_a_recipe_that_kills_every_worker_is_a_row(three_workers, crops, recipes
     assert "KilledWorker" in table["error"].iloc[1]
 
 
+def test_side_by_side_in_processes_gives_the_same_table(crops, recipes, tmp_path):
+    wild = recipes | {"wild": quick(learning_rate=0.9)}
+    here = run(wild, crops, tmp_path / "here", seeds=(0, 1))
+    pids = tmp_path / "pids.txt"
+
+    def conduct(experiment):
+        with open(pids, "a") as file:
+            file.write(f"{os.getpid()} {os.environ['TF_NUM_INTRAOP_THREADS']}\n")
+        return stand_in(experiment)
+
+    conduct.__qualname__ = "stand_in"  # the same keys as `here`
+    there = run(wild, crops, tmp_path / "there", seeds=(0, 1), conduct=conduct, workers=2)
+    pd.testing.assert_frame_equal(there, here)
+    assert str(os.getpid()) not in pids.read_text().split()
+
+
+def test_when_a_process_is_killed_the_rest_is_done_here(crops, recipes, tmp_path):
+    me = os.getpid()
+
+    def deadly(experiment):
+        if experiment.recipe["learning_rate"] == 1e-2 and os.getpid() != me:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return stand_in(experiment)
+
+    with pytest.warns(UserWarning, match="memory: going on with one training at a time"):
+        table = run(recipes, crops, tmp_path, conduct=deadly, workers=2)
+    assert table["status"].eq("done").all() and len(table) == 6
+
+
 @pytest.fixture
 def silent_port():
     with socket.socket() as listening:
