@@ -53,7 +53,7 @@ MEMBERS = {
                             "2D Dense-UNet"),
     "pspnet": Member("PSPNet", "Zhao et al., 2017", {}, dict(blocks=[1, 1, 2, 1]), "PSPNet"),
     "segnet": Member("SegNet", "Badrinarayanan et al., 2017", {}, {}, "SegNet"),
-    "fcn8s": Member("FCN-8s", "Long et al., 2015", {}, {}),
+    "fcn8s": Member("FCN-8s", "Long et al., 2015", BATCH, {}),
     "dunet": Member("D-UNet", "Zhou et al., 2019", {}, {}, channels=4),
     "xnet": Member("X-Net", "Qi et al., 2019", {}, {}),
 }
@@ -93,7 +93,7 @@ SCALES = {
                             "deeplab_v3plus": dict(middle_blocks=0),
                             "dense_unet_2d": dict(blocks=[1, 1, 1, 1]),
                             "pspnet": dict(blocks=[1, 1, 1, 1])}),
-    "demo": Scale(0.125, True, slices=10, epochs=12, batch_size=16, half=True),
+    "demo": Scale(0.125, True, slices=14, epochs=5, batch_size=4, half=True),
     "paper": Scale(1.0, False, slices=1000, epochs=40, batch_size=16),
 }
 

@@ -4,30 +4,32 @@ import keras
 import numpy as np
 from keras import layers
 
-from kenseg_utils.blocks import image_input, scaled
+from kenseg_utils.blocks import image_input, normalise, scaled
 from kenseg_utils.networks.common import probabilities, vgg16_stages
 
 
-def fcn8s(input_shape=(128, 128, 1), classes=2, width_multiplier=1.0):
+def fcn8s(input_shape=(128, 128, 1), classes=2, width_multiplier=1.0, normalisation=None):
     """VGG16 with its dense layers turned into convolutions, read out at three scales.
 
     Class scores at 1/32 are doubled and added to those of 1/16, doubled and added to those of
     1/8, and enlarged eight times; the enlarging convolutions start as bilinear interpolation.
     134,270,278 parameters with one channel in and two classes, of which the 7×7 convolution that
     was VGG's first dense layer holds 103 million. The article pads the image by 100 pixels so
-    that nothing is lost to unpadded convolutions; here they are padded instead.
+    that nothing is lost to unpadded convolutions; here they are padded instead. It fine-tuned a
+    VGG16 that had learned from photographs; to learn from nothing, ask for ``normalisation``
+    ("batch" or "group"), without which deep stacks of relus fall silent at usual rates.
     ValueError if the sides are no multiples of 32.
     """
     x = inputs = image_input(input_shape, halvings=5)
     pooled = []
     for i, (filters, count) in enumerate(vgg16_stages(width_multiplier)):
         for k in range(count):
-            x = convolve(x, filters, 3, f"conv{i + 1}_{k + 1}")
+            x = convolve(x, filters, 3, f"conv{i + 1}_{k + 1}", normalisation)
         x = layers.MaxPooling2D(2, name=f"pool{i + 1}")(x)
         pooled.append(x)
     wide = scaled(4096, width_multiplier)
-    x = layers.Dropout(0.5, name="drop6")(convolve(x, wide, 7, "fc6"))
-    x = layers.Dropout(0.5, name="drop7")(convolve(x, wide, 1, "fc7"))
+    x = layers.Dropout(0.5, name="drop6")(convolve(x, wide, 7, "fc6", normalisation))
+    x = layers.Dropout(0.5, name="drop7")(convolve(x, wide, 1, "fc7", normalisation))
     x = layers.Conv2D(classes, 1, name="score7")(x)
     for stage in (4, 3):
         score = layers.Conv2D(classes, 1, name=f"score{stage}")(pooled[stage - 1])
@@ -35,11 +37,12 @@ def fcn8s(input_shape=(128, 128, 1), classes=2, width_multiplier=1.0):
     return keras.Model(inputs, probabilities(enlarge(x, 8, "logits")), name="fcn8s")
 
 
-def convolve(x, filters, size, name):
-    """A padded convolution and relu."""
-    return layers.Conv2D(
-        filters, size, padding="same", activation="relu", kernel_initializer="he_normal", name=name
+def convolve(x, filters, size, name, normalisation):
+    """A padded convolution, a normalisation if any, and relu."""
+    x = layers.Conv2D(
+        filters, size, padding="same", kernel_initializer="he_normal", name=f"{name}_conv"
     )(x)
+    return layers.Activation("relu", name=name)(normalise(x, normalisation, f"{name}_norm"))
 
 
 def enlarge(x, factor, name):
