@@ -83,6 +83,22 @@ def cross_entropy_dice(labels, probabilities):
     return sparse_categorical_crossentropy(labels, probabilities) + dice(labels, probabilities)
 
 
+@registered
+def cross_entropy_batch_dice(labels, probabilities):
+    """Cross-entropy plus the Dice loss of all the batch's pixels taken together.
+
+    For slices of which many hold no lesion. Image by image, one false pixel in an empty slice
+    costs the whole Dice term, and a network soon learns to say nothing at all; taken together,
+    it costs a pixel (nnU-Net's ``batch_dice``, Isensee et al., 2021). Where several devices share
+    a batch, each takes its own part together.
+    """
+    truth, probability = lesion_channels(labels, probabilities)
+    overlap = ops.sum(truth * probability, axis=(0, 1))
+    total = ops.sum(truth, axis=(0, 1)) + ops.sum(probability, axis=(0, 1))
+    together = ops.mean(1 - (2 * overlap + 1) / (total + 1))
+    return sparse_categorical_crossentropy(labels, probabilities) + together
+
+
 def weighted_focal(truth, probability, alpha, gamma):
     """−α(1−p)^γ ln p where y = 1 and −(1−α)p^γ ln(1−p) where y = 0, averaged over all pixels."""
     p = ops.clip(probability, EPSILON, 1 - EPSILON)
@@ -118,7 +134,8 @@ def enhanced_mixing(labels, probabilities):
 
 LOSSES = {
     loss.__name__: loss
-    for loss in (sparse_categorical_crossentropy, dice, cross_entropy_dice, enhanced_mixing, focal)
+    for loss in (sparse_categorical_crossentropy, dice, cross_entropy_dice, enhanced_mixing, focal,
+                 cross_entropy_batch_dice)
 }
 
 

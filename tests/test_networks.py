@@ -306,6 +306,33 @@ def test_pruning_needs_a_head_at_that_level():
             networks.prune(model, 3)
 
 
+def test_a_reduced_resunet_is_the_same_network_between_an_average_and_an_enlargement():
+    import tensorflow as tf
+
+    widths, rng = (4, 4, 8), np.random.default_rng(0)
+    small = networks.build("resunet", (16, 16, 1), widths=widths)
+    reduced = networks.build("resunet", (32, 32, 1), widths=widths, reduce=2)
+    reduced.set_weights(small.get_weights())
+    image = rng.normal(size=(1, 32, 32, 1)).astype("float32")
+    averaged = image.reshape(1, 16, 2, 16, 2, 1).mean((2, 4))
+    scores = np.log(np.array(small(averaged)))  # softmax forgets a constant, so these serve
+    enlarged = np.array(tf.nn.softmax(tf.image.resize(scores, (32, 32), "bilinear")))
+    np.testing.assert_allclose(np.array(reduced(image)), enlarged, atol=1e-5)
+    with pytest.raises(ValueError, match="multiples of 8 .*got 12 x 32"):
+        networks.build("resunet", (12, 32, 1), widths=widths, reduce=2)
+    with pytest.raises(ValueError, match="reduce must be 1, 2, 4 or 8; got 3"):
+        networks.build("resunet", (32, 32, 1), widths=widths, reduce=3)
+
+
+def test_a_normalised_fcn8s_has_the_same_convolutions():
+    plain = networks.build("fcn8s", (32, 32, 1), width_multiplier=0.01)
+    normalised = networks.build("fcn8s", (32, 32, 1), width_multiplier=0.01,
+                                normalisation="batch")
+    extra = sum(4 * layer.filters for layer in plain.layers
+                if hasattr(layer, "filters") and layer.name.endswith("_conv"))
+    assert normalised.count_params() - plain.count_params() == extra > 0
+
+
 # --- Bad input -----------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("name, multiple", [
