@@ -120,6 +120,12 @@ _build/.data-$(RUN): kenseg_utils/phantom.py kenseg_utils/profiles.py
 _build/executed/$(RUN)/%.ipynb: notebooks/%.ipynb $(PACKAGE) requirements.lock | _build/.data-$(RUN)
 	@$(PY) book/_tools/execute.py $< $@ --profile $(PROFILE) $(DATA_ARGUMENT)
 
+# What these show beside their own results.
+_build/executed/$(RUN)/08_baseline_networks.ipynb: $(wildcard results/networks.json)
+_build/executed/$(RUN)/09_ablation_study.ipynb: $(wildcard results/ablation.json)
+_build/executed/$(RUN)/12_segment_your_scan.ipynb: $(wildcard results/whole_slices.npz results/real_heads.json)
+_build/executed/$(RUN)/14_benchmarks.ipynb: $(wildcard benchmarks/results/*.json)
+
 _build/.rendered-$(RUN): $(EXECUTED) $(PAGES)
 	@$(PY) book/_tools/render.py _build/executed/$(RUN)
 	@rm -f _build/.rendered-* && touch $@

@@ -1,4 +1,7 @@
-"""Results that take longer than a page may: recorded once as results/<name>.json, then shown."""
+"""What takes longer than a page may: recorded once in results/, then shown.
+
+Tables as <name>.json, a trained network as <name>.npz.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from . import artifacts
@@ -62,9 +66,50 @@ def open_result(name: str, folder=None) -> Result | None:
                          "it anew, or remove it.") from error
 
 
-def _file(name: str, folder) -> Path:
+def save_network(name: str, run, folder=None) -> Path:
+    """Record a finished run's network as `results/<name>.npz`: its weights, and what made it.
+
+    Kernels are kept in half precision, which changes probabilities in the third digit; vectors
+    (biases, normalisation) in single precision. The file holds numbers and text, never code.
+    """
+    model = run.model
+    weights = {f"weight_{number:04d}": np.float16(array) if array.ndim > 1 else np.float32(array)
+               for number, array in enumerate(model.get_weights())}
+    about = run.provenance | dict(history=run.history.to_dict("records"),
+                                  input_shape=model.input_shape[1:])
+    file = _file(name, folder, ".npz")
+    with artifacts.write_aside(file) as aside:
+        np.savez_compressed(aside, about=np.frombuffer(json.dumps(about).encode(), np.uint8),
+                            **weights)
+    return file
+
+
+def open_network(name: str, folder=None):
+    """The network that `save_network` recorded and its provenance, or None if there is none.
+
+    It is built anew from its recipe and given the recorded weights.
+    Raises ValueError for a file that holds something else.
+    """
+    from . import training
+
+    file = _file(name, folder, ".npz")
+    if not file.exists():
+        return None
+    try:
+        with np.load(file, allow_pickle=False) as found:
+            about = json.loads(found["about"].tobytes())
+            weights = [found[key].astype(np.float32) for key in sorted(found) if key != "about"]
+        model = training.build(training.Recipe(**about["recipe"]), tuple(about["input_shape"]))
+        model.set_weights(weights)
+    except Exception as error:  # an archive can be broken in many ways
+        raise ValueError(f"{file} is no recorded network ({type(error).__name__}: "
+                         f"{str(error)[:200]}): record it anew, or remove it.") from error
+    return model, about
+
+
+def _file(name: str, folder, suffix: str = ".json") -> Path:
     if not re.fullmatch("[A-Za-z0-9_-]+", name):
         raise ValueError(f"{name!r} is no name of a result: use letters, digits, - and _.")
     source = Path(__file__).resolve().parents[1]
     home = source if (source / "pyproject.toml").exists() else Path.cwd()
-    return Path(folder or home / "results") / f"{name}.json"
+    return Path(folder or home / "results") / f"{name}{suffix}"

@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from . import profiles, slices, training
+from . import profiles, recorded, slices, training
 from .slice_sets import SliceSet
 
 # Slices and epochs that a page can afford; None: all slices.
@@ -79,6 +79,7 @@ def main() -> None:
                         "and as many without)")
     parser.add_argument("--augment", default="wide", choices=("wide", "light"))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--record", action="store_true", help="write results/whole_slices.npz")
     parser.add_argument("--data-root", default=None)
     parser.add_argument("--work-dir", default=os.environ.get("KENSEG_HOME"))
     given = parser.parse_args()
@@ -96,6 +97,8 @@ def main() -> None:
         raise SystemExit(str(error)) from None
     print(f"Mean Dice of the validation subjects' slices: {run.history.val_dice.iloc[-1]:.3f}.\n"
           f"The network lies in {run.folder}")
+    if given.record:
+        print(f"recorded in {recorded.save_network('whole_slices', run)}")
 
 
 if __name__ == "__main__":
