@@ -193,6 +193,15 @@ def test_precision_suits_the_device(monkeypatch, gpu, units, backend, policy):
     assert devices.choose_precision("float32") == "float32"
 
 
+def test_a_gpu_is_not_shared_and_cores_are(monkeypatch):
+    monkeypatch.setattr(devices, "_gpu", lambda: ("T4", 7.5))
+    assert devices.trainings_at_once() == 1
+    monkeypatch.setattr(devices, "_gpu", lambda: None)
+    for cores, trainings in ((None, 1), (1, 1), (2, 2), (64, 4)):
+        monkeypatch.setattr(devices.os, "cpu_count", lambda: cores)
+        assert devices.trainings_at_once() == trainings
+
+
 # Trains until a moment in the second epoch, in the middle of the named work, and kills itself.
 KILLED = """
 import json, os, signal, sys

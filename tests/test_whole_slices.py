@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kenseg_utils import profiles, whole_slices
+from kenseg_utils import networks, profiles, whole_slices
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +32,16 @@ def test_training_and_validation_share_no_subject_with_the_test(smoke_scans, wor
 def test_the_recipe_is_wide_and_can_be_changed():
     size = profiles.get("demo")
     recipe = whole_slices.recipe(size)
-    assert recipe.augment == "wide" and recipe.widths == size.widths
+    assert recipe.augment == "wide" and recipe.widths == size.widths[1:]
     assert whole_slices.recipe(size, epochs=9, augment=True).epochs == 9
+
+
+@pytest.mark.parametrize("name", list(profiles.PROFILES))
+def test_the_network_takes_whole_slices_whose_sides_are_multiples_of_16(name):
+    recipe = whole_slices.recipe(profiles.get(name))
+    model = networks.build(recipe.network, (48, 16, 1), widths=[4] * len(recipe.widths),
+                           **recipe.options)
+    assert model.output_shape == (None, 48, 16, 2)
 
 
 def test_one_call_trains_and_finds_its_run_again(smoke_scans, work_dir):
