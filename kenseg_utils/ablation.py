@@ -244,6 +244,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--all-folds", action="store_true", help="not the first one alone")
     parser.add_argument("--minutes", type=float, default=None, help="start nothing after these")
     parser.add_argument("--scheduler", default=None, help="address of a Dask scheduler")
+    parser.add_argument("--workers", type=int, default=1, help="trainings at once, here")
     parser.add_argument("--record", action="store_true", help="write results/ablation.json")
     chosen = parser.parse_args(arguments)
     profile, scale = profiles.get(chosen.profile), SCALES[chosen.profile]
@@ -254,7 +255,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         table = run(plan, open_slices(profile, scans, work), seeds=range(chosen.seeds),
                     base_seeds=range(max(2, chosen.seeds)), folds=scale.folds,
                     only_folds=None if chosen.all_folds else (0,), work_dir=work,
-                    scheduler=chosen.scheduler, minutes=chosen.minutes)
+                    scheduler=chosen.scheduler, minutes=chosen.minutes,
+                    workers=chosen.workers)
     except ValueError as error:
         raise SystemExit(str(error)) from None
     ended = table["status"].value_counts()

@@ -221,6 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--folds", type=int, default=None, help="how many of the folds to run")
     parser.add_argument("--minutes", type=float, default=None, help="start nothing after these")
     parser.add_argument("--scheduler", default=None, help="address of a Dask scheduler")
+    parser.add_argument("--workers", type=int, default=1, help="trainings at once, here")
     parser.add_argument("--record", action="store_true", help="write results/networks.json")
     chosen = parser.parse_args(arguments)
     given = {name: getattr(chosen, name) for name in ("multiplier", "epochs", "slices")}
@@ -234,7 +235,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         keep = partial(record, scale=scale, data=data, work_dir=work) if chosen.record else None
         table = run(plan, open_slices(scale, scans, work), scale.folds,
                     only_folds=range(min(chosen.folds or scale.folds, scale.folds)),
-                    minutes=chosen.minutes, watch=keep, work_dir=work, scheduler=chosen.scheduler)
+                    minutes=chosen.minutes, watch=keep, work_dir=work, scheduler=chosen.scheduler,
+                    workers=chosen.workers)
     except ValueError as error:
         raise SystemExit(str(error)) from None
     ended = table["status"].value_counts()
