@@ -14,7 +14,7 @@ import numpy as np
 from nibabel import orientations
 from scipy import ndimage
 
-from . import atlas, metrics, speed
+from . import atlas, metrics, recorded, speed
 from .slices import Intensity, Placement, pad, unpad
 
 # Offsets along z that a network with this many input channels was trained with.
@@ -73,13 +73,20 @@ def segment_file(model, scan, target, **options) -> tuple[atlas.Scan, np.ndarray
     return loaded, mask
 
 
-def open_network(path):
+def open_network(path=None):
     """Load a network for `segment_volume` from a .keras file, or a run's folder that holds one.
 
+    Without a path, the whole-slice network that is recorded with the book (`recorded`).
     Keras's safe mode: no code from the file is run. Raises ValueError naming file and cause.
     """
     import keras
 
+    if path is None:
+        kept = recorded.open_network("whole_slices")
+        if kept is None:
+            raise ValueError("No network is recorded here: python -m kenseg_utils.whole_slices "
+                             "--record trains and records one; or give the path of yours.")
+        return kept[0]
     path = Path(path).expanduser()
     file = path / "model.keras" if path.is_dir() else path
     if not file.is_file():

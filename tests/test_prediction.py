@@ -5,10 +5,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from conftest import ROOT
 from nibabel import orientations
 from nibabel.processing import resample_from_to
 
-from kenseg_utils import atlas, networks, phantom, prediction, report
+from kenseg_utils import atlas, metrics, networks, phantom, prediction, recorded, report
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +97,7 @@ def test_bad_geometry(model, affine, told):
 
 # --- Heads, in other orientations and spacings ---------------------------------------------------
 
-REAL_HEAD = Path(__file__).resolve().parents[1] / "../shared/data/real_t1/chris_t1.nii.gz"
+REAL_HEAD = ROOT / "../shared/data/real_t1/chris_t1.nii.gz"
 
 
 class DarkSpots:
@@ -222,6 +223,27 @@ def test_networks_that_cannot_be_opened(tmp_path):
     broken.write_bytes(b"not an archive")
     with pytest.raises(ValueError, match="broken.keras is no Keras network"):
         prediction.open_network(broken)
+
+
+def test_without_a_recorded_network_one_is_told_how_to_make_it(monkeypatch):
+    monkeypatch.setattr(recorded, "open_network", lambda name: None)
+    with pytest.raises(ValueError, match="whole_slices --record"):
+        prediction.open_network()
+
+
+@pytest.mark.skipif(not (ROOT / "results/whole_slices.npz").exists(),
+                    reason="no network is recorded: results/whole_slices.npz")
+def test_the_recorded_network_finds_a_large_lesion_that_it_never_saw(tmp_path):
+    """In a phantom of another seed than those it learned from, stored with other axes."""
+    scans = phantom.make_release(tmp_path, 4, seed=1234)
+    loaded = [atlas.load_scan(row) for _, row in scans.iterrows()]
+    scan = max(loaded, key=lambda one: one.mask.sum())
+    image = np.ascontiguousarray(scan.image.transpose(1, 2, 0)[::-1])
+    affine = scan.affine @ np.array([[0, 0, 1, 0], [-1, 0, 0, scan.image.shape[1] - 1],
+                                     [0, 1, 0, 0], [0, 0, 0, 1.0]])
+    found = prediction.segment_volume(prediction.open_network(), image, affine)
+    truth = scan.mask.transpose(1, 2, 0)[::-1]
+    assert truth.sum() > 20_000 and metrics.dice(truth, found) > 0.6
 
 
 def test_a_report_counts_pieces_volumes_and_sides(phantom_head):
