@@ -47,17 +47,17 @@ def lesion_probability(model, image: np.ndarray, affine: np.ndarray, batch_size:
     The scan is brought to the working grid (`WorkingGrid`), normalised and cut into axial slices
     of their full extent: nothing is known of the lesion. The answer is taken all the way back.
     `flips` asks about each slice twice, once mirrored left to right, and averages the answers.
-    `inside_brain` sets to 0 what lies outside a generous hull of the brain (eyes, neck, scalp).
+    `inside_brain` asks about the brain alone: what lies outside a generous hull of it (eyes, neck,
+    scalp) is made air before, and 0 afterwards.
     """
     image, affine = checked_volume(image, affine)
     grid = WorkingGrid.of(image, affine)
     working = grid.there(image)
+    hull = brain_hull(working) if inside_brain else np.ones(working.shape, bool)
+    working = np.where(hull, working, working.min())
     intensity = Intensity.of(working)
     air = float(intensity.apply(working.min()))
-    found = by_slices(model, intensity.apply(working), batch_size, air, flips)
-    if inside_brain:
-        found *= brain_hull(working)
-    return grid.back(found)
+    return grid.back(hull * by_slices(model, intensity.apply(working), batch_size, air, flips))
 
 
 def segment_file(model, scan, target, **options) -> tuple[atlas.Scan, np.ndarray]:
