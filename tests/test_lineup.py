@@ -54,7 +54,7 @@ def test_every_network_takes_part_and_the_recipes_differ_in_it_alone():
 
 def test_at_the_papers_scale_networks_are_as_published_but_for_normalisation():
     for name in networks.names():
-        expected = dict(normalisation="batch") if name in ("unet", "unetpp") else {}
+        expected = dict(normalisation="batch") if name in ("unet", "unetpp", "fcn8s") else {}
         assert lineup.size_of(name, lineup.SCALES["paper"]) == dict(widths=None, options=expected)
 
 

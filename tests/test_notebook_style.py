@@ -97,7 +97,7 @@ def test_shown_code_equals_packaged_code(notebook):
 
 # What the chapters teach to build, and must therefore show as it runs: {chapter: {module: names}}.
 TAUGHT = {
-    "02": {"slices": "Intensity Placement crop lesion_centre pad unpad uncrop"},
+    "02": {"slices": "Intensity", "windows": "Placement crop lesion_centre pad unpad uncrop"},
     "03": {"blocks": "normalise convolution convolution_block residual_block dilated_block "
                      "ken_block"},
     "04": {"blocks": "upsample head nested_grid", "networks.ken_unetpp": "ken_unetpp"},
