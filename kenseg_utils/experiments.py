@@ -81,9 +81,9 @@ def run(recipes: Mapping, slice_set, folds: int = 5, seeds: Sequence[int] = (0,)
     `recipes`: a `training.Recipe` by name; `seeds` take the place of their own seed. `folds` are
     `slice_set.split(folds)`, by subject and the same for all; `only_folds` runs some (0 the first).
     One after another in this process; or side by side in as many processes of this machine as
-    `workers` says; or on the Dask cluster of the `scheduler`'s address, whose workers must reach the work folder under the same path; give each one thread
-    and one device. Dask sends functions and arguments by cloudpickle, between processes that
-    trust each other; files hold no pickles.
+    `workers` says; or on the Dask cluster of the `scheduler`'s address, whose workers must reach
+    the work folder under the same path; give each one thread and one device. Dask sends functions
+    and arguments by cloudpickle, between processes that trust each other; files hold no pickles.
 
     Columns: name, fold, seed, status (done, failed, not started), dice (mean over held-out
     subjects), dice_pooled, subjects, epochs, parameters, seconds (of training), device, commit,

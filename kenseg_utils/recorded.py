@@ -69,8 +69,8 @@ def open_result(name: str, folder=None) -> Result | None:
 def save_network(name: str, run, folder=None) -> Path:
     """Record a finished run's network as `results/<name>.npz`: its weights, and what made it.
 
-    Kernels are kept in half precision, which changes probabilities in the third digit; vectors
-    (biases, normalisation) in single precision. The file holds numbers and text, never code.
+    Kernels are kept in half precision and vectors (biases, normalisation) in single precision; a
+    test holds what that changes in a probability below 0.01. Numbers and text, never code.
     """
     model = run.model
     weights = {f"weight_{number:04d}": np.float16(array) if array.ndim > 1 else np.float32(array)
