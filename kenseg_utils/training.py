@@ -109,11 +109,15 @@ def build(recipe: Recipe, input_shape: tuple[int, int, int], steps: int = 1):
 
 
 def _start_at(model, prior: float) -> None:
-    """Set the last bias to the log-odds of `prior`, the others' logits being about 0."""
+    """Set the last bias to the log-odds of `prior`, the others' logits being about 0.
+
+    Under deep supervision, each head's.
+    """
     classes = model.outputs[-1].shape[-1]
-    last = [layer for layer in model.layers if getattr(layer, "bias", None) is not None
-            and tuple(layer.bias.shape) == (classes,)][-1]
-    last.bias.assign([0.0] * (classes - 1) + [float(np.log(prior / (1 - prior)))])
+    scores = [layer for layer in model.layers if getattr(layer, "bias", None) is not None
+              and tuple(layer.bias.shape) == (classes,)]
+    for layer in [one for one in scores if one.name.startswith("head")] or scores[-1:]:
+        layer.bias.assign([0.0] * (classes - 1) + [float(np.log(prior / (1 - prior)))])
 
 
 def train(recipe: Recipe, train: SliceSet, validation: SliceSet, run_dir=None,

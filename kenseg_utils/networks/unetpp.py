@@ -26,7 +26,8 @@ def unetpp(
     - ``"list"``: four outputs, the shallowest first (each wants its own labels and loss);
     - ``"average"``: one output, the mean of the four (the article's "accurate mode").
 
-    Train with either, then ``prune(model, level)`` keeps the grid's left part alone.
+    Train with either, then ``prune(model, level)`` keeps the grid's left part alone. A loss of the
+    average lets one head leave its work to another; the article gives each head its own loss.
     ValueError if the sides do not halve ``len(widths) - 1`` times, or an argument is unknown.
     """
     widths = scaled_widths(widths, width_multiplier)
