@@ -61,8 +61,8 @@ FACTORS: dict[str, dict[str, dict]] = {
 
 # What a page can train in minutes; the rest of the grid is recorded.
 LIVE = ("block: plain", "Ken block: off", "network: U-Net", "last width: × 8",
-        "normalisation: batch, batches of 1", "optimiser: RMSprop", "learning rate: 1e-6",
-        "weight decay: coupled", "loss: cross-entropy", "augmentation: none", "first guess: lesion 50 %, U-Net")
+        "normalisation: batch, batches of 1", "learning rate: 1e-6", "loss: cross-entropy",
+        "augmentation: none", "first guess: lesion 50 %, U-Net")
 
 
 @dataclass(frozen=True)
