@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from kenseg_utils.blocks import head, image_input, normalise, scaled_widths
+from kenseg_utils.blocks import image_input, normalise, scaled_widths
 from kenseg_utils.networks.common import every_nth_pixel, probabilities
 
 
@@ -38,15 +38,14 @@ def resunet(
         x = layers.UpSampling2D(2, name=f"enlarge{i}")(x)
         x = layers.Concatenate(name=f"join{i}")([skips[i], x])
         x = residual_unit(x, widths[i], f"up{i}")
-    if reduce == 1:
-        return keras.Model(inputs, head(x, classes), name="resunet")
     x = layers.Conv2D(classes, 1, name="probabilities_conv")(x)
-    x = layers.UpSampling2D(reduce, interpolation="bilinear", name="enlarge_scores")(x)
+    if reduce > 1:
+        x = layers.UpSampling2D(reduce, interpolation="bilinear", name="enlarge_scores")(x)
     return keras.Model(inputs, probabilities(x), name="resunet")
 
 
 def reduced(factor):
-    """How often a side is halved by averaging ``factor`` pixels; ValueError if not a whole number."""
+    """How often a side is halved by averaging ``factor`` pixels; ValueError if not 1 … 8."""
     if factor not in (1, 2, 4, 8):
         raise ValueError(f"reduce must be 1, 2, 4 or 8; got {factor!r}.")
     return int(factor).bit_length() - 1
