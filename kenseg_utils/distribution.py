@@ -70,22 +70,27 @@ def _mirrored(count: int):
     return tf.distribute.MirroredStrategy(names()[:count])
 
 
-def feed(batches, count: int):
+def feed(batches, count: int, outputs: int = 1):
     """An epoch of `batches.Batches` in the form in which this many devices can share it.
 
-    TensorFlow splits batches evenly only where it knows their size beforehand; else it may drop
-    the last ones.
+    A network of several outputs gets the labels once for each. TensorFlow splits batches evenly
+    only where it knows their size beforehand; else it may drop the last ones.
     """
     import keras
 
+    def generate():
+        for images, labels in batches.generate():
+            yield images, labels if outputs == 1 else (labels,) * outputs
+
     if count == 1 or keras.backend.backend() != "tensorflow":
-        return batches.generate()
+        return generate()
     import tensorflow as tf
 
     height, width, channels = batches.slices.shape
-    kinds = (tf.TensorSpec((batches.batch_size, height, width, channels), tf.float32),
-             tf.TensorSpec((batches.batch_size, height, width), tf.int32))
-    made = tf.data.Dataset.from_generator(batches.generate, output_signature=kinds)
+    image = tf.TensorSpec((batches.batch_size, height, width, channels), tf.float32)
+    label = tf.TensorSpec((batches.batch_size, height, width), tf.int32)
+    kinds = (image, label if outputs == 1 else (label,) * outputs)
+    made = tf.data.Dataset.from_generator(generate, output_signature=kinds)
     return made.prefetch(tf.data.AUTOTUNE)
 
 

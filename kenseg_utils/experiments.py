@@ -78,7 +78,8 @@ def run(recipes: Mapping, slice_set, folds: int = 5, seeds: Sequence[int] = (0,)
         progress: bool = True) -> pd.DataFrame:
     """Train and test each recipe on each fold with each seed: a table with a row an experiment.
 
-    `recipes`: a `training.Recipe` by name; `seeds` take the place of their own seed. `folds` are
+    `recipes`: a `training.Recipe` by name; `seeds` take the place of their own seed. `slice_set`:
+    one for all, or a dict of one for each name (networks of other channels). `folds` are
     `slice_set.split(folds)`, by subject and the same for all; `only_folds` runs some (0 the first).
     One after another in this process; or side by side in as many processes of this machine as
     `workers` says; or on the Dask cluster of the `scheduler`'s address, whose workers must reach
@@ -180,15 +181,10 @@ def _plan(recipes, slice_set, folds, seeds, only_folds, work, conduct) -> dict:
                          + (f": {wrong[0]!r} is none." if wrong else "; this one is empty."))
     if not len(seeds) or len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds is {list(seeds)}: give at least one, and each once.")
-    whole = len(slice_set) == len(np.load(slice_set.folder / "masks.npy", mmap_mode="r"))
-    rows = None if whole else tuple(map(int, slice_set.rows))
-    folder = str(slice_set.folder.resolve())
-    same = _open_slices(folder, rows)  # as a worker will open it, with the key it has
-    fewest = min(len(set(part.index.subject)) for part, _ in same.split(folds))
-    if fewest < 2:
-        raise ValueError(f"With {folds} folds of {same.index.subject.nunique()} subjects, {fewest} "
-                         "is left to train on, and another is needed to validate: take more "
-                         "subjects or folds.")
+    by_name = slice_set if isinstance(slice_set, Mapping) else dict.fromkeys(recipes, slice_set)
+    if without := [name for name in recipes if name not in by_name]:
+        raise ValueError(f"slice_set has no slices for {', '.join(map(repr, without))}.")
+    places = {id(one): _place(one, folds) for one in by_name.values()}
     chosen = range(folds) if only_folds is None else only_folds
     if not set(chosen) <= set(range(folds)) or not len(chosen):
         raise ValueError(f"only_folds is {list(chosen)}: choose from 0 to {folds - 1}.")
@@ -197,12 +193,27 @@ def _plan(recipes, slice_set, folds, seeds, only_folds, work, conduct) -> dict:
     for seed in seeds:
         for fold in chosen:
             for name, recipe in recipes.items():
+                place = places[id(by_name[name])]
                 about = dict(recipe=replace(recipe, seed=seed).as_dict(), fold=int(fold),
-                             folds=folds, data=same.key)
+                             folds=folds, data=place["data"])
                 plan[name, int(fold), int(seed)] = Experiment(
-                    key=artifacts.key(**about, conduct=conducted_by), **about, rows=rows,
-                    slices_folder=folder, work_dir=str(work))
+                    key=artifacts.key(**about, conduct=conducted_by), work_dir=str(work),
+                    **about | place)
     return plan
+
+
+def _place(slice_set, folds: int) -> dict:
+    """Where a worker finds these slices, and the key that they have there."""
+    whole = len(slice_set) == len(np.load(slice_set.folder / "masks.npy", mmap_mode="r"))
+    rows = None if whole else tuple(map(int, slice_set.rows))
+    folder = str(slice_set.folder.resolve())
+    same = _open_slices(folder, rows)
+    fewest = min(len(set(part.index.subject)) for part, _ in same.split(folds))
+    if fewest < 2:
+        raise ValueError(f"With {folds} folds of {same.index.subject.nunique()} subjects, {fewest} "
+                         "is left to train on, and another is needed to validate: take more "
+                         "subjects or folds.")
+    return dict(data=same.key, rows=rows, slices_folder=folder)
 
 
 def _open_slices(folder, rows):

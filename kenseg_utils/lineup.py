@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -145,28 +144,13 @@ def size_of(name: str, scale: Scale) -> dict:
 
 
 def run(chosen: Mapping, slice_sets: Mapping, folds: int, only_folds=None,
-        minutes: float | None = None, watch: Callable | None = None, **more) -> pd.DataFrame:
+        **more) -> pd.DataFrame:
     """Train and test the recipes, each on the slices with its channels; fold by fold.
 
-    Returns the table of `experiments.run`, which also takes what `more` holds. After `minutes`
-    nothing more is started; `watch(table)` gets all rows so far after each experiment.
+    Returns the table of `experiments.run`, which also takes what `more` holds.
     """
-    by_channels = {channels: {name: recipe for name, recipe in chosen.items()
-                              if MEMBERS[name].channels == channels} for channels in slice_sets}
-    started, parts = time.monotonic(), []
-
-    def watch_all(table):
-        if watch:
-            watch(pd.concat([*parts, table], ignore_index=True))
-
-    for fold in range(folds) if only_folds is None else only_folds:
-        for channels, group in by_channels.items():
-            if not group:
-                continue
-            left = None if minutes is None else minutes - (time.monotonic() - started) / 60
-            parts.append(experiments.run(group, slice_sets[channels], folds, only_folds=(fold,),
-                                         minutes=left, watch=watch_all, **more))
-    return pd.concat(parts, ignore_index=True)
+    by_name = {name: slice_sets[MEMBERS[name].channels] for name in chosen}
+    return experiments.run(chosen, by_name, folds, only_folds=only_folds, **more)
 
 
 def ranking(scores: pd.DataFrame, score: str = "dice") -> pd.DataFrame:

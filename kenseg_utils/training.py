@@ -77,7 +77,10 @@ class Run:
 
 
 def build(recipe: Recipe, input_shape: tuple[int, int, int], steps: int = 1):
-    """Build and compile the recipe's network; `steps` is the number of steps in all."""
+    """Build and compile the recipe's network; `steps` is the number of steps in all.
+
+    A deeply supervised one has several outputs: the loss is the mean of theirs.
+    """
     import keras
 
     previous = keras.config.dtype_policy()
@@ -103,21 +106,24 @@ def build(recipe: Recipe, input_shape: tuple[int, int, int], steps: int = 1):
     make = {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop}[recipe.optimizer]
     optimizer = make(rate, weight_decay=None if coupled else recipe.weight_decay or None)
     optimizer.build(model.trainable_variables)  # or the first step would be traced twice
-    model.compile(optimizer, loss=losses.get(recipe.loss),
+    heads = len(model.outputs)
+    loss = losses.get(recipe.loss)
+    model.compile(optimizer, loss=loss if heads == 1 else [loss] * heads,
+                  loss_weights=None if heads == 1 else [1 / heads] * heads,
                   steps_per_execution=recipe.steps_per_execution)
     return model
 
 
 def _start_at(model, prior: float) -> None:
-    """Set the last bias to the log-odds of `prior`, the others' logits being about 0.
+    """Set each output's last bias to the log-odds of `prior`, the others' logits being about 0."""
+    import keras
 
-    Under deep supervision, each head's.
-    """
-    classes = model.outputs[-1].shape[-1]
-    scores = [layer for layer in model.layers if getattr(layer, "bias", None) is not None
-              and tuple(layer.bias.shape) == (classes,)]
-    for layer in [one for one in scores if one.name.startswith("head")] or scores[-1:]:
-        layer.bias.assign([0.0] * (classes - 1) + [float(np.log(prior / (1 - prior)))])
+    for output in model.outputs:
+        classes = output.shape[-1]
+        scores = [layer for layer in keras.Model(model.inputs, output).layers
+                  if getattr(layer, "bias", None) is not None
+                  and tuple(layer.bias.shape) == (classes,)]
+        scores[-1].bias.assign([0.0] * (classes - 1) + [float(np.log(prior / (1 - prior)))])
 
 
 def train(recipe: Recipe, train: SliceSet, validation: SliceSet, run_dir=None,
@@ -195,8 +201,8 @@ def _fit(recipe: Recipe, train: SliceSet, validation: SliceSet, folder: Path, co
     for epoch in range(len(history), recipe.epochs):
         source = batches.Batches(train, recipe.batch_size, recipe.seed, epoch, recipe.augment)
         begun = time.perf_counter()
-        logs = model.fit(distribution.feed(source, count), steps_per_epoch=steps, verbose=0,
-                         shuffle=False, callbacks=[tick])
+        logs = model.fit(distribution.feed(source, count, len(model.outputs)), verbose=0,
+                         steps_per_epoch=steps, shuffle=False, callbacks=[tick])
         seconds = time.perf_counter() - begun
         loss = float(logs.history["loss"][0])
         if not np.isfinite(loss):
@@ -220,7 +226,7 @@ def _fit(recipe: Recipe, train: SliceSet, validation: SliceSet, folder: Path, co
     distribution.share_statistics(model, False)  # alone again, the network is like any other
     with _advice_on_disk(recipe.epochs, folder):
         with artifacts.write_aside(folder / "model.keras") as aside:
-            model.save(aside)
+            networks.average_heads(model).save(aside)
         artifacts.write_json(folder / "provenance.json", provenance(
             train=train.key, validation=validation.key, recipe=recipe.as_dict(), devices=count,
             parameters=model.count_params(), seconds=sum(row["seconds"] for row in history)))
@@ -280,11 +286,15 @@ def validate(model, recipe: Recipe, validation: SliceSet) -> dict:
 
 
 def predict(model, images: np.ndarray) -> np.ndarray:
-    """Class probabilities (n, H, W, classes) of one batch, padded to a fixed size for speed."""
+    """Class probabilities (n, H, W, classes) of one batch, padded to a fixed size for speed.
+
+    Of several outputs, the mean.
+    """
     size = 16 * -(-len(images) // 16)
     filled = np.concatenate([images, np.zeros((size - len(images), *images.shape[1:]),
                                               images.dtype)])
-    return model.predict_on_batch(filled)[: len(images)]
+    found = model.predict_on_batch(filled)
+    return (np.mean(found, axis=0) if len(model.outputs) > 1 else found)[: len(images)]
 
 
 def provenance(**more) -> dict:

@@ -16,7 +16,7 @@ from kenseg_utils import losses, networks
 # Small in width, depth and image, and whole in kind: every block of each network is there.
 SMALL = {
     "ken_unetpp": dict(input_shape=(8, 8, 1), widths=(4, 4)),
-    "unetpp": dict(input_shape=(8, 8, 1), widths=(4, 4, 4), deep_supervision="average"),
+    "unetpp": dict(input_shape=(8, 8, 1), widths=(4, 4, 4)),
     "unet": dict(input_shape=(8, 8, 1), widths=(4, 4)),
     "resunet": dict(input_shape=(8, 8, 1), widths=(4, 4, 4)),
     "deeplab_v3plus": dict(input_shape=(32, 32, 1), width_multiplier=0.001, middle_blocks=1),

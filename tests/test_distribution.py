@@ -24,11 +24,11 @@ from kenseg_utils import distribution, slices, training
 assert len(distribution.names()) == 2, distribution.names()
 train, validation = (slices.open_set(folder).subset(part) for part in json.loads(rows))
 images, _ = validation.batch(range(2))
-# The first is another network, which must leave nothing behind that disturbs the others.
-for name, devices, norm in (("other", 2, None), ("one", 1, "batch"), ("two", None, "batch")):
-    recipe = training.Recipe.quick(
-        widths=(4, 8), options=dict(blocks_per_node=1, normalisation=norm), precision="float32",
-        epochs=1 if name == "other" else 2, batch_size=8)
+# The first is another network, of several outputs; it must leave nothing behind that disturbs.
+quick = dict(widths=(4, 8), options=dict(blocks_per_node=1, normalisation="batch"), epochs=2)
+other = dict(network="unetpp", widths=(4, 8, 8), options=dict(deep_supervision=True), epochs=1)
+for name, devices, made in (("other", 2, other), ("one", 1, quick), ("two", None, quick)):
+    recipe = training.Recipe.quick(precision="float32", batch_size=8, **made)
     run = training.train(recipe, train, validation, run_dir=f"{out}/{name}", progress=False,
                          devices=devices)
     np.save(f"{out}/{name}/answer.npy", np.asarray(run.model.predict_on_batch(images)))

@@ -202,6 +202,7 @@ def test_bad_input_is_refused_before_anything_starts(crops, recipes, tmp_path):
     refused("1 is left to train on", data=crops.of_subjects(crops.index.subject.unique()[:2]),
             folds=2)
     refused("this one is empty", recipes={})
+    refused("no slices for 'quick'", data={"slow": crops})
     refused("'unet' is none", recipes={"unet": "unet"})
     refused("each once", seeds=(1, 1))
     refused("at least one", seeds=())

@@ -32,7 +32,7 @@ def ken():
 
 NETWORKS = [("ken_unetpp", dict(widths=(4, 8, 16), blocks_per_node=1)),
             ("ken_unetpp", dict(widths=(4, 8), blocks_per_node=1, normalisation="group")),
-            ("unetpp", dict(widths=(4, 8, 16), deep_supervision="average")),
+            ("unetpp", dict(widths=(4, 8, 16), deep_supervision=True)),
             ("xnet", dict(width_multiplier=0.1)), ("deeplab_v3plus", dict(width_multiplier=0.1))]
 
 
@@ -41,7 +41,7 @@ def test_onnx_gives_what_keras_gives(name, options, tmp_path):
     for package in ("onnx", "tf2onnx", "onnxruntime"):
         pytest.importorskip(package)
     shape = (64, 64, 1) if name in ("xnet", "deeplab_v3plus") else (32, 48, 1)
-    model = built(name, shape=shape, **options)
+    model = networks.average_heads(built(name, shape=shape, **options))
     images = np.random.default_rng(0).normal(size=(3, *shape)).astype(np.float32)
     path = export.to_onnx(model, tmp_path / "network.onnx")
     expected = np.asarray(model(images))
@@ -88,7 +88,7 @@ def test_a_mixed_network_is_exported_in_float32_with_its_weights(tmp_path):
 def test_a_pruned_network_is_exported(tmp_path):
     pytest.importorskip("tf2onnx")
     pytest.importorskip("onnxruntime")
-    whole = built("unetpp", widths=(4, 8, 16), deep_supervision="list")
+    whole = built("unetpp", widths=(4, 8, 16), deep_supervision=True)
     with pytest.raises(ValueError, match="2. Of a deeply supervised one, take networks.prune"):
         export.to_onnx(whole, tmp_path / "whole.onnx")
     part = networks.prune(whole, 1)

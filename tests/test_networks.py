@@ -49,7 +49,7 @@ PUBLISHED = {  # network, parameters, how it is built
         ("unet", 9_282_246, dict(classes=1, widths=(35, 70, 140, 280, 560))),
     "UNet++": ("unetpp", 9_041_601, dict(classes=1)),
     "UNet++, two classes": ("unetpp", 9_041_634, {}),
-    "UNet++, four heads": ("unetpp", 9_041_832, dict(deep_supervision="list")),
+    "UNet++, four heads": ("unetpp", 9_041_832, dict(deep_supervision=True)),
     "ResUNet": ("resunet", 8_231_489, dict(classes=1)),
     "ResUNet, two classes": ("resunet", 8_231_554, {}),
     "ResUNet of X-Net's table": ("resunet", 33_160_257, dict(classes=1, widths=WIDE)),
@@ -284,7 +284,7 @@ def test_similarity_is_the_product_of_two_projections():
 
 def test_pruned_networks_are_the_heads_of_the_full_one():
     widths = (4, 8, 12, 16, 20)
-    model = networks.build("unetpp", (32, 32, 1), widths=widths, deep_supervision="list")
+    model = networks.build("unetpp", (32, 32, 1), widths=widths, deep_supervision=True)
     image = np.random.default_rng(4).normal(size=(2, 32, 32, 1)).astype("float32")
     heads = model.predict_on_batch(image)
     sizes = []
@@ -294,13 +294,14 @@ def test_pruned_networks_are_the_heads_of_the_full_one():
         sizes.append((pruned.count_params(), networks.multiply_adds(pruned)))
     assert sizes == sorted(set(sizes)) and len(heads) == 4
     assert np.abs(heads[0] - heads[3]).max() > 1e-3  # or the comparison above would say nothing
-    average = networks.build("unetpp", (32, 32, 1), widths=widths, deep_supervision="average")
-    average.set_weights(model.get_weights())
+    average = networks.average_heads(model)
     np.testing.assert_allclose(average.predict_on_batch(image), np.mean(heads, axis=0), atol=1e-6)
+    np.testing.assert_allclose(networks.prune(average, 2).predict_on_batch(image), heads[1], atol=1e-6)
+    assert networks.average_heads(average) is average
 
 
 def test_pruning_needs_a_head_at_that_level():
-    for options, there in ((dict(deep_supervision="list"), "head1, head2"), ({}, "none")):
+    for options, there in ((dict(deep_supervision=True), "head1, head2"), ({}, "none")):
         model = networks.build("unetpp", (8, 8, 1), widths=(4, 4, 4), **options)
         with pytest.raises(ValueError, match=f"level 3; heads of this model: {there}"):
             networks.prune(model, 3)
@@ -361,7 +362,7 @@ def test_every_network_is_tested_for_size():
     (dict(name="unet", depth=3), "unet takes no depth. It takes: input_shape, classes, widths"),
     (dict(name="unet", input_shape=(128, 128)), "three whole numbers above zero"),
     (dict(name="segnet", widths=(8, 8)), "segnet takes no widths"),
-    (dict(name="unetpp", deep_supervision=True), "deep_supervision must be.*True"),
+    (dict(name="unetpp", deep_supervision="list"), "deep_supervision must be.*'list'"),
     (dict(name="dunet", input_shape=(128, 128, 1)), r"\(height, width, 4\)"),
     (dict(name="dunet", widths=(8, 8)), "three widths at least"),
     (dict(name="pspnet", input_shape=(40, 128, 1)), "at least 48; got 40 x 128"),

@@ -347,6 +347,29 @@ def test_a_network_starts_from_its_prior(name):
     assert start[0.05] < 0.2 < start[0.0]
 
 
+def test_each_head_of_a_deeply_supervised_network_has_its_own_loss(data, tmp_path):
+    import keras
+
+    from kenseg_utils import losses, networks
+
+    recipe = training.Recipe.quick(network="unetpp", widths=(4, 8, 8), epochs=1, batch_size=8,
+                                   precision="float32", options=dict(deep_supervision=True))
+    keras.utils.set_random_seed(0)
+    model = training.build(recipe, data[0].shape)
+    images, masks = data[0].batch(range(8))
+    heads = [np.asarray(head) for head in model(images)]
+    assert all(np.median(head[..., 1]) < 0.2 for head in heads)  # each starts from the prior
+    loss = losses.get(recipe.loss)
+    apart = [float(np.mean(loss(masks.astype("int32"), head))) for head in heads]
+    assert apart[0] != pytest.approx(apart[1], abs=1e-4)
+    step = model.train_on_batch(images, [masks.astype("int32")] * 2, return_dict=True)
+    assert step["loss"] == pytest.approx(np.mean(apart), rel=1e-4)
+    run = training.train(recipe, *data, run_dir=tmp_path, progress=False)
+    assert np.isfinite(run.history.val_dice).all() and len(run.model.outputs) == 1
+    pruned = [training.predict(networks.prune(run.model, level), images) for level in (1, 2)]
+    np.testing.assert_allclose(training.predict(run.model, images), np.mean(pruned, 0), atol=1e-6)
+
+
 def test_a_prior_that_is_no_probability_is_refused():
     with pytest.raises(ValueError, match="Recipe.lesion_prior is 1"):
         training.Recipe.quick(lesion_prior=1)

@@ -17,10 +17,10 @@ from kenseg_utils.networks.pspnet import pspnet
 from kenseg_utils.networks.resunet import resunet
 from kenseg_utils.networks.segnet import segnet
 from kenseg_utils.networks.unet import unet
-from kenseg_utils.networks.unetpp import prune, unetpp
+from kenseg_utils.networks.unetpp import average_heads, prune, unetpp
 from kenseg_utils.networks.xnet import xnet
 
-__all__ = ["build", "layer_costs", "multiply_adds", "names", "options", "prune"]
+__all__ = ["average_heads", "build", "layer_costs", "multiply_adds", "names", "options", "prune"]
 
 NETWORKS = {
     "ken_unetpp": ken_unetpp,
@@ -52,7 +52,7 @@ def build(name, input_shape=None, classes=2, widths=None, **options):
     """A network that turns images (batch, height, width, channels) into class probabilities.
 
     Its output is (batch, height, width, classes) in float32: softmax over two classes or more,
-    sigmoid for one. ``input_shape`` is (128, 128, 1) unless given, (128, 128, 4) for dunet.
+    sigmoid for one (a list of such outputs under deep supervision). ``input_shape`` is (128, 128, 1) unless given, (128, 128, 4) for dunet.
     Every network takes ``width_multiplier``; those of a U-Net's shape also take ``widths``
     (filters by level, the finest first). What else one takes is in its own docstring.
     ValueError if the name or an option is unknown, or a value does not fit.

@@ -12,7 +12,7 @@ def unetpp(
     widths=(32, 64, 128, 256, 512),
     width_multiplier=1.0,
     normalisation=None,
-    deep_supervision=None,
+    deep_supervision=False,
 ):
     """U-Net with its skips filled by a grid of nodes x00 … x40.
 
@@ -20,21 +20,15 @@ def unetpp(
     one class. The published code also drops half the activations after each convolution and
     penalises weights by L2; here that is the training recipe's matter.
 
-    ``deep_supervision`` puts a head on each of x01 … x04, as the article does:
-
-    - ``None``: one head, on x04;
-    - ``"list"``: four outputs, the shallowest first (each wants its own labels and loss);
-    - ``"average"``: one output, the mean of the four (the article's "accurate mode").
-
-    Train with either, then ``prune(model, level)`` keeps the grid's left part alone. A loss of the
-    average lets one head leave its work to another; the article gives each head its own loss.
+    ``deep_supervision`` puts a head on each of x01 … x04 and returns all four, the shallowest
+    first. ``training.train`` gives each its own loss, as the article does, and then returns
+    ``average_heads(model)`` (the article's "accurate mode"), which ``prune(model, level)`` can cut
+    down to the grid's left part (its "fast mode").
     ValueError if the sides do not halve ``len(widths) - 1`` times, or an argument is unknown.
     """
     widths = scaled_widths(widths, width_multiplier)
-    if deep_supervision not in (None, "list", "average"):
-        raise ValueError(
-            f'deep_supervision must be None, "list" or "average"; got {deep_supervision!r}.'
-        )
+    if not isinstance(deep_supervision, bool):
+        raise ValueError(f"deep_supervision must be True or False; got {deep_supervision!r}.")
 
     def node(x, filters, name):
         return convolution_block(x, filters, name, normalisation)
@@ -42,13 +36,22 @@ def unetpp(
     last = len(widths) - 1
     inputs = image_input(input_shape, halvings=last)
     x = nested_grid(inputs, widths, node)
-    if deep_supervision is None:
-        outputs = head(x[0, last], classes)
-    else:
+    if deep_supervision:
         outputs = [head(x[0, j], classes, name=f"head{j}") for j in range(1, last + 1)]
-    if deep_supervision == "average" and last > 1:
-        outputs = layers.Average(dtype="float32", name="probabilities")(outputs)
+    else:
+        outputs = head(x[0, last], classes)
     return keras.Model(inputs, outputs, name="unetpp")
+
+
+def average_heads(model):
+    """The network whose one output is the mean of all the model's outputs; it shares its weights.
+
+    A model of one output is returned as it is.
+    """
+    if len(model.outputs) == 1:
+        return model
+    outputs = layers.Average(dtype="float32", name="probabilities")(model.outputs)
+    return keras.Model(model.input, outputs, name=model.name)
 
 
 def prune(model, level):
@@ -61,7 +64,7 @@ def prune(model, level):
     if f"head{level}" not in heads:
         raise ValueError(
             f"Cannot prune to level {level!r}; heads of this model: {', '.join(heads) or 'none'}. "
-            'Build it with deep_supervision="list" or "average".'
+            "Build it with deep_supervision=True."
         )
     return keras.Model(
         model.input, model.get_layer(f"head{level}").output, name=f"{model.name}_l{level}"
