@@ -59,13 +59,15 @@ def main() -> None:
     parser.add_argument("--slices", type=int, default=None, help="only so many, from the middle")
     parser.add_argument("--mirrored", action="store_true", help="also the mirrored second look")
     arguments = parser.parse_args()
-    from kenseg_utils import atlas, profiles
+    from kenseg_utils import atlas, prediction, profiles
 
     scans = profiles.open_scans(profiles.get("smoke"))
     scan = atlas.load_scan(scans.iloc[0])
     image, spare = scan.image, scan.image.shape[2] - (arguments.slices or scan.image.shape[2])
     if spare:
         image = image[:, :, spare // 2 : spare // 2 + arguments.slices]
+    grid = prediction.WorkingGrid.of(image, scan.affine)
+    shown = len(prediction.levels_with_head(grid.there(image)))
     contenders = {"kenseg_utils": ours(image, scan.affine, False)}
     if arguments.mirrored:
         contenders["kenseg_utils, mirrored too"] = ours(image, scan.affine, True)
@@ -78,7 +80,7 @@ def main() -> None:
     seconds = paired_rounds(contenders, arguments.rounds)
     middle = medians(seconds)
     result = {"what": "whole-volume segmentation", "shape": list(image.shape),
-              "widths": WIDTHS, "batch": BATCH, "precision": "bfloat16", "seconds": seconds,
+              "slices_shown": shown, "widths": WIDTHS, "batch": BATCH, "precision": "bfloat16", "seconds": seconds,
               "seconds_a_volume": middle}
     peers = [value for name, value in middle.items() if name.startswith("MONAI")]
     if peers:

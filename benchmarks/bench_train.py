@@ -88,30 +88,31 @@ def beside_monai(rounds: int) -> dict:
     return result
 
 
-def one_by_one(rounds: int, steps: int = 32) -> dict:
-    """The paper's batch of one, at the demo's widths: 16 steps a call beside one."""
+def one_by_one(rounds: int, steps: int = 192) -> dict:
+    """The paper's batch of one, 16 steps a call beside one: from short steps to long ones."""
     from kenseg_utils import profiles, speed, training
 
     rng = np.random.default_rng(0)
-    images = rng.normal(size=(steps, SIDE, SIDE, 1)).astype(np.float32)
-    labels = (rng.random((steps, SIDE, SIDE)) > 0.9).astype(np.int32)
     speed.spare_graph_optimisers()
 
-    def contender(steps_per_execution, widths, network, **options):
-        recipe = training.Recipe.paper(network=network, widths=widths, options=options,
+    def contender(steps_per_execution, side, widths, network):
+        images = rng.normal(size=(steps, side, side, 1)).astype(np.float32)
+        labels = (rng.random((steps, side, side)) > 0.9).astype(np.int32)
+        recipe = training.Recipe.paper(network=network, widths=widths,
                                        steps_per_execution=steps_per_execution)
         model = training.build(recipe, images.shape[1:])
         return lambda: model.fit(images, labels, batch_size=1, shuffle=False, verbose=0)
 
-    demo = profiles.get("demo").widths
-    kinds = {"unet 4, 8": ("unet", (4, 8), {}), "unetpp, demo widths": ("unetpp", demo, {})}
-    result = {"what": "steps per execution", "steps": steps, "side": SIDE, "grouped": 16}
-    for name, (network, widths, options) in kinds.items():
-        contenders = {count: contender(count, widths, network, **options) for count in (1, 16)}
+    cases = [(side, (4, 8), "unet") for side in (16, 32, 64, 128)]
+    cases.append((SIDE, profiles.get("demo").widths, "unetpp"))
+    result = {"what": "steps per execution", "steps": steps, "grouped": 16}
+    for side, widths, network in cases:
+        contenders = {count: contender(count, side, widths, network) for count in (1, 16)}
         for run in contenders.values():
             run()
         seconds = paired_rounds(contenders, rounds)
         middle = medians(seconds)
+        name = f"{network} {widths[0]} … {widths[-1]}, {side}×{side} pixels"
         result[name] = {"seconds": {str(count): value for count, value in seconds.items()},
                         "steps_per_second": {str(count): steps / value
                                              for count, value in middle.items()},
@@ -131,7 +132,7 @@ def waiting(epochs: int = 3) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         run = training.train(profiles.quick_recipe(size, epochs=epochs), some,
                              validation.subset(range(16)), run_dir=folder, progress=False)
-    history = run.history[1:]  # the first epoch also traces
+        history = run.history[1:]  # the first epoch also traces
     return {"what": "waiting for data", "slices": len(some), "batch": size.batch_size,
             "share": history.waiting.tolist(), "waiting": float(history.waiting.median()),
             "images_per_second": float(len(some) / history.seconds.median())}

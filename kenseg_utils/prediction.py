@@ -275,8 +275,7 @@ def by_slices(model, image: np.ndarray, batch_size: int, air: float, flips: bool
     model = at_shape(model, frame)
     found = np.zeros(image.shape, np.float32)
     margin = np.full((height, width), air, np.float32)
-    filled = (image > image.mean()).sum((0, 1))
-    levels = np.flatnonzero(filled > 0.05 * filled.max())
+    levels = levels_with_head(image)
     for start in range(0, len(levels), batch_size):
         chosen = levels[start : start + batch_size]
         batch = np.full((batch_size, *frame, channels), air, np.float32)
@@ -291,6 +290,12 @@ def by_slices(model, image: np.ndarray, batch_size: int, air: float, flips: bool
         for row, z in enumerate(chosen):
             found[:, :, z] = unpad(probability[row], whole)
     return found
+
+
+def levels_with_head(image: np.ndarray) -> np.ndarray:
+    """Which axial slices z of a RAS volume show more than a trace of head."""
+    filled = (image > image.mean()).sum((0, 1))
+    return np.flatnonzero(filled > 0.05 * filled.max())
 
 
 @lru_cache(maxsize=2)  # or each volume of an evaluation would be traced anew

@@ -92,7 +92,7 @@ def build(recipe: Recipe, input_shape: tuple[int, int, int], steps: int = 1):
         keras.config.set_dtype_policy(previous)
     speed.fuse_normalisation(model)
     if recipe.lesion_prior:
-        _start_at(model, recipe.lesion_prior)
+        networks.shift_scores(model, recipe.lesion_prior)
     rate = recipe.learning_rate
     if recipe.schedule == "cosine":
         warmup = max(1, steps // 20)
@@ -112,18 +112,6 @@ def build(recipe: Recipe, input_shape: tuple[int, int, int], steps: int = 1):
                   loss_weights=None if heads == 1 else [1 / heads] * heads,
                   steps_per_execution=recipe.steps_per_execution)
     return model
-
-
-def _start_at(model, prior: float) -> None:
-    """Set each output's last bias to the log-odds of `prior`, the others' logits being about 0."""
-    import keras
-
-    for output in model.outputs:
-        classes = output.shape[-1]
-        scores = [layer for layer in keras.Model(model.inputs, output).layers
-                  if getattr(layer, "bias", None) is not None
-                  and tuple(layer.bias.shape) == (classes,)]
-        scores[-1].bias.assign([0.0] * (classes - 1) + [float(np.log(prior / (1 - prior)))])
 
 
 def train(recipe: Recipe, train: SliceSet, validation: SliceSet, run_dir=None,

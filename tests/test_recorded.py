@@ -26,6 +26,20 @@ def test_a_recorded_network_answers_as_the_trained_one(run, smoke_crops, tmp_pat
         assert {array.dtype.kind for array in found.values()} == {"f", "u"}
 
 
+def test_a_recorded_threshold_becomes_one_half(run, smoke_crops, tmp_path):
+    images, _ = smoke_crops[2].batch(range(4))
+    soft = training.predict(run.model, images)[..., 1]
+    threshold = float(np.quantile(soft, 0.9))
+    assert abs(threshold - 0.5) > 0.05  # or the test would say nothing
+    recorded.save_network("shifted", run, tmp_path, threshold=threshold, why="a test")
+    network, about = recorded.open_network("shifted", tmp_path)
+    lesion = training.predict(network, images)[..., 1] >= 0.5
+    clear = np.abs(soft - threshold) > 0.01  # what half precision cannot turn over
+    assert clear.mean() > 0.5 and lesion[clear].any()
+    np.testing.assert_array_equal(lesion[clear], (soft >= threshold)[clear])
+    assert (about["threshold"], about["why"]) == (threshold, "a test")
+
+
 def test_none_was_recorded(tmp_path):
     assert recorded.open_network("nothing", tmp_path) is None
 

@@ -5,7 +5,10 @@
 """
 
 import inspect
+from math import log
 from numbers import Integral
+
+import keras
 
 from kenseg_utils.networks.cost import layer_costs, multiply_adds
 from kenseg_utils.networks.deeplab_v3plus import deeplab_v3plus
@@ -20,7 +23,8 @@ from kenseg_utils.networks.unet import unet
 from kenseg_utils.networks.unetpp import average_heads, prune, unetpp
 from kenseg_utils.networks.xnet import xnet
 
-__all__ = ["average_heads", "build", "layer_costs", "multiply_adds", "names", "options", "prune"]
+__all__ = ["average_heads", "build", "layer_costs", "multiply_adds", "names", "options", "prune",
+           "shift_scores"]
 
 NETWORKS = {
     "ken_unetpp": ken_unetpp,
@@ -70,3 +74,23 @@ def build(name, input_shape=None, classes=2, widths=None, **options):
     if unknown := sorted(set(options) - set(known)):
         raise ValueError(f"{name} takes no {', '.join(unknown)}. It takes: {', '.join(known)}.")
     return network(classes=classes, **options)
+
+
+def shift_scores(model, probability):
+    """Add the log-odds of ``probability`` to the last class's score, at each of a model's outputs.
+
+    A fresh network, whose scores are about equal, then begins by guessing that probability; of a
+    trained one, what had the probability ``1 - probability`` becomes 0.5.
+    ValueError if it is not between 0 and 1, or no layer has a bias for each class.
+    """
+    if not 0 < probability < 1:
+        raise ValueError(f"A probability lies between 0 and 1; got {probability!r}.")
+    for output in model.outputs:
+        classes = output.shape[-1]
+        scores = [layer for layer in keras.Model(model.inputs, output).layers
+                  if getattr(layer, "bias", None) is not None
+                  and tuple(layer.bias.shape) == (classes,)]
+        if not scores:
+            raise ValueError(f"{model.name} has no layer with a bias for each of {classes} classes.")
+        shift = [0.0] * (classes - 1) + [log(probability / (1 - probability))]
+        scores[-1].bias.assign(scores[-1].bias + keras.ops.cast(shift, scores[-1].bias.dtype))
