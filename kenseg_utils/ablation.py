@@ -8,8 +8,6 @@ it exceeds two kinds of luck: another seed, and other subjects.
 
 from __future__ import annotations
 
-import argparse
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -235,16 +233,10 @@ def record(plan: pd.DataFrame, table: pd.DataFrame, profile: str, work_dir=None,
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Run the ablation's grid; call again to go on.")
-    parser.add_argument("--profile", choices=list(SCALES), default="demo")
-    parser.add_argument("--data-root", default=None, help="an ATLAS release (default: phantom)")
-    parser.add_argument("--work-dir", default=os.environ.get("KENSEG_HOME"))
+    parser = experiments.command_line("Run the ablation's grid; call again to go on.", "ablation",
+                                      SCALES, "demo")
     parser.add_argument("--seeds", type=int, default=3, help="seeds of every setting")
     parser.add_argument("--all-folds", action="store_true", help="not the first one alone")
-    parser.add_argument("--minutes", type=float, default=None, help="start nothing after these")
-    parser.add_argument("--scheduler", default=None, help="address of a Dask scheduler")
-    parser.add_argument("--workers", type=int, default=1, help="trainings at once, here")
-    parser.add_argument("--record", action="store_true", help="write results/ablation.json")
     chosen = parser.parse_args(arguments)
     profile, scale = profiles.get(chosen.profile), SCALES[chosen.profile]
     work = artifacts.work_dir(chosen.work_dir)

@@ -6,6 +6,7 @@ scores (a row a held-out subject), and `table.csv` a row an experiment.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import gc
 import io
@@ -28,8 +29,8 @@ from tqdm import tqdm
 from . import artifacts, cluster, evaluation, slices
 from .recorded import Result, open_result, save_result
 
-__all__ = ["Experiment", "Result", "evidence", "open_result", "open_table", "run", "save_result",
-           "subject_scores", "summary", "train_and_score"]
+__all__ = ["Experiment", "Result", "command_line", "evidence", "open_result", "open_table", "run",
+           "save_result", "subject_scores", "summary", "train_and_score"]
 
 WHOLE_NUMBERS = ("fold", "seed", "subjects", "epochs", "parameters")
 NUMBERS = ("dice", "dice_pooled", "seconds")
@@ -386,3 +387,17 @@ def evidence(table: pd.DataFrame) -> dict:
     found = {name: sorted(done[name].unique().tolist())
              for name in ("data", "seed", "fold", "device", "commit")}
     return found | dict(seconds=float(done["seconds"].sum()))
+
+
+def command_line(description: str, result: str, scales: Sequence[str],
+                 default: str) -> argparse.ArgumentParser:
+    """The arguments that every command which runs experiments takes; it adds its own."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--profile", choices=list(scales), default=default)
+    parser.add_argument("--data-root", default=None, help="an ATLAS release (default: phantom)")
+    parser.add_argument("--work-dir", default=os.environ.get("KENSEG_HOME"))
+    parser.add_argument("--minutes", type=float, default=None, help="start nothing after these")
+    parser.add_argument("--scheduler", default=None, help="address of a Dask scheduler")
+    parser.add_argument("--workers", type=int, default=1, help="trainings at once, here")
+    parser.add_argument("--record", action="store_true", help=f"write results/{result}.json")
+    return parser

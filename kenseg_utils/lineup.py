@@ -8,7 +8,6 @@ network owes to its own training (pre-trained weights, other losses) is left out
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -191,22 +190,15 @@ def record(table: pd.DataFrame, scale: Scale, data: str, work_dir=None, folder=N
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description="Train and test all networks; call again to go on. Needs hours on a GPU at "
-                    "profile paper: the options make it smaller.")
-    parser.add_argument("--profile", choices=list(SCALES), default="paper")
-    parser.add_argument("--data-root", default=None, help="an ATLAS release (default: phantom)")
-    parser.add_argument("--work-dir", default=os.environ.get("KENSEG_HOME"))
+    parser = experiments.command_line(
+        "Train and test all networks; call again to go on. Needs hours on a GPU at profile paper: "
+        "the options make it smaller.", "networks", SCALES, "paper")
     parser.add_argument("--networks", nargs="+", default=None, help="some of them, first to last")
     parser.add_argument("--multiplier", type=float, default=None, help="times every width")
     parser.add_argument("--epochs", type=int, default=None)
     parser.add_argument("--slices", type=int, default=None, help="of each subject, at most")
     parser.add_argument("--full-size", action="store_true", help="128×128 pixels in any profile")
     parser.add_argument("--folds", type=int, default=None, help="how many of the folds to run")
-    parser.add_argument("--minutes", type=float, default=None, help="start nothing after these")
-    parser.add_argument("--scheduler", default=None, help="address of a Dask scheduler")
-    parser.add_argument("--workers", type=int, default=1, help="trainings at once, here")
-    parser.add_argument("--record", action="store_true", help="write results/networks.json")
     chosen = parser.parse_args(arguments)
     given = {name: getattr(chosen, name) for name in ("multiplier", "epochs", "slices")}
     scale = replace(SCALES[chosen.profile], **{k: v for k, v in given.items() if v is not None})
