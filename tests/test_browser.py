@@ -96,6 +96,13 @@ def tab(chromium):
     opened.close()
 
 
+CAPTIONS = """() => [...document.querySelectorAll("table > caption")]
+  .filter((one) => one.offsetParent && one.getBoundingClientRect().width > innerWidth)
+  .map((one) => one.textContent)"""
+KEPT_WHOLE = """() => Object.fromEntries(Object.entries({viewer: ".kenseg-viewer",
+    code: "div.highlight, div.highlight pre", table: ".bd-content table"})
+  .map(([name, found]) => [name, [...new Set([...document.querySelectorAll(found)]
+    .map((one) => getComputedStyle(one).breakInside))]]))"""
 LAYOUT = """() => {
   const wide = document.documentElement.clientWidth, found = [];
   if (document.scrollingElement.scrollWidth > wide) {
@@ -161,6 +168,16 @@ def test_page_is_quiet_quick_and_for_everybody(name, tab, address, vendored, axe
     assert barriers(page, axe, {"type": "rule", "values": COLOURS}) == [], "in the dark theme"
     page.set_viewport_size({"width": 360, "height": 740})
     assert page.evaluate(LAYOUT) == [], "a phone's page scrolls sideways"
+    assert page.evaluate(CAPTIONS) == [], "a caption runs out of a phone's screen"
+
+
+def test_a_printed_page_is_the_article_alone_and_leaves_no_half_pages_empty(tab, address):
+    page = tab.open(f"{address}/notebooks/01_atlas_exploration.html")
+    page.emulate_media(media="print")
+    assert page.evaluate(KEPT_WHOLE) == {"viewer": ["avoid"], "code": ["auto"], "table": ["auto"]}
+    hidden = page.evaluate("""() => [...document.querySelectorAll(".bd-sidebar, .bd-header-article")]
+        .filter((part) => part.offsetParent).map((part) => part.className)""")
+    assert hidden == []
 
 
 # --- Viewers and questions, by keyboard alone ----------------------------------------------------
