@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kenseg_utils import networks, profiles, whole_slices
+from kenseg_utils import atlas, metrics, networks, prediction, profiles, whole_slices
 
 
 @pytest.fixture(scope="module")
@@ -52,3 +52,25 @@ def test_one_call_trains_and_finds_its_run_again(smoke_scans, work_dir):
     assert again.folder == first.folder
     assert (again.folder / "model.keras").stat().st_mtime_ns == written
     assert first.model.input_shape[1] % 16 == 0 and first.model.input_shape[2] % 16 == 0
+
+
+def test_the_best_threshold_is_found_on_whole_volumes(smoke_scans, monkeypatch):
+    """A map that is 0.4 on the truth and 0.2 on a block far from it."""
+    def soft(model, image, affine):
+        truth = next(scan.mask for scan in scans if scan.image.shape == image.shape
+                     and np.array_equal(scan.image, image))
+        answer = 0.4 * truth.astype(np.float32)
+        answer[:20, :20, :20] = np.maximum(answer[:20, :20, :20], 0.2)
+        return answer
+
+    rows = smoke_scans.head(2)
+    scans = [atlas.load_scan(row) for _, row in rows.iterrows()]
+    monkeypatch.setattr(prediction, "lesion_probability", soft)
+    table = whole_slices.dice_by_threshold(None, rows, (0.1, 0.3, 0.5))
+    assert list(table.columns) == [0.1, 0.3, 0.5] and len(table) == 2
+    assert table.mean().idxmax() == 0.3
+    assert (table[0.5] == 0).all() and (table[0.1] < 1).all()
+    for dice, scan in zip(table[0.3], scans):  # all but what is too small to be reported
+        kept = prediction.remove_small(scan.mask > 0, prediction.voxel_ml(scan.affine),
+                                       prediction.LEAST_ML)
+        assert dice == pytest.approx(metrics.dice(scan.mask, kept))
