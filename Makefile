@@ -84,7 +84,8 @@ colab-check: $(VENV)/.book .venv-colab/.ready ## Run the notebooks (CHECKED=) wi
 	@$(COLAB_PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 12))' || { echo \
 	    "colab-check needs Python 3.12, which Colab has: COLAB_PYTHON=path/to/python3.12" >&2; exit 1; }
 	$(COLAB_PYTHON) -m venv .venv-colab
-	.venv-colab/bin/python -m pip install --quiet --require-hashes -r requirements-colab-check.lock
+# The lock is complete. Left to resolve anew, older versions of pip stumble over bleach[css].
+	.venv-colab/bin/python -m pip install --quiet --no-deps --require-hashes -r requirements-colab-check.lock
 	@touch $@
 
 colab-lock: ## Pin colab-check anew to Colab's published list (COLAB_LIST=, needs uv)
