@@ -1,6 +1,6 @@
 """The network of chapters 11 and 12: it reads whole slices, and learns from widely varied ones.
 
-    python -m kenseg_utils.whole_slices --profile demo --subjects 240 --epochs 8 --seed 1
+    python -m kenseg_utils.whole_slices --profile demo --subjects 120 --epochs 8
 
 trains it for longer and prints where it lies; chapter 12 takes that folder as `model`.
 """
