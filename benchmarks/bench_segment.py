@@ -80,8 +80,8 @@ def main() -> None:
     seconds = paired_rounds(contenders, arguments.rounds)
     middle = medians(seconds)
     result = {"what": "whole-volume segmentation", "shape": list(image.shape),
-              "slices_shown": shown, "widths": WIDTHS, "batch": BATCH, "precision": "bfloat16", "seconds": seconds,
-              "seconds_a_volume": middle}
+              "slices_shown": shown, "widths": WIDTHS, "batch": BATCH, "precision": "bfloat16",
+              "seconds": seconds, "seconds_a_volume": middle}
     peers = [value for name, value in middle.items() if name.startswith("MONAI")]
     if peers:
         result["ratio"] = peers[0] / middle["kenseg_utils"]

@@ -70,8 +70,12 @@ def found_in(network, image: np.ndarray) -> np.ndarray:
 def of_phantom(network, index: int) -> dict:
     """A row of scores on a phantom of a seed that nothing else in this project uses."""
     image, mask, _ = phantom.make_subject(index, seed=SEED)
-    found = prediction.segment_volume(network, image, phantom_head.AFFINE) > 0
-    return {"lesion (ml)": np.count_nonzero(mask) / 1000, "found (ml)": found.sum() / 1000,
+    return scores(mask > 0, prediction.segment_volume(network, image, phantom_head.AFFINE) > 0)
+
+
+def scores(mask: np.ndarray, found: np.ndarray) -> dict:
+    """What a row says of a mask and what was found, both in voxels of 1 mm."""
+    return {"lesion (ml)": mask.sum() / 1000, "found (ml)": found.sum() / 1000,
             "Dice": metrics.dice(mask, found), "recall": metrics.recall(mask, found),
             "precision": metrics.precision(mask, found)}
 
@@ -110,11 +114,8 @@ def main() -> None:
         mask = lay_in(file, head, hull)
         image = paint(head, mask, white, seed=number)
         found, beside = found_in(network, image), found_with_skull(network, image, hull)
-        rows.append({"scan": f"painted lesion {number}", "lesion (ml)": mask.sum() / 1000,
-                     "found (ml)": found.sum() / 1000, "Dice": metrics.dice(mask, found),
-                     "recall": metrics.recall(mask, found),
-                     "precision": metrics.precision(mask, found),
-                     "Dice, skull shown": metrics.dice(mask, beside)})
+        rows.append({"scan": f"painted lesion {number}"} | scores(mask, found)
+                    | {"Dice, skull shown": metrics.dice(mask, beside)})
         print(rows[-1], flush=True)
     painted = pd.DataFrame(rows[2:])
     unseen = pd.DataFrame([of_phantom(network, index) for index in range(given.phantoms)])
