@@ -189,7 +189,7 @@ def _fit(recipe: Recipe, train: SliceSet, validation: SliceSet, folder: Path, co
     for epoch in range(len(history), recipe.epochs):
         source = batches.Batches(train, recipe.batch_size, recipe.seed, epoch, recipe.augment)
         begun = time.perf_counter()
-        logs = model.fit(distribution.feed(source, count, len(model.outputs)), verbose=0,
+        logs = model.fit(distribution.feed(source, len(model.outputs)), verbose=0,
                          steps_per_epoch=steps, shuffle=False, callbacks=[tick])
         seconds = time.perf_counter() - begun
         loss = float(logs.history["loss"][0])
