@@ -9,7 +9,11 @@ own figures are written.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
+from concurrent.futures import ProcessPoolExecutor
+from functools import lru_cache, partial
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -89,35 +93,66 @@ def beside_monai(rounds: int) -> dict:
 
 
 def one_by_one(rounds: int, steps: int = 192) -> dict:
-    """The paper's batch of one, 16 steps a call beside one: from short steps to long ones."""
-    from kenseg_utils import profiles, speed, training
+    """The paper's batch of one: 16 steps a call beside one, and one thread an operation beside all.
 
-    rng = np.random.default_rng(0)
-    speed.spare_graph_optimisers()
+    TensorFlow reads the number of threads once, when it starts: so each number has a process.
+    """
+    from kenseg_utils import profiles
 
-    def contender(steps_per_execution, side, widths, network):
-        images = rng.normal(size=(steps, side, side, 1)).astype(np.float32)
-        labels = (rng.random((steps, side, side)) > 0.9).astype(np.int32)
-        recipe = training.Recipe.paper(network=network, widths=widths,
-                                       steps_per_execution=steps_per_execution)
-        model = training.build(recipe, images.shape[1:])
-        return lambda: model.fit(images, labels, batch_size=1, shuffle=False, verbose=0)
-
-    cases = [(side, (4, 8), "unet") for side in (16, 32, 64, 128)]
-    cases.append((SIDE, profiles.get("demo").widths, "unetpp"))
-    result = {"what": "steps per execution", "steps": steps, "grouped": 16}
-    for side, widths, network in cases:
-        contenders = {count: contender(count, side, widths, network) for count in (1, 16)}
+    cases = [("unet", (4, 8), side, 1) for side in (16, 32, 64, SIDE)]
+    cases += [("unetpp", profiles.get("demo").widths, SIDE, batch) for batch in (1, 16)]
+    spawn = multiprocessing.get_context("spawn")
+    workers = {name: ProcessPoolExecutor(1, spawn, _set_threads, (number,))
+               for name, number in (("all threads", 0), ("one thread", 1))}
+    result = {"what": "steps per execution, threads an operation", "slices": steps, "grouped": 16}
+    for case in cases:
+        contenders = {f"{count} a call, {threads}": partial(_in, worker, case, count, steps)
+                      for threads, worker in workers.items() for count in (1, 16)}
         for run in contenders.values():
             run()
         seconds = paired_rounds(contenders, rounds)
         middle = medians(seconds)
-        name = f"{network} {widths[0]} … {widths[-1]}, {side}×{side} pixels"
-        result[name] = {"seconds": {str(count): value for count, value in seconds.items()},
-                        "steps_per_second": {str(count): steps / value
-                                             for count, value in middle.items()},
-                        "ratio": middle[1] / middle[16]}
+        network, widths, side, batch = case
+        name = f"{network} {widths[0]} … {widths[-1]}, {side}×{side} pixels, batch {batch}"
+        result[name] = {"seconds": seconds, "batch": batch,
+                        "slices_per_second": {key: steps / value for key, value in middle.items()},
+                        "ratio": middle["1 a call, all threads"] / middle["16 a call, all threads"],
+                        "ratio_one_thread": (middle["1 a call, all threads"]
+                                             / middle["1 a call, one thread"])}
+    for worker in workers.values():
+        worker.shutdown()
     return result
+
+
+def _set_threads(number: int) -> None:
+    os.environ["TF_NUM_INTRAOP_THREADS"] = str(number)  # 0: TensorFlow decides
+
+
+def _in(worker, case, steps_per_execution, steps) -> None:
+    worker.submit(_train_once, case, steps_per_execution, steps).result()
+
+
+def _train_once(case, steps_per_execution, steps) -> None:
+    """Train on `steps` slices; the network is kept for the next round."""
+    network, widths, side, batch = case
+    model, data = _contender(network, tuple(widths), side, batch, steps_per_execution, steps)
+    model.fit(data(), steps_per_epoch=steps // batch, shuffle=False, verbose=0)
+
+
+@lru_cache
+def _contender(network, widths, side, batch, steps_per_execution, steps):
+    """A network, and what makes an epoch's data for it, as a training run would be fed."""
+    from kenseg_utils import distribution, speed, training
+
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(steps // batch, batch, side, side, 1)).astype(np.float32)
+    labels = (rng.random((steps // batch, batch, side, side)) > 0.9).astype(np.int32)
+    batches = SimpleNamespace(generate=lambda: zip(images, labels, strict=True), batch_size=batch,
+                              slices=SimpleNamespace(shape=(side, side, 1)))
+    speed.spare_graph_optimisers()
+    recipe = training.Recipe.paper(network=network, widths=widths, batch_size=batch,
+                                   steps_per_execution=steps_per_execution)
+    return (training.build(recipe, (side, side, 1)), lambda: distribution.feed(batches))
 
 
 def waiting(epochs: int = 3) -> dict:

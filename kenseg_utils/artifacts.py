@@ -100,13 +100,18 @@ def fingerprint(path: str | os.PathLike) -> str:
 
 
 def commit() -> str:
-    """The commit of the source tree, with "+" where files differ from it; "unknown" without git."""
+    """The commit of the source tree, with "+" where files differ from it; "unknown" without git.
+
+    Recorded results are left out: a recording of several trainings writes them as it goes.
+    """
     here = Path(__file__).parent
     try:
         head, changed = (subprocess.run(["git", "-C", here, *arguments], capture_output=True,
                                         text=True, check=True, timeout=10).stdout.strip()
                          for arguments in (["rev-parse", "--short=12", "HEAD"],
-                                           ["status", "--porcelain", "--untracked-files=no"]))
+                                           ["status", "--porcelain", "--untracked-files=no", "--", ":/",
+                                            ":(top,exclude)results",
+                                            ":(top,exclude)benchmarks/results"]))
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return head + ("+" if changed else "")

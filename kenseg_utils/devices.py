@@ -15,6 +15,16 @@ def device() -> str:
     return f"GPU ({gpu[0]})" if gpu else f"CPU ({os.cpu_count()} cores)"
 
 
+def processor() -> str:
+    """The processor's name as the system tells it, such as "AMD EPYC"."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # not Linux
+        return platform.processor() or platform.machine()
+    named = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.machine()
+
+
 def trainings_at_once() -> int:
     """How many small trainings share this machine well: one on a GPU, else one for each core.
 

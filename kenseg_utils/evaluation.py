@@ -248,9 +248,7 @@ def _slice_method(method, shape: tuple[int, ...]) -> Callable:
     if _is_model(method):
         from kenseg_utils import training
 
-        return lambda _, images: np.concatenate(
-            [np.asarray(training.predict(method, images[start : start + 32]))
-             for start in range(0, len(images), 32)])
+        return lambda _, images: np.asarray(training.predict(method, images))
     if callable(method):
         return lambda _, images: method(images)
     predictions = _lesion_probability(method, shape)

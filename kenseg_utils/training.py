@@ -274,13 +274,16 @@ def validate(model, recipe: Recipe, validation: SliceSet) -> dict:
 
 
 def predict(model, images: np.ndarray) -> np.ndarray:
-    """Class probabilities (n, H, W, classes) of one batch, padded to a fixed size for speed.
+    """Class probabilities (n, H, W, classes), at most 32 slices at once; of several outputs, the mean.
 
-    Of several outputs, the mean.
+    What is left over is padded to a multiple of 16: each new size would be traced anew.
     """
+    if len(images) > 32:
+        return np.concatenate([predict(model, images[start : start + 32])
+                               for start in range(0, len(images), 32)])
     size = 16 * -(-len(images) // 16)
-    filled = np.concatenate([images, np.zeros((size - len(images), *images.shape[1:]),
-                                              images.dtype)])
+    filled = np.zeros((size, *images.shape[1:]), np.float32)
+    filled[: len(images)] = images
     found = model.predict_on_batch(filled)
     return (np.mean(found, axis=0) if len(model.outputs) > 1 else found)[: len(images)]
 
@@ -296,5 +299,6 @@ def provenance(**more) -> dict:
         except PackageNotFoundError:
             continue
     return dict(versions=found, python=platform.python_version(), backend=keras.backend.backend(),
-                device=devices.device(), cores=os.cpu_count(), commit=commit(),
+                device=devices.device(), processor=devices.processor(), cores=os.cpu_count(),
+                commit=commit(),
                 finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **more)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kenseg_utils import distribution, training
+from kenseg_utils import batches, distribution, training
 
 TRAIN = """
 import json, os, sys
@@ -66,3 +66,17 @@ def test_devices_share_a_batch_evenly_or_one_does_it(monkeypatch):
         distribution.choose(16, 5)
     with pytest.raises(ValueError, match="batch_size is 6, which 4 devices cannot share"):
         distribution.choose(6, 4)
+
+
+def test_an_epoch_does_not_wait_for_the_thread_that_tunes(smoke_crops):
+    pytest.importorskip("tensorflow")
+    train, _, _ = smoke_crops
+    source = batches.Batches(train.subset(range(6)), batch_size=2)
+    fed = distribution.feed(source, outputs=2)
+    assert fed.options().autotune.enabled is False
+    found = list(fed.as_numpy_iterator())
+    assert len(found) == 3
+    for (image, labels), number in zip(found, range(3), strict=True):
+        expected, label = source.batch(number)
+        np.testing.assert_array_equal(image, expected)
+        assert len(labels) == 2 and all(np.array_equal(one, label) for one in labels)

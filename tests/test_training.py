@@ -373,3 +373,12 @@ def test_each_head_of_a_deeply_supervised_network_has_its_own_loss(data, tmp_pat
 def test_a_prior_that_is_no_probability_is_refused():
     with pytest.raises(ValueError, match="Recipe.lesion_prior is 1"):
         training.Recipe.quick(lesion_prior=1)
+
+
+def test_any_number_of_slices_is_predicted():
+    model = training.build(training.Recipe.quick(network="unet", widths=(4, 8)), (16, 16, 1))
+    images = np.random.default_rng(0).normal(size=(50, 16, 16, 1)).astype(np.float16)
+    found = training.predict(model, images)
+    assert found.shape == (50, 16, 16, 2)
+    one_by_one = np.concatenate([training.predict(model, image[None]) for image in images])
+    np.testing.assert_allclose(found, one_by_one, atol=0.01)  # bfloat16, where the CPU has it
