@@ -53,3 +53,20 @@ def test_frozen_layers_keep_their_statistics():
     fused.compile("sgd", "sparse_categorical_crossentropy")
     fused.train_on_batch(np.ones((2, 32, 32, 1), np.float32), np.zeros((2, 32, 32), np.int32))
     assert (np.asarray(layer.moving_mean) == before).all()
+
+
+@pytest.mark.parametrize("filters", [8, 16])  # of which only the second is fused in bfloat16 itself
+def test_half_precision_normalises_as_keras_does(filters):
+    images = np.random.default_rng(2).normal(1, 2, (3, 16, 16, filters)).astype(np.float32)
+    outputs, means = [], []
+    for change in (lambda model: model, speed.fuse_normalisation):
+        inputs = keras.Input((16, 16, filters))
+        layer = keras.layers.BatchNormalization(dtype="mixed_bfloat16")
+        model = change(keras.Model(inputs, layer(inputs)))
+        found = model(images, training=True)
+        assert found.dtype == "bfloat16"
+        outputs.append(np.asarray(keras.ops.cast(found, "float32")))
+        means.append(np.asarray(layer.moving_variance))
+        assert model(images).dtype == "bfloat16"
+    assert np.abs(outputs[0] - outputs[1]).max() < 0.05 and outputs[0].std() > 0.9
+    np.testing.assert_allclose(*means, rtol=1e-2)
