@@ -41,7 +41,7 @@ PROFILES = {
     "smoke": Profile("smoke", subjects=6, scans=6, widths=(4, 8), epochs=1, batch_size=8,
                      short_epochs=1, examples=3, meaning="seconds, for tests; scores mean nothing",
                      lesion_prior=0.0),  # its few steps would find background and nothing else
-    "demo": Profile("demo", subjects=40, scans=60, widths=(8, 16, 32, 64, 128), epochs=3,
+    "demo": Profile("demo", subjects=40, scans=60, widths=(8, 16, 32, 64, 128), epochs=6,
                     batch_size=4, short_epochs=2, examples=6,
                     meaning="minutes on two CPU cores; what the rendered book shows"),
     "paper": Profile("paper", subjects=200, scans=None, widths=(32, 64, 128, 256, 512), epochs=40,
