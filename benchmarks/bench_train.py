@@ -104,9 +104,9 @@ def one_by_one(rounds: int, steps: int = 192) -> dict:
     spawn = multiprocessing.get_context("spawn")
     workers = {name: ProcessPoolExecutor(1, spawn, _set_threads, (number,))
                for name, number in (("all threads", 0), ("one thread", 1))}
-    result = {"what": "steps per execution, threads an operation", "slices": steps, "grouped": 16}
+    result = {"what": "steps per execution, threads an operation", "slices": steps}
     for case in cases:
-        contenders = {f"{count} a call, {threads}": partial(_in, worker, case, count, steps)
+        contenders = {f"{count} a call, {threads}": partial(_train_in, worker, case, count, steps)
                       for threads, worker in workers.items() for count in (1, 16)}
         for run in contenders.values():
             run()
@@ -114,11 +114,9 @@ def one_by_one(rounds: int, steps: int = 192) -> dict:
         middle = medians(seconds)
         network, widths, side, batch = case
         name = f"{network} {widths[0]} … {widths[-1]}, {side}×{side} pixels, batch {batch}"
-        result[name] = {"seconds": seconds, "batch": batch,
+        result[name] = {"seconds": seconds,
                         "slices_per_second": {key: steps / value for key, value in middle.items()},
-                        "ratio": middle["1 a call, all threads"] / middle["16 a call, all threads"],
-                        "ratio_one_thread": (middle["1 a call, all threads"]
-                                             / middle["1 a call, one thread"])}
+                        "ratio": middle["1 a call, all threads"] / middle["16 a call, all threads"]}
     for worker in workers.values():
         worker.shutdown()
     return result
@@ -128,21 +126,23 @@ def _set_threads(number: int) -> None:
     os.environ["TF_NUM_INTRAOP_THREADS"] = str(number)  # 0: TensorFlow decides
 
 
-def _in(worker, case, steps_per_execution, steps) -> None:
+def _train_in(worker, case, steps_per_execution, steps) -> None:
     worker.submit(_train_once, case, steps_per_execution, steps).result()
 
 
 def _train_once(case, steps_per_execution, steps) -> None:
     """Train on `steps` slices; the network is kept for the next round."""
-    network, widths, side, batch = case
-    model, data = _contender(network, tuple(widths), side, batch, steps_per_execution, steps)
-    model.fit(data(), steps_per_epoch=steps // batch, shuffle=False, verbose=0)
+    from kenseg_utils import distribution
+
+    model, batches = _contender(*case, steps_per_execution, steps)
+    model.fit(distribution.feed(batches), steps_per_epoch=steps // batches.batch_size,
+              shuffle=False, verbose=0)
 
 
 @lru_cache
 def _contender(network, widths, side, batch, steps_per_execution, steps):
-    """A network, and what makes an epoch's data for it, as a training run would be fed."""
-    from kenseg_utils import distribution, speed, training
+    """A network, and what stands in for a training run's `batches.Batches`."""
+    from kenseg_utils import speed, training
 
     rng = np.random.default_rng(0)
     images = rng.normal(size=(steps // batch, batch, side, side, 1)).astype(np.float32)
@@ -152,7 +152,7 @@ def _contender(network, widths, side, batch, steps_per_execution, steps):
     speed.spare_graph_optimisers()
     recipe = training.Recipe.paper(network=network, widths=widths, batch_size=batch,
                                    steps_per_execution=steps_per_execution)
-    return (training.build(recipe, (side, side, 1)), lambda: distribution.feed(batches))
+    return training.build(recipe, (side, side, 1)), batches
 
 
 def waiting(epochs: int = 3) -> dict:

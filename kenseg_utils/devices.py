@@ -17,12 +17,9 @@ def device() -> str:
 
 def processor() -> str:
     """The processor's name as the system tells it, such as "AMD EPYC"."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:  # not Linux
-        return platform.processor() or platform.machine()
-    named = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.machine()
+    named = [line.split(":", 1)[1].strip() for line in _cpuinfo().splitlines()
+             if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
 
 
 def trainings_at_once() -> int:
@@ -58,11 +55,16 @@ def choose_precision(precision: str = "auto") -> str:
 
 def _cpu_has_bfloat16() -> bool:
     """Whether the processor multiplies bfloat16 itself; emulating it is slower than float32."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
+    flags = _cpuinfo()
     return platform.machine() == "x86_64" and ("amx_bf16" in flags or "avx512_bf16" in flags)
+
+
+def _cpuinfo() -> str:
+    """What Linux tells of the processor; nothing elsewhere."""
+    try:
+        return Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return ""
 
 
 def _gpu() -> tuple[str, float] | None:
