@@ -68,7 +68,8 @@ lock: ## Resolve requirements*.lock anew (needs uv: pip install uv)
 	    --extra book --extra fast --extra cluster --extra export pyproject.toml -o requirements.lock
 	uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 --upgrade \
 	    --extra book --extra fast --extra cluster --extra export --extra test \
-	    -c requirements.lock pyproject.toml -o requirements-test.lock
+	    -c requirements.lock pyproject.toml | $(PY) book/_tools/extra_lock.py requirements.lock \
+	    > requirements-test.lock
 	printf 'isal\nnilearn\n' | uv pip compile -q --universal --generate-hashes --no-header \
 	    --no-annotate --no-deps --python-version 3.11 -c requirements.lock - -o requirements-colab.lock
 
