@@ -54,8 +54,8 @@ test: $(VENV)/.test ## Run all tests: units, notebooks in profile smoke, built p
 results: PROFILE = paper
 results: ABLATION ?= --seeds 3
 results: $(VENV)/.book ## Train all networks and the ablation's grid at length (RESULTS="--minutes 60 …", ABLATION="…"); writes results/*.json
-	$(PY) -m kenseg_utils.lineup --profile $(PROFILE) $(DATA_ARGUMENT) --record $(RESULTS)
-	$(PY) -m kenseg_utils.ablation --profile $(PROFILE) $(DATA_ARGUMENT) --record $(ABLATION)
+	$(PY) -m kenseg_utils.experiments.lineup --profile $(PROFILE) $(DATA_ARGUMENT) --record $(RESULTS)
+	$(PY) -m kenseg_utils.experiments.ablation --profile $(PROFILE) $(DATA_ARGUMENT) --record $(ABLATION)
 
 bench: $(VENV)/.test ## Measure speed beside peers; writes benchmarks/results/*.json
 	for script in benchmarks/bench_*.py; do $(PY) $$script; done

@@ -14,7 +14,6 @@ import statistics
 import time
 
 import numpy as np
-
 from common import save
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -78,10 +77,10 @@ def main() -> None:
     arguments = parser.parse_args()
     import keras
 
-    from kenseg_utils import devices, networks, profiles, speed, training
+    from kenseg_utils import machine, networks, profiles, training
 
-    speed.spare_graph_optimisers()
-    on_gpu = devices.device().startswith("GPU")
+    machine.spare_graph_optimisers()
+    on_gpu = machine.device().startswith("GPU")
     widths = arguments.widths or (training.Recipe.paper().widths if on_gpu
                                   else profiles.get("demo").widths)
     batches, steps, size = ((1, 16, 64), 32, 8192) if on_gpu else ((1, 16), 4, 1024)

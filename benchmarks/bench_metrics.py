@@ -16,11 +16,11 @@ import time
 
 import numpy as np
 import psutil
+from common import save
 from scipy import ndimage
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from common import save
 from kenseg_utils import metrics, phantom
 
 SUBJECTS = 955

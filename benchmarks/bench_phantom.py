@@ -10,18 +10,18 @@ import statistics
 import tempfile
 import time
 
+from common import save
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from common import save
-from kenseg_utils import phantom, phantom_head
+from kenseg_utils import phantom
 
 SUBJECTS = 16
 
 
 def main() -> None:
     begun = time.process_time()
-    phantom_head.template()
+    phantom.template()
     template = time.process_time() - begun
     volumes, masks = [], []
     with threadpool_limits(1), tempfile.TemporaryDirectory() as folder:

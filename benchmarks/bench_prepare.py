@@ -16,15 +16,21 @@ from pathlib import Path
 
 import joblib
 import numpy as np
-
 from common import cpu_seconds, medians, paired_rounds, save
+
 from kenseg_utils import profiles, slices
 
 
 def monai_part(row: dict, target: Path) -> None:
     """One scan through MONAI's transforms: load, orient, normalise, crop each lesion slice, pad."""
-    from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged, Orientationd
-    from monai.transforms import SpatialCrop, SpatialPad
+    from monai.transforms import (
+        Compose,
+        EnsureChannelFirstd,
+        LoadImaged,
+        Orientationd,
+        SpatialCrop,
+        SpatialPad,
+    )
 
     load = Compose([LoadImaged(["image", "mask"]), EnsureChannelFirstd(["image", "mask"]),
                     Orientationd(["image", "mask"], axcodes="RAS")])

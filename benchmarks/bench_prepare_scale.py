@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 
 import psutil
-
 from common import cpu_seconds, save
+
 from kenseg_utils import atlas, profiles, slices
 
 

@@ -14,7 +14,6 @@ import argparse
 import os
 
 import numpy as np
-
 from common import medians, paired_rounds, save
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -23,9 +22,9 @@ WIDTHS, BATCH = (32, 64, 128, 256, 512), 16
 
 def ours(image, affine, flips):
     """Probabilities of a volume by `prediction.lesion_probability`."""
-    from kenseg_utils import prediction, speed, training
+    from kenseg_utils import machine, prediction, training
 
-    speed.spare_graph_optimisers()
+    machine.spare_graph_optimisers()
     recipe = training.Recipe.paper(network="unetpp", widths=WIDTHS, precision="mixed_bfloat16",
                                    options=dict(normalisation="batch"))
     model = training.build(recipe, (128, 128, 1))
@@ -59,7 +58,7 @@ def main() -> None:
     parser.add_argument("--slices", type=int, default=None, help="only so many, from the middle")
     parser.add_argument("--mirrored", action="store_true", help="also the mirrored second look")
     arguments = parser.parse_args()
-    from kenseg_utils import atlas, prediction, profiles
+    from kenseg_utils import anatomy, atlas, prediction, profiles
 
     scans = profiles.open_scans(profiles.get("smoke"))
     scan = atlas.load_scan(scans.iloc[0])
@@ -67,7 +66,7 @@ def main() -> None:
     if spare:
         image = image[:, :, spare // 2 : spare // 2 + arguments.slices]
     grid = prediction.WorkingGrid.of(image, scan.affine)
-    shown = len(prediction.levels_with_head(grid.there(image)))
+    shown = len(anatomy.slices_to_segment(grid.there(image)))
     contenders = {"kenseg_utils": ours(image, scan.affine, False)}
     if arguments.mirrored:
         contenders["kenseg_utils, mirrored too"] = ours(image, scan.affine, True)

@@ -16,7 +16,6 @@ from functools import lru_cache, partial
 from types import SimpleNamespace
 
 import numpy as np
-
 from common import medians, paired_rounds, save
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -26,9 +25,9 @@ PRECISION = "mixed_bfloat16"
 
 def ours(images, labels, widths=WIDTHS, precision=PRECISION, network="unetpp", **options):
     """A step of our UNet++, with a training run's own settings."""
-    from kenseg_utils import speed, training
+    from kenseg_utils import machine, training
 
-    speed.spare_graph_optimisers()
+    machine.spare_graph_optimisers()
     recipe = training.Recipe.paper(network=network, widths=widths, precision=precision,
                                    loss="cross_entropy_dice", learning_rate=1e-4,
                                    batch_size=len(images), options=options)
@@ -132,24 +131,24 @@ def _train_in(worker, case, steps_per_execution, steps) -> None:
 
 def _train_once(case, steps_per_execution, steps) -> None:
     """Train on `steps` slices; the network is kept for the next round."""
-    from kenseg_utils import distribution
+    from kenseg_utils import machine
 
     model, batches = _contender(*case, steps_per_execution, steps)
-    model.fit(distribution.feed(batches), steps_per_epoch=steps // batches.batch_size,
+    model.fit(machine.feed(batches), steps_per_epoch=steps // batches.batch_size,
               shuffle=False, verbose=0)
 
 
 @lru_cache
 def _contender(network, widths, side, batch, steps_per_execution, steps):
     """A network, and what stands in for a training run's `batches.Batches`."""
-    from kenseg_utils import speed, training
+    from kenseg_utils import machine, training
 
     rng = np.random.default_rng(0)
     images = rng.normal(size=(steps // batch, batch, side, side, 1)).astype(np.float32)
     labels = (rng.random((steps // batch, batch, side, side)) > 0.9).astype(np.int32)
     batches = SimpleNamespace(generate=lambda: zip(images, labels, strict=True), batch_size=batch,
                               slices=SimpleNamespace(shape=(side, side, 1)))
-    speed.spare_graph_optimisers()
+    machine.spare_graph_optimisers()
     recipe = training.Recipe.paper(network=network, widths=widths, batch_size=batch,
                                    steps_per_execution=steps_per_execution)
     return training.build(recipe, (side, side, 1)), batches

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from kenseg_utils import atlas, metrics, phantom, phantom_head, prediction, recorded
+from kenseg_utils import anatomy, atlas, experiments, metrics, phantom, prediction
 
 MNI_BRAIN = np.array([[-72, -106, -62], [72, 74, 82]])  # mm, the box around the brain in MNI space
 DEPTH_MM = (-3, -1, 1, 3, 5, 7, 11)  # inside the mask's edge
@@ -70,7 +70,7 @@ def found_in(network, image: np.ndarray) -> np.ndarray:
 def of_phantom(network, index: int) -> dict:
     """A row of scores on a phantom of a seed that nothing else in this project uses."""
     image, mask, _ = phantom.make_subject(index, seed=SEED)
-    return scores(mask > 0, prediction.segment_volume(network, image, phantom_head.AFFINE) > 0)
+    return scores(mask > 0, prediction.segment_volume(network, image, phantom.AFFINE) > 0)
 
 
 def scores(mask: np.ndarray, found: np.ndarray) -> dict:
@@ -99,11 +99,11 @@ def main() -> None:
     network = prediction.open_network(given.model)
     scan = atlas.load_image(given.head)
     head = prediction.WorkingGrid.of(scan.image, scan.affine).there(scan.image)
-    hull = prediction.brain_hull(head)
+    hull = anatomy.brain_hull(head)
     white = np.percentile(head[hull], 85)
     own = prediction.segment_volume(network, scan.image, scan.affine)
     rows = [dict(scan="healthy head, in its own grid",
-                 **{"found (ml)": own.sum() * prediction.voxel_ml(scan.affine)}),
+                 **{"found (ml)": own.sum() * anatomy.voxel_ml(scan.affine)}),
             dict(scan="the same, its skull shown to the network",
                  **{"found (ml)": found_with_skull(network, head, hull).sum() / 1000})]
     sizes = {file: int(np.count_nonzero(nib.load(file).dataobj)) / 1000
@@ -124,7 +124,7 @@ def main() -> None:
         (f"mean of {given.phantoms} phantoms that no training saw", unseen)) if len(table)]
     table = pd.DataFrame(rows)
     print(table.round(3).to_string())
-    print(recorded.save_result(given.name, {"scans": table}, network=given.note,
+    print(experiments.save_result(given.name, {"scans": table}, network=given.note,
                                parameters=network.count_params()))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -20,6 +21,12 @@ from pathlib import Path
 from filelock import FileLock
 
 
+def source_tree() -> Path:
+    """The folder that holds the package's source tree, or the current one where there is none."""
+    source = Path(__file__).resolve().parents[1]
+    return source if (source / "pyproject.toml").exists() else Path.cwd()
+
+
 def work_dir(path: str | os.PathLike | None = None) -> Path:
     """The work folder: `path`, else the environment's KENSEG_HOME, else `.kenseg`.
 
@@ -27,9 +34,8 @@ def work_dir(path: str | os.PathLike | None = None) -> Path:
     is installed without one.
     Raises ValueError where a file stands in its place.
     """
-    source = Path(__file__).resolve().parents[1]
-    home = source if (source / "pyproject.toml").exists() else Path.cwd()
-    folder = Path(path or os.environ.get("KENSEG_HOME") or home / ".kenseg").expanduser().resolve()
+    home = path or os.environ.get("KENSEG_HOME") or source_tree() / ".kenseg"
+    folder = Path(home).expanduser().resolve()
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file, and the work folder must be a folder: "
                          "choose another work_dir or KENSEG_HOME.")
@@ -97,6 +103,16 @@ def fingerprint(path: str | os.PathLike) -> str:
     with open(path, "rb") as file:
         file.seek(max(0, size - 65536 if path.suffix != ".gz" else size - 8))
         return f"{size}-{hashlib.sha256(file.read()).hexdigest()[:16]}"
+
+
+def results_file(name: str, folder=None, suffix: str = ".json") -> Path:
+    """Where a result of that name is recorded: in `folder`, else in `results` of the source tree.
+
+    Raises ValueError for a name that is more than letters, digits, - and _.
+    """
+    if not re.fullmatch("[A-Za-z0-9_-]+", name):
+        raise ValueError(f"{name!r} is no name of a result: use letters, digits, - and _.")
+    return Path(folder or source_tree() / "results") / f"{name}{suffix}"
 
 
 def commit() -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from . import artifacts, atlas
+from kenseg_utils import artifacts, atlas, phantom, slices
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,6 @@ def open_scans(profile: Profile, data_root=None, work_dir=None, seed: int = 0) -
         if profile.scans and len(scans) > profile.scans:
             scans = scans.sample(profile.scans, random_state=seed).sort_index()
         return scans.reset_index(drop=True)
-    from . import phantom
-
     work = artifacts.work_dir(work_dir)
     # The code is part of the key: a release of an older generator is not this one's.
     code = [source.read_text() for source in sorted(Path(__file__).parent.glob("phantom*.py"))]
@@ -82,7 +80,7 @@ def open_scans(profile: Profile, data_root=None, work_dir=None, seed: int = 0) -
 
 def quick_recipe(profile: Profile, **changes):
     """`Recipe.quick()` at this profile's size."""
-    from .training import Recipe
+    from kenseg_utils.training import Recipe
 
     size = dict(widths=profile.widths, epochs=profile.epochs, batch_size=profile.batch_size,
                 lesion_prior=profile.lesion_prior)
@@ -94,8 +92,6 @@ def open_crops(profile: Profile, scans: pd.DataFrame, work_dir=None, seed: int =
 
     A fifth of the subjects is kept for the test; of the others a fifth is for validation.
     """
-    from . import slices
-
     whole = slices.prepare(scans, work_dir=work_dir, **settings)
     rest, test = whole.split(folds=min(5, whole.index.subject.nunique()), seed=seed)[0]
     train, validation = rest.split(folds=min(5, rest.index.subject.nunique()), seed=seed)[0]

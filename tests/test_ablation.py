@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from kenseg_utils import ablation, experiments, figures, profiles
+from kenseg_utils import experiments, figures, profiles
+from kenseg_utils.experiments import ablation
 
 TINY = dict(widths=(4, 8), options=dict(blocks_per_node=1), epochs=1, batch_size=4)
 
@@ -135,12 +136,12 @@ def test_what_cannot_be_said_is_not_said():
 def test_the_grid_is_run_and_recorded(base, smoke_crops, tmp_path):
     plan = ablation.grid(base, only=("learning rate: 1e-6",))
     crops = smoke_crops[0].subset(range(0, len(smoke_crops[0]), 8))
-    table = ablation.run(plan, crops, seeds=(0,), base_seeds=(0, 1), folds=3, work_dir=tmp_path,
+    table = ablation.run_ablation(plan, crops, seeds=(0,), base_seeds=(0, 1), folds=3, work_dir=tmp_path,
                          progress=False)
     assert (table["status"] == "done").all()
     assert sorted(zip(table["name"], table["seed"])) == [
         ("base", 0), ("base", 1), ("learning rate: 1e-6", 0)]
-    path = ablation.record(plan, table, "smoke", tmp_path, folder=tmp_path / "results")
+    path = ablation.record_ablation(plan, table, "smoke", tmp_path, folder=tmp_path / "results")
     kept = experiments.open_result("ablation", tmp_path / "results")
     assert path.exists() and kept.provenance["profile"] == "smoke"
     assert kept.tables["effects"]["name"].tolist() == ["base", "learning rate: 1e-6"]

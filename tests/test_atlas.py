@@ -19,8 +19,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from kenseg_utils import atlas, nifti
+from kenseg_utils import atlas
 from kenseg_utils.atlas import ScanError
+from kenseg_utils.atlas import _nifti as nifti
 
 T1W = "sub-r001s001_ses-1_space-MNI152NLin2009aSym_T1w.nii.gz"
 MASK = "sub-r001s001_ses-1_label-L_desc-T1lesion_mask.nii.gz"

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from urllib.parse import unquote, urlsplit
 
-import pytest
 from bs4 import BeautifulSoup
 from conftest import NOTEBOOKS, ROOT, render
 from PIL import Image

@@ -6,7 +6,7 @@ import re
 import pytest
 from conftest import ROOT
 
-from kenseg_utils import claims
+from kenseg_utils.teaching import claims
 
 PAGE = ROOT / "book" / "claims.md"
 PAPER = ROOT.parent / "shared" / "paper.txt"

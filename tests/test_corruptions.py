@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kenseg_utils import corruptions, figures, slices
-from kenseg_utils.corruptions import corrupt
+from kenseg_utils import figures, slices
+from kenseg_utils.evaluation import corruptions
+from kenseg_utils.evaluation.corruptions import corrupt
 
 STRONG = {"noise": 0.2, "gain": 1.7, "gamma": 1.5, "bias field": 0.5, "blur": 2, "ghosting": 0.8,
           "flip": 1}

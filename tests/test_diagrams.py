@@ -6,7 +6,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.text import Text
 
-from kenseg_utils import diagrams, figures
+from kenseg_utils import figures
 
 WIDTHS = (4, 8, 12, 16)
 
@@ -39,11 +39,11 @@ def test_edges_of_unetpp_are_those_of_the_article(ken_model):
             expected[f"x{i + 1}{j - 1}", f"x{i}{j}"] = "up"
             expected |= {(f"x{i}{k}", f"x{i}{j}"): "skip" if k == j - 1 else "dense"
                          for k in range(j)}
-    assert diagrams.grid_edges(ken_model) == expected
+    assert figures.grid_edges(ken_model) == expected
 
 
 def test_edges_of_unet_have_one_skip_a_row(unet):
-    edges = diagrams.grid_edges(unet)
+    edges = figures.grid_edges(unet)
     assert {edge for edge, kind in edges.items() if kind == "skip"} == {
         ("x00", "x03"), ("x10", "x12"), ("x20", "x21")}
     assert sorted(edges.values()) == ["down"] * 3 + ["skip"] * 3 + ["up"] * 3
@@ -58,7 +58,7 @@ def test_a_missing_edge_is_missing_in_the_drawing():
     x10 = layers.Conv2D(4, 3, padding="same", name="x10")(layers.MaxPooling2D()(x00))
     x01 = layers.Conv2D(2, 3, padding="same", name="x01")(layers.UpSampling2D()(x10))
     model = keras.Model(inputs, x01)
-    assert diagrams.grid_edges(model) == {("x00", "x10"): "down", ("x10", "x01"): "up"}
+    assert figures.grid_edges(model) == {("x00", "x10"): "down", ("x10", "x01"): "up"}
     figure = figures.network_grid(model)
     assert len(figure.findobj(FancyArrowPatch)) == 2
     assert {"skip", "dense skip"}.isdisjoint(texts(figure))
@@ -70,7 +70,7 @@ def test_the_grid_names_nodes_channels_and_sizes(ken_model):
     for i, width in enumerate(WIDTHS):
         assert {f"x{i}{j}\n{width}" for j in range(4 - i)} <= set(words)
         assert f"{32 // 2**i}×{48 // 2**i}" in words
-    assert len(figure.findobj(FancyArrowPatch)) == len(diagrams.grid_edges(ken_model)) == 3 + 6 + 6 + 4
+    assert len(figure.findobj(FancyArrowPatch)) == len(figures.grid_edges(ken_model)) == 3 + 6 + 6 + 4
     assert "with the\nKen block" in words
     colours = {arrow.get_edgecolor() for arrow in figure.findobj(FancyArrowPatch)}
     assert len(colours) == 4

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kenseg_utils import batches, distribution, training
+from kenseg_utils import training
+from kenseg_utils.machine import _distribution as distribution
 
 TRAIN = """
 import json, os, sys
@@ -21,7 +22,7 @@ if os.environ["KERAS_BACKEND"] == "tensorflow":
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 import numpy as np
 from kenseg_utils import distribution, slices, training
-assert len(distribution.names()) == 2, distribution.names()
+assert len(distribution.device_names()) == 2, distribution.device_names()
 train, validation = (slices.open_set(folder).subset(part) for part in json.loads(rows))
 images, _ = validation.batch(range(2))
 # The first is another network, of several outputs; it must leave nothing behind that disturbs.
@@ -59,19 +60,19 @@ def test_two_devices_give_the_history_of_one(backend, smoke_crops, tmp_path):
 
 
 def test_devices_share_a_batch_evenly_or_one_does_it(monkeypatch):
-    monkeypatch.setattr(distribution, "names", lambda: ["gpu:0", "gpu:1", "gpu:2", "gpu:3"])
-    assert distribution.choose(16) == 4 and distribution.choose(1) == 1
-    assert distribution.choose(6) == 1 and distribution.choose(6, 3) == 3
+    monkeypatch.setattr(distribution, "device_names", lambda: ["gpu:0", "gpu:1", "gpu:2", "gpu:3"])
+    assert distribution.device_count(16) == 4 and distribution.device_count(1) == 1
+    assert distribution.device_count(6) == 1 and distribution.device_count(6, 3) == 3
     with pytest.raises(ValueError, match="there are 4"):
-        distribution.choose(16, 5)
+        distribution.device_count(16, 5)
     with pytest.raises(ValueError, match="batch_size is 6, which 4 devices cannot share"):
-        distribution.choose(6, 4)
+        distribution.device_count(6, 4)
 
 
 def test_an_epoch_does_not_wait_for_the_thread_that_tunes(smoke_crops):
     pytest.importorskip("tensorflow")
     train, _, _ = smoke_crops
-    source = batches.Batches(train.subset(range(6)), batch_size=2)
+    source = training.Batches(train.subset(range(6)), batch_size=2)
     fed = distribution.feed(source, outputs=2)
     assert fed.options().autotune.enabled is False
     found = list(fed.as_numpy_iterator())

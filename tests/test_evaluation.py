@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kenseg_utils
-from kenseg_utils import evaluation, metrics
+from kenseg_utils import anatomy, evaluation, metrics
 
 AFFINE = np.array([[2, 0, 0, -12], [0, 1, 0, 0], [0, 0, 3, 0], [0, 0, 0, 1.0]])  # x = 0 at row 6
 SHAPE = (12, 10, 8)
@@ -166,10 +166,10 @@ def test_scans_without_truth(scans):
 def test_side_is_told_in_space_not_by_index(scans, tmp_path):
     mask = np.zeros(SHAPE, np.uint8)
     mask[8:11] = 1
-    assert evaluation.lesion_side(mask, AFFINE) == "right"
-    assert evaluation.lesion_side(mask[::-1], AFFINE) == "left"
-    assert evaluation.lesion_side(mask, AFFINE, midline=50) == "left"
-    assert evaluation.lesion_side(mask * 0, AFFINE) == "none"
+    assert anatomy.lesion_side(mask, AFFINE) == "right"
+    assert anatomy.lesion_side(mask[::-1], AFFINE) == "left"
+    assert anatomy.lesion_side(mask, AFFINE, midline=50) == "left"
+    assert anatomy.lesion_side(mask * 0, AFFINE) == "none"
     moved = AFFINE.copy()  # a native scan, whose x = 0 is anywhere
     moved[0, 3] += 500
     row = dict(scans.iloc[0], space="orig",

@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 from conftest import write_release
 
-from kenseg_utils import cluster, experiments, slices
+from kenseg_utils import experiments, slices
+from kenseg_utils.machine import _cluster as cluster
 
 TINY = dict(widths=(4, 8), options=dict(blocks_per_node=1), epochs=1, batch_size=4,
             precision="float32", augment=False)
@@ -21,7 +22,7 @@ TINY = dict(widths=(4, 8), options=dict(blocks_per_node=1), epochs=1, batch_size
 
 def quick(**more):
     """A tiny recipe; imported here, so that workers of the stand-in import no TensorFlow."""
-    from kenseg_utils.training import Recipe
+    from kenseg_utils.training._loop import Recipe
 
     return Recipe.quick(**TINY | more)
 
@@ -69,7 +70,7 @@ def starts(work_dir):
 
 def test_networks_are_trained_scored_and_kept(crops, tmp_path, monkeypatch):
     """Two folds of a real network; one whose options are wrong is a row, not the end."""
-    from kenseg_utils import training
+    from kenseg_utils.training import _loop as training
 
     recipes = {"broken": quick(options=dict(block="bricks")),
                "tiny": quick()}

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from kenseg_utils import export, networks, prediction
+from kenseg_utils import networks, prediction
+from kenseg_utils.prediction import export
 
 SLICES = np.random.default_rng(0).normal(size=(3, 32, 48, 1)).astype(np.float32)
 

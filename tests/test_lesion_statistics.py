@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kenseg_utils import lesion_statistics
+from kenseg_utils.phantom import lesion_statistics
 
 
 def box_mask(*boxes, shape=(40, 50, 60)):

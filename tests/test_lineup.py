@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 from conftest import write_release
 
-from kenseg_utils import lineup, networks
+from kenseg_utils import networks
+from kenseg_utils.experiments import lineup
 
-TINY = lineup.Scale(0.01, True, slices=2, epochs=1, batch_size=2, widths=(4, 8, 12), folds=3)
+TINY = lineup.LineupScale(0.01, True, slices=2, epochs=1, batch_size=2, widths=(4, 8, 12), folds=3)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def stand_in(experiment):
 
 
 def run(sets, work_dir, **more):
-    return lineup.run(lineup.recipes(TINY), sets, TINY.folds, conduct=stand_in, work_dir=work_dir,
+    return lineup.run_lineup(lineup.recipes(TINY), sets, TINY.folds, conduct=stand_in, work_dir=work_dir,
                       progress=False, **more)
 
 
@@ -111,7 +112,7 @@ def test_ranking_is_sorted_and_beside_the_ken_model(sets, tmp_path):
 
 def test_a_comparison_is_recorded_with_its_scale(sets, tmp_path):
     table = run(sets, tmp_path)
-    lineup.record(table, TINY, "small scans", tmp_path, tmp_path)
+    lineup.record_lineup(table, TINY, "small scans", tmp_path, tmp_path)
     found = lineup.experiments.open_result("networks", tmp_path)
     assert found.provenance["scale"]["epochs"] == 1 and found.provenance["data_name"] == "small scans"
     assert "filters × 0.01" in found.provenance["meaning"]

@@ -14,7 +14,8 @@ from scipy import ndimage
 from skimage.filters import threshold_multiotsu
 from sklearn.ensemble import RandomForestClassifier
 
-from kenseg_utils import atlas, lesion_statistics, phantom, phantom_head
+from kenseg_utils import atlas, phantom
+from kenseg_utils.phantom import lesion_statistics
 
 REAL_MASKS = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "soop"
 PROCESSES = min(2, os.cpu_count() or 1)
@@ -138,7 +139,7 @@ def test_tissue_contrast(index):
 def test_hosts_are_asymmetric_heads(index):
     image, _, tissue, _ = subject(index)
     brain = tissue.white + tissue.gray > 0.5
-    template = phantom_head.template()
+    template = phantom.template()
     assert np.array_equal(template.white, template.white[::-1])  # what a network could learn
     assert np.abs(tissue.white - tissue.white[::-1])[brain].mean() > 0.1
     shell = ndimage.binary_dilation(brain, iterations=14) & ~ndimage.binary_dilation(brain, iterations=6)
@@ -231,7 +232,7 @@ def simple_methods(index):
     """Dice of thresholds and of left-right differences over the brain, and features of a third
     of the voxels along each axis. All are told where the brain is (the template's)."""
     image, mask, _ = phantom.make_subject(index)
-    template = phantom_head.template()
+    template = phantom.template()
     box = template.box
     brain = ndimage.binary_erosion(template.brain[box] > 127, iterations=2)
     image = image / np.float32(np.median(image[box][brain]))

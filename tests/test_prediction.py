@@ -9,7 +9,9 @@ from conftest import ROOT
 from nibabel import orientations
 from nibabel.processing import resample_from_to
 
-from kenseg_utils import atlas, metrics, networks, phantom, prediction, recorded, report
+from kenseg_utils import anatomy, atlas, metrics, networks, phantom
+from kenseg_utils.prediction import _volumes as prediction
+from kenseg_utils.prediction import report
 
 
 @pytest.fixture(scope="module")
@@ -182,16 +184,16 @@ def test_a_head_in_a_large_field_of_view_comes_to_the_same_place(phantom_head):
 def test_the_hull_holds_the_lesion_with_skull_and_without(phantom_head):
     scan = atlas.load_image(phantom_head[0])
     lesion = nib.load(phantom_head[1]).get_fdata() > 0
-    hull = prediction.brain_hull(scan.image)
+    hull = anatomy.brain_hull(scan.image)
     assert (lesion & ~hull).sum() <= 0.01 * lesion.sum()
     assert 1e6 < hull.sum() < 4e6
-    stripped = prediction.brain_hull(np.where(hull, scan.image, 0))
+    stripped = anatomy.brain_hull(np.where(hull, scan.image, 0))
     assert (lesion & ~stripped).sum() <= 0.01 * lesion.sum()
 
 
 def test_the_hull_of_no_head_allows_everything():
-    assert prediction.brain_hull(np.zeros((60, 60, 60), np.float32)).all()
-    assert prediction.brain_hull(np.random.default_rng(0).random((10, 10, 10))).all()
+    assert anatomy.brain_hull(np.zeros((60, 60, 60), np.float32)).all()
+    assert anatomy.brain_hull(np.random.default_rng(0).random((10, 10, 10))).all()
 
 
 def test_flips_make_the_answer_symmetric(model, head):
@@ -226,7 +228,7 @@ def test_networks_that_cannot_be_opened(tmp_path):
 
 
 def test_without_a_recorded_network_one_is_told_how_to_make_it(monkeypatch):
-    monkeypatch.setattr(recorded, "open_network", lambda name: None)
+    monkeypatch.setattr(prediction, "recorded_network", lambda name: None)
     with pytest.raises(ValueError, match="whole_slices --record"):
         prediction.open_network()
 
@@ -269,7 +271,7 @@ def test_a_real_head_of_another_grid(tmp_path, capsys):
     scan = atlas.load_image(REAL_HEAD)
     grid = prediction.WorkingGrid.of(scan.image, scan.affine)
     working = grid.there(scan.image)
-    hull = prediction.brain_hull(working)
+    hull = anatomy.brain_hull(working)
     assert 1.2e6 < hull.sum() < 2.6e6
     top = np.flatnonzero((working > working.mean()).any((0, 1)))[-1]
     assert abs(top - prediction.HEAD[2]) <= 3

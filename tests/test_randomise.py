@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kenseg_utils import batches, randomise, training
+from kenseg_utils import training
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def head():
 
 
 def draws(head, count=60):
-    return [randomise.wide(*head, np.random.default_rng(seed)) for seed in range(count)]
+    return [training.wide(*head, np.random.default_rng(seed)) for seed in range(count)]
 
 
 def test_what_comes_out_is_a_slice_and_its_mask(head):
@@ -32,9 +32,9 @@ def test_what_comes_out_is_a_slice_and_its_mask(head):
 
 
 def test_the_same_seed_draws_the_same_and_others_differ(head):
-    first, again = (randomise.wide(*head, np.random.default_rng(3))[0] for _ in range(2))
+    first, again = (training.wide(*head, np.random.default_rng(3))[0] for _ in range(2))
     assert np.array_equal(first, again)
-    assert not np.allclose(first, randomise.wide(*head, np.random.default_rng(4))[0], atol=0.1)
+    assert not np.allclose(first, training.wide(*head, np.random.default_rng(4))[0], atol=0.1)
 
 
 def test_the_input_is_left_alone(head):
@@ -65,7 +65,7 @@ def test_skulls_go_and_lesions_stay(head):
     image, mask = head
     scalp, left = image[..., 0] == 1.5, []
     for seed in range(12):
-        stripped = randomise.strip_skull(image, mask, np.random.default_rng(seed), air=-3.0)
+        stripped = training.strip_skull(image, mask, np.random.default_rng(seed), air=-3.0)
         assert (stripped[mask > 0] == image[mask > 0]).all()
         assert stripped[56, 64] == image[56, 64]
         left.append((stripped[scalp] != -3).mean())
@@ -75,7 +75,7 @@ def test_skulls_go_and_lesions_stay(head):
 def test_contrast_curves_rise_below_the_median(head):
     image = np.linspace(-3, 3, 200, dtype=np.float32)[:, None, None]
     for seed in range(200):
-        curved, zero, spread = randomise.recolour(image, np.random.default_rng(seed))
+        curved, zero, spread = training.recolour(image, np.random.default_rng(seed))
         dark = curved[image < 0]
         assert (np.diff(dark) >= -1e-6).all() and np.isfinite(curved).all()
         assert spread > 0 and curved.min() <= zero <= curved.max()
@@ -83,15 +83,15 @@ def test_contrast_curves_rise_below_the_median(head):
 
 def test_several_channels_move_together(head):
     image = np.concatenate([head[0], head[0] * 0.5], -1)
-    moved, _ = randomise.move(image, head[1], np.random.default_rng(1), air=0.0)
+    moved, _ = training.move(image, head[1], np.random.default_rng(1), air=0.0)
     assert np.allclose(moved[..., 1], moved[..., 0] * 0.5, atol=1e-5)
 
 
 def test_a_recipe_takes_it_by_name(smoke_crops):
     train = smoke_crops[0]
     recipe = training.Recipe.quick(augment="wide")
-    source = batches.Batches(train, 4, augment=recipe.augment)
-    plain = batches.Batches(train, 4)
+    source = training.Batches(train, 4, augment=recipe.augment)
+    plain = training.Batches(train, 4)
     (varied, labels), (stored, _) = source.batch(0), plain.batch(0)
     assert varied.shape == stored.shape and labels.dtype == np.int32
     assert not np.allclose(varied, stored, atol=0.1)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kenseg_utils import networks, speed
+from kenseg_utils import machine, networks
 
 keras = pytest.importorskip("keras")
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow",
@@ -23,7 +23,7 @@ def test_fused_normalisation_trains_and_predicts_as_keras_does(batch):
     rng = np.random.default_rng(0)
     images = rng.normal(1, 2, (batch, 32, 32, 1)).astype(np.float32)
     labels = (rng.random((batch, 32, 32)) > 0.8).astype(np.int32)
-    plain, fused = built(), speed.fuse_normalisation(built())
+    plain, fused = built(), machine.fuse_normalisation(built())
     assert any("call" in vars(layer) for layer in fused.layers)
     for _ in range(3):
         losses = [float(model.train_on_batch(images, labels)) for model in (plain, fused)]
@@ -37,7 +37,7 @@ def test_fused_normalisation_trains_and_predicts_as_keras_does(batch):
 
 
 def test_a_fused_network_is_saved_as_keras_s_own(tmp_path):
-    fused = speed.fuse_normalisation(built())
+    fused = machine.fuse_normalisation(built())
     fused.save(tmp_path / "model.keras")
     opened = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
     assert not any("call" in vars(layer) for layer in opened.layers)
@@ -46,7 +46,7 @@ def test_a_fused_network_is_saved_as_keras_s_own(tmp_path):
 
 
 def test_frozen_layers_keep_their_statistics():
-    fused = speed.fuse_normalisation(built())
+    fused = machine.fuse_normalisation(built())
     layer = next(one for one in fused.layers if isinstance(one, keras.layers.BatchNormalization))
     layer.trainable = False
     before = np.asarray(layer.moving_mean).copy()
@@ -59,7 +59,7 @@ def test_frozen_layers_keep_their_statistics():
 def test_half_precision_normalises_as_keras_does(filters):
     images = np.random.default_rng(2).normal(1, 2, (3, 16, 16, filters)).astype(np.float32)
     outputs, means = [], []
-    for change in (lambda model: model, speed.fuse_normalisation):
+    for change in (lambda model: model, machine.fuse_normalisation):
         inputs = keras.Input((16, 16, filters))
         layer = keras.layers.BatchNormalization(dtype="mixed_bfloat16")
         model = change(keras.Model(inputs, layer(inputs)))

@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from kenseg_utils import __version__, devices, teaching
+from kenseg_utils import __version__, machine
+from kenseg_utils.teaching import _pages as teaching
 
 
 def check_dice(answer):
@@ -52,7 +53,7 @@ def test_feedback_of_code_that_stops(capsys):
 
 
 def test_closing_line_counts_seconds_and_names_what_ran(monkeypatch):
-    monkeypatch.setattr(devices, "device", lambda: "GPU (Tesla T4)")
+    monkeypatch.setattr(machine, "device", lambda: "GPU (Tesla T4)")
     monkeypatch.setattr(teaching.artifacts, "commit", lambda: "0123456789ab+")
     monkeypatch.setattr(teaching, "lock_hash", lambda: "requirements.lock 01234567")
     keras = types.SimpleNamespace(__version__="3.13.2",
@@ -92,11 +93,11 @@ def test_lock_hash_is_the_files_own(monkeypatch):
 
 def test_device_tells_what_to_click_only_on_a_colab_cpu(monkeypatch):
     monkeypatch.delenv("COLAB_RELEASE_TAG", raising=False)
-    monkeypatch.setattr(devices, "device", lambda: "CPU (2 cores)")
+    monkeypatch.setattr(machine, "device", lambda: "CPU (2 cores)")
     assert teaching.device() == "CPU (2 cores)"
     monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab_1")
     assert re.match(r"CPU \(2 cores\) – .*Change runtime type → T4 GPU", teaching.device())
-    monkeypatch.setattr(devices, "device", lambda: "GPU (Tesla T4)")
+    monkeypatch.setattr(machine, "device", lambda: "GPU (Tesla T4)")
     assert teaching.device() == "GPU (Tesla T4)"
 
 

@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kenseg_utils import batches, devices, networks, slices, training
+from kenseg_utils import networks, slices
+from kenseg_utils.machine import _devices as devices
+from kenseg_utils.training import _loop as training
 
 TINY = dict(widths=(4, 8), options=dict(blocks_per_node=1), epochs=3, batch_size=8,
             precision="float32")
@@ -90,13 +92,13 @@ def test_a_corrupt_checkpoint_is_named_and_the_one_before_it_serves(data, tmp_pa
 
 
 def test_a_loss_that_is_not_a_number_is_named(data, tmp_path, monkeypatch):
-    plain = batches.Batches.batch
+    plain = training.Batches.batch
 
     def poisoned(self, number):
         images, labels = plain(self, number)
         return images * np.nan, labels
 
-    monkeypatch.setattr(batches.Batches, "batch", poisoned)
+    monkeypatch.setattr(training.Batches, "batch", poisoned)
     with pytest.raises(training.TrainingError, match="lower learning_rate"):
         training.train(training.Recipe.quick(**TINY), *data, run_dir=tmp_path, progress=False)
 
@@ -108,18 +110,18 @@ def test_more_in_a_batch_than_there_is(data, tmp_path):
 
 def test_batches_do_not_depend_on_what_ran_before(data):
     def drawn(epoch):
-        made = batches.Batches(data[0], 8, seed=1, epoch=epoch, augment=True)
+        made = training.Batches(data[0], 8, seed=1, epoch=epoch, augment=True)
         return [images for images, _ in made.generate()]
 
     first = drawn(1)
     assert all((a == b).all() for a, b in zip(first, drawn(1), strict=True))
     assert not (first[0] == drawn(2)[0]).all()
-    seen = np.concatenate([batches.Batches(data[0], 8, epoch=0).batch(n)[1] for n in range(3)])
+    seen = np.concatenate([training.Batches(data[0], 8, epoch=0).batch(n)[1] for n in range(3)])
     assert seen.sum() == data[0].masks.sum()  # every slice once
 
 
 def test_an_error_in_the_reading_thread_reaches_the_caller(data, monkeypatch):
-    made = batches.Batches(data[0], 8)
+    made = training.Batches(data[0], 8)
     monkeypatch.setattr(made, "batch", lambda number: (_ for _ in ()).throw(OSError("disk gone")))
     with pytest.raises(OSError, match="disk gone"):
         list(made.generate())
@@ -130,14 +132,14 @@ def test_augmentation_moves_image_and_mask_together():
     mask = (((rows - 20) ** 2 + (columns - 40) ** 2) < 100).astype(np.uint8)
     image = mask[..., None].astype(np.float32) * 10
     for seed in range(20):
-        moved, moved_mask = batches.augment(image, mask, np.random.default_rng(seed))
+        moved, moved_mask = training.augment(image, mask, np.random.default_rng(seed))
         inside = moved[..., 0] > (moved.max() + moved.min()) / 2
         assert moved.dtype == np.float32 and set(np.unique(moved_mask)) <= {0, 1}
         assert (inside & (moved_mask > 0)).sum() / (inside | (moved_mask > 0)).sum() > 0.85
 
 
 def test_noise_alone_changes_the_image_and_nothing_else(data):
-    plain, noisy = (batches.Batches(data[0], 8, seed=1, augment=augment).batch(0)
+    plain, noisy = (training.Batches(data[0], 8, seed=1, augment=augment).batch(0)
                     for augment in (False, "noise"))
     assert (plain[1] == noisy[1]).all()
     difference = (noisy[0] - plain[0]).reshape(8, -1)

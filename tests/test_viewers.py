@@ -13,7 +13,7 @@ import pytest
 from ipywidgets.embed import dependency_state
 from PIL import Image
 
-from kenseg_utils import figures, slices, stacks, viewers
+from kenseg_utils import figures, slices, viewers
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,7 @@ def test_slice_browser_keeps_to_its_budget_on_the_hardest_volume():
     noise = np.random.default_rng(0).uniform(0, 1, (150, 180, 150)).astype("float32")
     viewer = viewers.slice_browser(noise)
     assert len(pictures(viewer)) == 60
-    assert embedded_bytes(viewer) <= stacks.BUDGET + 40_000  # the words beside the pictures
+    assert embedded_bytes(viewer) <= viewers.BUDGET + 40_000  # the words beside the pictures
 
 
 @pytest.mark.parametrize("change, message", [
@@ -281,7 +281,7 @@ def test_all_viewers_keep_to_their_budget(cut, history):
                    viewers.best_to_worst([image] * 12, [mask] * 12, [image > 0.5] * 12,
                                          np.linspace(0, 1, 12)),
                    viewers.curve_scrubber(history)):
-        assert embedded_bytes(viewer) <= stacks.BUDGET + 40_000
+        assert embedded_bytes(viewer) <= viewers.BUDGET + 40_000
 
 
 def test_controls_are_named(head, cut):
@@ -295,5 +295,5 @@ def test_colours_are_those_of_the_figures():
     image = np.full((60, 60), 0.5)
     mask = np.zeros((60, 60))
     mask[20:40, 20:40] = 1
-    pixels = np.asarray(stacks.picture(image, (0, 1), truth=mask))
+    pixels = np.asarray(viewers.picture(image, (0, 1), truth=mask))
     assert tuple(pixels[150, 100]) == tuple(int(figures.TRUTH[k : k + 2], 16) for k in (1, 3, 5))

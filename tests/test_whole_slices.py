@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from kenseg_utils import atlas, metrics, networks, prediction, profiles, whole_slices
+from kenseg_utils import anatomy, atlas, metrics, networks, profiles
+from kenseg_utils.experiments import whole_slices
+from kenseg_utils.prediction import _volumes as prediction
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +73,6 @@ def test_the_best_threshold_is_found_on_whole_volumes(smoke_scans, monkeypatch):
     assert table.mean().idxmax() == 0.3
     assert (table[0.5] == 0).all() and (table[0.1] < 1).all()
     for dice, scan in zip(table[0.3], scans):  # all but what is too small to be reported
-        kept = prediction.remove_small(scan.mask > 0, prediction.voxel_ml(scan.affine),
+        kept = prediction.remove_small(scan.mask > 0, anatomy.voxel_ml(scan.affine),
                                        prediction.LEAST_ML)
         assert dice == pytest.approx(metrics.dice(scan.mask, kept))

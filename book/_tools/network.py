@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kenseg_utils import artifacts, export, metrics, profiles, training
+from kenseg_utils import artifacts, metrics, profiles, training
+from kenseg_utils.prediction import export
 
 CHAPTER = "05_gpu_training.ipynb"
 COUNT = 6  # slices to choose from

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from kenseg_utils.palette import BLUE, ORANGE, SKY_BLUE
+from kenseg_utils.figures import BLUE, ORANGE, SKY_BLUE
 
 LEVELS = 5
 

@@ -20,7 +20,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from .brain import brain_around, brain_mask, check_image, check_seed_point, click, is_constant
+from kenseg_utils.anatomy import brain_mask, check_image, is_constant
+
+from .brain import brain_around, check_seed_point, click
 from .energy import graph_cut, level_set, minimum_cut
 from .intensity import edge_detection, region_growing, thresholding
 from .learned import PixelModel, classify_pixels, fit, pixel_features

@@ -6,48 +6,11 @@ from numbers import Integral, Real
 
 import numpy as np
 from scipy import ndimage
-from skimage import filters, morphology
+from skimage import morphology
+
+from kenseg_utils.anatomy import brain_mask, measured_pixels
 
 EIGHT = np.ones((3, 3), bool)
-
-
-def check_image(image) -> np.ndarray:
-    """`image` as an (H, W) float32 slice that has something in it, or a ValueError saying why not.
-
-    Refused: another number of axes, fewer than 4 pixels a side, text or complex numbers, NaN or
-    infinity, grey values that span more than 1e12, and a slice of one single value (to within
-    1e-12), in which there is nothing to tell apart.
-    """
-    array = np.asarray(image)
-    if array.dtype.kind not in "buif":
-        raise ValueError(f"The slice holds {array.dtype}, and grey values must be real numbers.")
-    if array.ndim != 2:
-        raise ValueError(f"A prior-based method works on one slice (H, W), and got shape "
-                         f"{array.shape}: pass image[..., 0] or volume[:, :, z].")
-    if array.size == 0:
-        raise ValueError(f"The slice is empty: its shape is {array.shape}.")
-    wrong = np.count_nonzero(~np.isfinite(array))
-    if wrong:
-        raise ValueError(f"The slice has {wrong} values that are NaN or infinite "
-                         f"(of {array.size}): repair or leave out the scan.")
-    lowest, highest = float(array.min()), float(array.max())
-    if is_constant(array):
-        raise ValueError(f"The slice is constant: every pixel is {lowest:g}, so there is "
-                         "nothing to segment. Leave it out, or use segment_slices, "
-                         "which gives such a slice an empty mask.")
-    if max(abs(lowest), abs(highest)) > 1e12:
-        raise ValueError(f"The slice's grey values go from {lowest:g} to {highest:g}: "
-                         "normalise the scan first.")
-    if min(array.shape) < 4:
-        raise ValueError(f"The slice is {array.shape[0]}×{array.shape[1]} pixels: "
-                         "at least 4×4 are needed.")
-    return array.astype(np.float32)
-
-
-def is_constant(array: np.ndarray) -> bool:
-    """Whether all of an array (that is not empty) is one value, to within 1e-12."""
-    numbers = array.dtype.kind in "buif" and array.size > 0
-    return numbers and float(array.max()) - float(array.min()) < 1e-12
 
 
 def check_seed_point(seed_point, shape: tuple[int, int]) -> tuple[int, int]:
@@ -91,44 +54,6 @@ def click(mask, jitter: float = 0.0, seed: int = 0) -> tuple[int, int]:
         weight = np.exp(-((pixels - point) ** 2).sum(axis=1) / (2 * jitter**2))
         point = np.random.default_rng(seed).choice(pixels, p=weight / weight.sum())
     return int(point[0]), int(point[1])
-
-
-def measured_pixels(image: np.ndarray) -> np.ndarray:
-    """False on the padding: pixels of exactly 0 that hang together with the slice's border.
-
-    Padding is 0 after normalisation, which is the grey of ordinary tissue: it would not stand out.
-    A black hole inside the head is kept, as it is cut off from the border.
-    """
-    labels, _ = ndimage.label(image == 0)
-    border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
-    padding = np.isin(labels, np.unique(border[border > 0]))
-    return ~padding if not padding.all() else np.ones(image.shape, bool)
-
-
-def brain_mask(image: np.ndarray, cut: int = 3) -> np.ndarray:
-    """Roughly where the brain is in an (H, W) T1w slice with or without skull: a bool mask.
-
-    A threshold splits tissue from air, bone and fluid; an erosion by `cut` pixels tears the brain
-    off the scalp; the thick pieces (at least half as deep as the deepest) grow back; their convex
-    hull takes in what is dark inside: ventricles, sulci, and lesions up to the cortex.
-    It is no skull stripping to measure with: it only keeps the methods out of bone and air.
-    """
-    image = check_image(image)
-    whole_number(0, cut=cut)
-    measured = measured_pixels(image)
-    smooth = filters.gaussian(image, 1, preserve_range=True)
-    dark, bright = np.percentile(smooth[measured], (0.5, 90))
-    # Fluid is at about 0.3 of white matter and grey matter at 0.7.
-    tissue = measured & (smooth > dark + 0.4 * (bright - dark))
-    core = ndimage.binary_erosion(tissue, morphology.disk(cut), border_value=1)
-    labels, count = ndimage.label(core)
-    if count == 0:
-        return measured
-    depth = ndimage.distance_transform_edt(core)
-    deepest = ndimage.maximum(depth, labels, np.arange(1, count + 1))
-    thick = 1 + np.flatnonzero(deepest >= deepest.max() / 2)
-    pieces = ndimage.binary_dilation(np.isin(labels, thick), morphology.disk(cut))
-    return morphology.convex_hull_image(pieces) & measured
 
 
 def brain_around(image: np.ndarray, brain, seed_point: tuple[int, int] | None) -> np.ndarray:

@@ -20,7 +20,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 from threadpoolctl import threadpool_limits
 
-from .brain import at_least, brain_mask, check_image, is_constant, whole_number
+from kenseg_utils.anatomy import brain_mask, check_image, is_constant
+
+from .brain import at_least, whole_number
 
 LARGEST_SCALE = 16  # pixels
 

@@ -1,0 +1,185 @@
+"""Find the scans of any ATLAS release, and load them checked and in one orientation.
+
+`find_scans(folder)` gives a table with a row per T1w; `load_scan(row)` gives its arrays in RAS
+order; `save_mask` writes a result back in the scan's own grid.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+from dataclasses import dataclass, replace
+from functools import reduce
+from pathlib import Path
+
+import nibabel
+import numpy as np
+from nibabel.orientations import apply_orientation, ornt_transform
+
+from kenseg_utils import anatomy
+from kenseg_utils.artifacts import write_aside
+
+from ._nifti import ScanError, Volume, read_volume
+
+LABEL_TOLERANCE = 0.01  # some ATLAS masks store 0.99999998 for 1
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """One T1w volume with its lesion mask, in RAS order.
+
+    image: float32 (X,Y,Z), intensities as the file's header scales them.
+    mask: uint8 (X,Y,Z) of 0 and 1, or None where the release ships none.
+    affine: (4,4), voxel of these arrays to mm. spacing: voxel size along x, y, z in mm.
+    path: the T1w's file. original_affine (4,4), original_shape, orientation (3,2; nibabel's) and
+    header are the file's own: what it takes to write a result back in its grid.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray | None
+    affine: np.ndarray
+    spacing: tuple[float, float, float]
+    subject: str
+    session: str
+    path: Path
+    original_affine: np.ndarray
+    original_shape: tuple[int, int, int]
+    orientation: np.ndarray
+    header: nibabel.Nifti1Header
+
+
+def load_scan(row, *, allow_empty_mask: bool = False) -> Scan:
+    """Load one row of `find_scans` (a Series, a dict, or a tuple of `itertuples`).
+
+    Several masks are merged. A mask may store 0 and 1, within 0.01, or 0 and 255 as R1.x does;
+    it is binarised at half of its upper value. T1w and mask may be stored in different
+    orientations, but must lie on the same voxels in space.
+
+    Raises ScanError, naming file, cause and remedy, for anything that `nifti.read_volume` or
+    `load_image` refuses, a mask on another grid, with other labels, all ones, or, unless
+    `allow_empty_mask`, without any lesion.
+    """
+    path, paths = _field(row, "t1w", ""), _field(row, "masks", ())
+    if not path or not isinstance(path, (str, os.PathLike)) or not isinstance(paths, (tuple, list)):
+        raise ScanError(f"A row of scans needs t1w, a path, and masks, a tuple of paths; here they "
+                        f"are {path!r} and {paths!r}. Take rows from atlas.find_scans: a table "
+                        "read back from a text file has lost its tuples.")
+    scan = load_image(path)
+    parts = [_mask(read_volume(mask), scan) for mask in paths]
+    mask = reduce(np.bitwise_or, parts) if parts else None
+    if parts:
+        _check_extent(mask, paths, allow_empty_mask)
+    return replace(scan, mask=mask, subject=str(_field(row, "subject", "")),
+                   session=str(_field(row, "session", "")))
+
+
+def load_image(path: str | os.PathLike) -> Scan:
+    """Load any single T1w in NIfTI: a Scan without mask, subject or session.
+
+    Raises ScanError if `nifti.read_volume` does, or if the image has NaN, Inf or one value only.
+    """
+    volume = read_volume(path)
+    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes Inf and is refused below
+        image = volume.in_ras(volume.values.astype(np.float32, order="K", copy=False))
+    low, high = float(image.min()), float(image.max())
+    if not np.isfinite([low, high]).all():
+        count = image.size - int(np.isfinite(image).sum())
+        raise ScanError(f"{volume.path} has {count:,} voxels that are NaN or Inf. Export it again "
+                        "from its source, or set them to 0 knowing what they stood for.")
+    if low == high:
+        raise ScanError(f"{volume.path} is constant: every voxel is {low:g}. It holds no image; "
+                        "copy or export it again.")
+    affine = volume.ras_affine
+    return Scan(image=image, mask=None, affine=affine, spacing=anatomy.spacing(affine), subject="",
+                session="", path=volume.path, original_affine=volume.affine,
+                original_shape=volume.values.shape, orientation=volume.orientation,
+                header=volume.header)
+
+
+def check_scan(row, *, allow_empty_mask: bool = False) -> str:
+    """Load a row and forget it: "" where all is well, else what `load_scan` says is wrong."""
+    try:
+        load_scan(row, allow_empty_mask=allow_empty_mask)
+    except ScanError as error:
+        return str(error)
+    return ""
+
+
+def to_original_grid(scan: Scan, array: np.ndarray) -> np.ndarray:
+    """Bring an array (X,Y,Z) on the scan's RAS grid back to the order in which its file stores.
+
+    Raises ValueError if the shape is not the scan's.
+    """
+    array = np.asarray(array)
+    if array.shape != scan.image.shape:
+        raise ValueError(f"The array is {array.shape}, but the scan {scan.path} is "
+                         f"{scan.image.shape}: undo crops and pads before writing it back.")
+    back = ornt_transform([[0, 1], [1, 1], [2, 1]], scan.orientation)
+    return apply_orientation(array, back)
+
+
+def save_mask(scan: Scan, mask: np.ndarray, path: str | os.PathLike) -> Path:
+    """Write a mask (X,Y,Z) of 0 and 1 as uint8 NIfTI on the voxels of the scan's own file.
+
+    The header's geometry (sform, qform and their codes) is the T1w's. The file appears when it is
+    whole, and equal masks give equal bytes. Returns the path.
+    Raises ValueError for another shape, other values, or a path not ending in .nii or .nii.gz.
+    """
+    path = Path(path)
+    if not path.name.endswith((".nii", ".nii.gz")):
+        raise ValueError(f"{path} must end in .nii or .nii.gz.")
+    mask = to_original_grid(scan, mask)
+    if not np.isin(mask, (0, 1)).all():
+        raise ValueError(f"A mask to write to {path} holds values other than 0 and 1: threshold "
+                         "it first.")
+    header = scan.header.copy()
+    header.set_data_dtype(np.uint8)
+    header.set_slope_inter(1, 0)
+    header["cal_min"], header["cal_max"] = 0, 1
+    header.extensions.clear()  # they describe the T1w, and may say more than a mask should
+    kind = nibabel.Nifti2Image if isinstance(header, nibabel.Nifti2Header) else nibabel.Nifti1Image
+    content = kind(mask.astype(np.uint8), None, header).to_bytes()
+    if path.suffix == ".gz":
+        content = gzip.compress(content, 6, mtime=0)
+    with write_aside(path) as partial:
+        partial.write_bytes(content)
+    return path
+
+
+def _field(row, name: str, default):
+    """A field of a Series, a dict or a named tuple."""
+    return row.get(name, default) if hasattr(row, "get") else getattr(row, name, default)
+
+
+def _mask(volume: Volume, scan: Scan) -> np.ndarray:
+    """A mask file's values as uint8 of 0 and 1 on the scan's grid."""
+    shape = tuple(volume.values.shape[axis] for axis in np.argsort(volume.orientation[:, 0]))
+    if shape != scan.image.shape:
+        raise ScanError(f"{volume.path} and {scan.path} do not fit: in RAS order the mask is "
+                        f"{shape}, the T1w {scan.image.shape}. Use the mask that belongs to this "
+                        "T1w.")
+    distance = anatomy.grid_distance(volume.ras_affine, scan.affine, shape)
+    if not distance <= anatomy.GRID_TOLERANCE_MM:
+        raise ScanError(f"{volume.path} and {scan.path} do not fit: their affines place the same "
+                        f"voxel up to {distance:.3g} mm apart. Use the mask that belongs to this "
+                        "T1w, or resample it to the T1w's grid.")
+    values = volume.values
+    top = 255 if values.max() > 2 else 1
+    between = values[(values != 0) & (values != top)].astype(np.float64)
+    off_label = ~(np.minimum(np.abs(between), np.abs(between - top)) <= LABEL_TOLERANCE)  # or NaN
+    if off_label.any():
+        odd = ", ".join(f"{value:g}" for value in np.unique(between[off_label])[:5])
+        raise ScanError(f"{volume.path} holds {odd}; a lesion mask holds 0 and 1. Give one binary "
+                        "mask: threshold a probability map, choose one of several labels.")
+    return volume.in_ras((values > top / 2).view(np.uint8))
+
+
+def _check_extent(mask: np.ndarray, paths, allow_empty: bool) -> None:
+    lesion = int(np.count_nonzero(mask))
+    if lesion == 0 and not allow_empty:
+        raise ScanError(f"{paths[0]} is empty: no voxel is marked as lesion, and every ATLAS scan "
+                        "has one. Copy it again, leave the scan out, or pass "
+                        "allow_empty_mask=True.")
+    if lesion == mask.size:
+        raise ScanError(f"{paths[0]} marks every voxel as lesion. Copy it again or leave the scan "
+                        "out.")

@@ -1,0 +1,20 @@
+"""Any method over any scans, or over prepared slices, to a table of scores: a row a subject.
+
+A method that fails on a scan gets a row with its error. `summarise` and `compare` (in
+`comparison`) count such rows and say so.
+"""
+
+from ._comparison import (
+    HIGHER_IS_BETTER,
+    LOWER_IS_BETTER,
+    compare,
+    failed,
+    holm,
+    size_bins,
+    summarise,
+)
+from ._scores import SliceScores, evaluate, evaluate_slices, open_table, save_table
+
+__all__ = ["HIGHER_IS_BETTER", "LOWER_IS_BETTER", "SliceScores", "compare", "evaluate",
+           "evaluate_slices", "failed", "holm", "open_table", "save_table",
+           "size_bins", "summarise"]

@@ -1,0 +1,295 @@
+"""Any method over any scans, or over prepared slices, to a table of scores: a row a subject.
+
+A method that fails on a scan gets a row with its error. `summarise` and `compare` (in
+`comparison`) count such rows and say so.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from kenseg_utils import anatomy, atlas, metrics, prediction
+from kenseg_utils.artifacts import write_aside
+
+from ._comparison import (
+    failed,
+    interval_fields,
+)
+
+
+def evaluate(method, scans: pd.DataFrame, *, soft: bool = False, threshold: float = 0.5,
+             save_as: str | os.PathLike | None = None, progress: bool = True) -> pd.DataFrame:
+    """Run a method on whole volumes and score each against its mask: a row a scan.
+
+    `method`: a Keras model, which goes through `prediction.segment_volume`, or a callable
+    `method(image, affine)` on a RAS volume (X, Y, Z) that returns a mask of its shape or a
+    nibabel image on its grid. With `soft` it returns the lesion's probability instead (a model
+    goes through `prediction.lesion_probability`), which is cut at `threshold`; pr_auc and
+    calibration_error are then scored too.
+    `scans`: rows of `atlas.find_scans`. `save_as`: a CSV file to write.
+
+    Columns: subject, session, site, side (of the true lesion: left, right, both, none), seconds
+    (of the method alone), error ("" where all is well), and all of `metrics.lesion_scores`. A scan
+    that could not be read, or on which the method failed or returned no mask, keeps its row, with
+    the error and without scores; how many there are is also warned of.
+    Raises ValueError for no scans, or none with a mask, or a threshold outside (0, 1].
+    """
+    _check_threshold(threshold)
+    if not len(scans):
+        raise ValueError("There are no scans to evaluate: the table is empty.")
+    if not any(map(len, scans["masks"])):
+        raise ValueError("None of the scans has a lesion mask: there is no truth to score against.")
+    segment = _volume_method(method, soft, threshold)
+    rows = [_scan_row(segment, row, soft, threshold)
+            for row in tqdm(scans.to_dict("records"), desc="evaluate", unit="scan",
+                            disable=not progress)]
+    nothing = np.zeros((1, 1, 1), bool)  # so that the columns are there even if every scan failed
+    table = _with_columns(rows, [*metrics.lesion_scores(nothing, nothing, (1, 1, 1))])
+    _warn_of_failures(table, "scans")
+    if save_as is not None:
+        save_table(table, save_as)
+    return table
+
+
+def _with_columns(rows: list[dict], columns: list[str]) -> pd.DataFrame:
+    table = pd.DataFrame(rows)
+    return table.reindex(columns=list(dict.fromkeys([*table.columns, *columns])))
+
+
+def _check_threshold(threshold: float) -> None:
+    if not 0 < threshold <= 1:  # NaN is refused as well
+        raise ValueError(f"threshold is {threshold}: give a probability above 0 and at most 1.")
+
+
+def _volume_method(method, soft: bool, threshold: float) -> Callable:
+    if _is_model(method):
+        if soft:
+            return lambda image, affine: prediction.lesion_probability(method, image, affine)
+        return lambda image, affine: prediction.segment_volume(method, image, affine, threshold)
+    if not callable(method):
+        raise ValueError(f"{type(method).__name__} is no method: give a Keras model or a callable "
+                         "that takes an image and its affine.")
+    return method
+
+
+def _is_model(method) -> bool:
+    return hasattr(method, "predict_on_batch")
+
+
+def _scan_row(segment: Callable, row: dict, soft: bool, threshold: float) -> dict:
+    about = {name: row.get(name, "") for name in ("subject", "session", "site")}
+    outcome = dict(side="", seconds=np.nan, error="")
+    scores = {}
+    try:
+        scan = atlas.load_scan(row, allow_empty_mask=True)
+        if scan.mask is None:
+            raise atlas.ScanError(f"{scan.path} has no lesion mask to score against.")
+        midline = 0.0 if str(row.get("space", "")).startswith("MNI") else anatomy.head_middle(
+            scan.image, scan.affine)
+        outcome["side"] = anatomy.lesion_side(scan.mask, scan.affine, midline)
+        # Known whatever the method does, so that failures can be counted by lesion size.
+        scores["truth_volume_ml"] = float(scan.mask.sum() * anatomy.voxel_ml(scan.affine))
+        started = time.perf_counter()
+        result = segment(scan.image, scan.affine)
+        outcome["seconds"] = time.perf_counter() - started
+        scores |= _volume_scores(_on_grid(result, scan), scan, soft, threshold)
+    except Exception as error:  # whatever a method raises is a result of that method
+        outcome["error"] = f"{type(error).__name__}: {error}"
+    return about | outcome | scores
+
+
+def _on_grid(result, scan: atlas.Scan) -> np.ndarray:
+    """A method's result as an array, refused where it says that it lies on another grid."""
+    if not (hasattr(result, "affine") and hasattr(result, "dataobj")):
+        return np.asarray(result)
+    apart = anatomy.grid_distance(scan.affine, result.affine, scan.image.shape)
+    if not apart <= anatomy.GRID_TOLERANCE_MM:
+        spacing = np.round(anatomy.spacing(result.affine), 3).tolist()
+        raise ValueError(f"The prediction lies on another grid, up to {apart:.3g} mm away (its "
+                         f"spacing is {spacing} mm, the scan's {list(scan.spacing)} mm): resample "
+                         "it to the scan.")
+    return np.asanyarray(result.dataobj)
+
+
+def _volume_scores(prediction: np.ndarray, scan: atlas.Scan, soft: bool,
+                   threshold: float) -> dict:
+    if not soft:
+        return metrics.lesion_scores(scan.mask, prediction, scan.spacing)
+    extra = dict(pr_auc=metrics.pr_auc(scan.mask, prediction),
+                 calibration_error=metrics.calibration_error(scan.mask, prediction))
+    return metrics.lesion_scores(scan.mask, prediction >= threshold, scan.spacing) | extra
+
+
+@dataclass(frozen=True)
+class SliceScores:
+    """Scores of prepared slices, a row a slice and a row a subject (and session).
+
+    Both tables have subject, session, site, tp, fp, fn, tn, dice, iou, precision, recall, error.
+    slices: also z. subjects: these scores of the voxels of all slices together; also slices (how
+    many), mean_slice_dice, truth_volume_ml (of the lesion inside the slices), and for soft
+    predictions pr_auc and calibration_error.
+    """
+
+    slices: pd.DataFrame
+    subjects: pd.DataFrame
+
+    def reductions(self, score: str = "dice", empty: float = 1.0, level: float = 0.95,
+                   seed: int = 0) -> pd.DataFrame:
+        """One score's mean per slice, per subject and pooled, each with its interval by subject.
+
+        The same predictions under three protocols: say which one a number comes from.
+        """
+        slices, subjects = (table[~failed(table)] for table in (self.slices, self.subjects))
+        lines = [_reduction(*line, score, empty, level, seed)
+                 for line in (("per slice", slices), ("per subject", subjects),
+                              ("pooled", subjects))]
+        table = pd.DataFrame(lines).assign(failed_subjects=len(self.subjects) - len(subjects))
+        return table.astype(dict.fromkeys(("mean", "low", "high"), "Float64"))
+
+
+def _reduction(name: str, table: pd.DataFrame, score: str, empty: float, level: float,
+               seed: int) -> dict:
+    """One line of `SliceScores.reductions`."""
+    counts = metrics.Counts(*(table[part].to_numpy(np.int64) for part in ("tp", "fp", "fn", "tn")))
+    values = metrics.per_slice(counts, score, empty)
+    # A pooled score is the mean of the subjects' scores, weighted by their denominators.
+    weights = _denominators(counts)[score] if name == "pooled" else np.ones(len(values))
+    used = (weights > 0) & np.isfinite(values)
+    values, weights, subjects = values[used], weights[used], table["subject"].to_numpy()[used]
+    interval = (metrics.bootstrap_interval(values, subjects, level, seed=seed, weights=weights)
+                if used.any() else None)
+    return dict(score=score, reduction=name, values=len(values), undefined=int((~used).sum()),
+                subjects=len(np.unique(subjects)),
+                mean=np.average(values, weights=weights) if used.any() else pd.NA,
+                **interval_fields(interval, len(np.unique(subjects))))
+
+
+def _denominators(counts: metrics.Counts) -> dict[str, np.ndarray]:
+    tp, fp, fn = counts.tp, counts.fp, counts.fn
+    return {"dice": 2 * tp + fp + fn, "iou": tp + fp + fn, "precision": tp + fp, "recall": tp + fn}
+
+
+def evaluate_slices(method, slice_set, *, threshold: float = 0.5) -> SliceScores:
+    """Score predictions on a SliceSet, slice by slice and subject by subject.
+
+    `method`: a Keras model; a callable on images (n, H, W, channels) float32, all of one subject;
+    or an array for the whole set. Each gives masks (n, H, W) or the lesion's probability: (n, H,
+    W), with one channel, or as softmax over two classes. Probabilities are cut at `threshold`.
+    A subject on which the method fails keeps its rows, with the error and without scores.
+    Raises ValueError for a set without slices, an array that does not fit it, or a threshold
+    outside (0, 1].
+    """
+    _check_threshold(threshold)
+    index = slice_set.index.reset_index(drop=True)
+    if not len(index):
+        raise ValueError("The set has no slices: there is nothing to evaluate.")
+    predict = _slice_method(method, (len(index), *slice_set.batch([0])[1].shape[1:]))
+    keys = [name for name in ("subject", "session", "site") if name in index]
+    slices, subjects = [], []
+    for _, positions in index.groupby([key for key in keys if key != "site"]).indices.items():
+        entries = index.iloc[positions]
+        images, masks = slice_set.batch(positions)
+        try:
+            soft = _lesion_probability(predict(positions, images), masks.shape)
+            of_slices, of_subject = _score_slices(masks, soft, threshold)
+        except Exception as error:  # whatever a method raises is a result of that method
+            of_subject = dict(error=f"{type(error).__name__}: {error}")
+            of_slices = [of_subject] * len(positions)
+        slices += [entry | row for entry, row in
+                   zip(entries[[*keys, "z"]].to_dict("records"), of_slices, strict=True)]
+        subjects.append(entries.iloc[0][keys].to_dict() | dict(slices=len(positions))
+                        | _lesion_volume(masks, entries) | of_subject)
+    columns = [*vars(metrics.Counts(0, 0, 0, 0)), *metrics.SCORES]
+    result = SliceScores(_with_columns(slices, columns),
+                         _with_columns(subjects, [*columns, "mean_slice_dice"]))
+    _warn_of_failures(result.subjects, "subjects")
+    return result
+
+
+def _slice_method(method, shape: tuple[int, ...]) -> Callable:
+    """A function of positions and images that gives predictions for one subject's slices."""
+    if _is_model(method):
+        from kenseg_utils import training
+
+        return lambda _, images: np.asarray(training.predict(method, images))
+    if callable(method):
+        return lambda _, images: method(images)
+    predictions = _lesion_probability(method, shape)
+    return lambda positions, _: predictions[positions]
+
+
+def _lesion_probability(prediction, shape: tuple[int, ...]) -> np.ndarray:
+    """The lesion's channel of a prediction, checked: masks (integers) or probabilities (floats)."""
+    prediction = np.asarray(prediction)
+    if prediction.ndim == 4 and prediction.shape[-1] in (1, 2):
+        prediction = prediction[..., -1]
+    if prediction.shape != shape:
+        raise ValueError(f"The prediction has shape {prediction.shape} and the masks {shape}: give "
+                         "(n, H, W), or (n, H, W, classes) with one or two classes.")
+    if prediction.dtype.kind != "f":
+        return metrics.checked_masks(prediction, prediction)[0]
+    if not (prediction.min() >= 0 and prediction.max() <= 1):  # so that NaN is refused as well
+        raise ValueError(f"The prediction runs from {prediction.min()} to {prediction.max()}: "
+                         "give probabilities in [0, 1], after softmax.")
+    return prediction
+
+
+def _score_slices(masks: np.ndarray, soft: np.ndarray, threshold: float) -> tuple[list, dict]:
+    """One subject's rows: a dict for each slice, and one for all of them together."""
+    found = soft if soft.dtype == bool else soft >= threshold
+    each, whole = metrics.count_slices(masks, found), metrics.count(masks, found)
+    scores = {name: score(each) for name, score in metrics.SCORES.items()}
+    of_slices = pd.DataFrame(dict(vars(each), **scores, error="")).to_dict("records")
+    of_subject = dict(vars(whole), error="",
+                      **{name: score(whole) for name, score in metrics.SCORES.items()},
+                      mean_slice_dice=float(scores["dice"].mean()))
+    if soft.dtype != bool:
+        of_subject |= dict(pr_auc=metrics.pr_auc(masks, soft),
+                           calibration_error=metrics.calibration_error(masks, soft))
+    return of_slices, of_subject
+
+
+def _lesion_volume(masks: np.ndarray, entries: pd.DataFrame) -> dict:
+    """The true lesion's ml in these slices, where the index knows how large a voxel is."""
+    if not {"row_mm", "column_mm", "slice_mm"} <= set(entries):
+        return {}
+    first = entries.iloc[0]
+    pixel_mm2 = first.row_mm * first.column_mm / first.get("scale", 1) ** 2  # of the stored slice
+    return dict(truth_volume_ml=float(masks.sum() * pixel_mm2 * first.slice_mm / 1000))
+
+
+def _warn_of_failures(table: pd.DataFrame, unit: str) -> None:
+    lost = table[failed(table)]
+    if len(lost):
+        warnings.warn(f"{len(lost)} of {len(table)} {unit} have an error instead of scores, the "
+                      f"first being {lost['subject'].iloc[0]}: {lost['error'].iloc[0]}",
+                      stacklevel=3)
+
+
+def save_table(table: pd.DataFrame, path: str | os.PathLike) -> Path:
+    """Write a table as CSV; the file appears when it is whole. Returns the path.
+
+    Raises ValueError for a name that does not end in .csv.
+    """
+    path = Path(path)
+    if path.suffix != ".csv":
+        raise ValueError(f"{path} must end in .csv.")
+    with write_aside(path) as partial:
+        table.to_csv(partial, index=False)
+    return path
+
+
+def open_table(path: str | os.PathLike) -> pd.DataFrame:
+    """Read what `save_table` wrote; names stay text even where they look like numbers."""
+    text = ("subject", "session", "site", "side", "error", "method", "other", "verdict", "interval")
+    table = pd.read_csv(path, dtype=dict.fromkeys(text, str))
+    return table.fillna({name: "" for name in text if name in table})

@@ -1,0 +1,61 @@
+"""What takes longer than a page may: recorded once as results/<name>.json, then shown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from kenseg_utils import artifacts
+
+
+@dataclass(frozen=True)
+class Result:
+    """A recorded result: its tables by name, and what they came from."""
+
+    tables: dict[str, pd.DataFrame]
+    provenance: dict
+
+
+def save_result(name: str, tables: Mapping[str, pd.DataFrame], folder=None, **provenance) -> Path:
+    """Record tables as `results/<name>.json`, with versions, device, commit and time.
+
+    `provenance` adds to these or takes their place: `**experiments.evidence(table)` names the
+    data, seeds and devices. `folder`: another one than `results` beside the package.
+    Raises ValueError for a name that is more than letters, digits, - and _.
+    """
+    from kenseg_utils import training
+
+    file = artifacts.results_file(name, folder)
+    about = json.dumps(training.provenance() | provenance, indent=2, default=str)
+    titled = ",\n".join(f"{json.dumps(title)}: [\n{_a_row_a_line(table)}\n]"
+                        for title, table in tables.items())
+    with artifacts.write_aside(file) as aside:
+        aside.write_text(f'{{"provenance": {about},\n"tables": {{\n{titled}\n}}}}\n')
+    return file
+
+
+def _a_row_a_line(table: pd.DataFrame) -> str:
+    """A JSON object for each row, on its own line, so that two recordings can be compared."""
+    lines = table.to_json(orient="records", lines=True)
+    return ",\n".join(lines.splitlines())
+
+
+def open_result(name: str, folder=None) -> Result | None:
+    """What `save_result` recorded under this name, or None where nothing was recorded.
+
+    Raises ValueError for a file that holds something else.
+    """
+    file = artifacts.results_file(name, folder)
+    if not file.exists():
+        return None
+    try:
+        found = json.loads(file.read_text())
+        return Result({title: pd.DataFrame(rows) for title, rows in found["tables"].items()},
+                      dict(found["provenance"]))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{file} is no recorded result ({type(error).__name__}: {error}): record "
+                         "it anew, or remove it.") from error

@@ -1,0 +1,10 @@
+"""The machine that runs it: its devices and their precision, what makes them quick, many of them at once."""
+
+from ._cluster import connect
+from ._devices import PRECISIONS, choose_precision, device, processor, trainings_at_once
+from ._distribution import device_count, device_names, feed, share_statistics, spread_over
+from ._speed import fuse_normalisation, spare_graph_optimisers
+
+__all__ = ["PRECISIONS", "choose_precision", "connect", "device", "device_count", "device_names",
+           "feed", "fuse_normalisation", "processor", "share_statistics", "spare_graph_optimisers",
+           "spread_over", "trainings_at_once"]

@@ -1,0 +1,353 @@
+"""Scores of a segmentation, each with its convention named. NumPy only: no network is needed.
+
+Counting is kept apart from reducing. `count` and `count_slices` say how many voxels are true and
+false positives and negatives; `dice_from`, `iou_from` … turn counts into a score; `per_slice`,
+`per_subject` and `pooled` say over what. The same predictions score very differently per slice,
+per subject and pooled, so every number should carry its reduction.
+
+Scores of whole lesions and of distances are in `lesion_metrics`; their names are here as well.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ._lesions import (
+    checked_masks,
+    checked_spacing,
+    f1_from_lenient_match,
+    f1_from_strict_match,
+    joint_crop,
+    match_lesions,
+    surface_scores,
+)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """True and false positives and negatives: numbers, or arrays of one number a slice."""
+
+    tp: int | np.ndarray
+    fp: int | np.ndarray
+    fn: int | np.ndarray
+    tn: int | np.ndarray
+
+
+def count(truth, prediction) -> Counts:
+    """Count the voxels of two masks of one shape (any number of axes).
+
+    Raises ValueError for shapes that differ, NaN, soft maps, or labels other than 0 and 1.
+    """
+    truth, prediction = checked_masks(truth, prediction)
+    tp = int(np.count_nonzero(truth & prediction))
+    fp = int(np.count_nonzero(prediction)) - tp
+    fn = int(np.count_nonzero(truth)) - tp
+    return Counts(tp, fp, fn, truth.size - tp - fp - fn)
+
+
+def count_slices(truth, prediction) -> Counts:
+    """Count each slice of two stacks (n, H, W) of masks: a Counts of arrays (n,).
+
+    Raises ValueError as `count` does, and for a stack without slices.
+    """
+    truth, prediction = checked_masks(truth, prediction)
+    if truth.ndim < 2 or len(truth) == 0:
+        raise ValueError(f"Expected a stack of slices (n, H, W), got shape {truth.shape}.")
+    truth, prediction = truth.reshape(len(truth), -1), prediction.reshape(len(truth), -1)
+    tp = np.count_nonzero(truth & prediction, axis=1)
+    fp = np.count_nonzero(prediction, axis=1) - tp
+    fn = np.count_nonzero(truth, axis=1) - tp
+    return Counts(tp, fp, fn, truth.shape[1] - tp - fp - fn)
+
+
+def dice_from(counts: Counts, empty: float = 1.0):
+    """Dice = 2 tp / (2 tp + fp + fn); `empty` where both masks are empty (0 / 0)."""
+    return _ratio(2 * counts.tp, 2 * counts.tp + counts.fp + counts.fn, counts, empty)
+
+
+def iou_from(counts: Counts, empty: float = 1.0):
+    """Intersection over union = tp / (tp + fp + fn); `empty` where both masks are empty."""
+    return _ratio(counts.tp, counts.tp + counts.fp + counts.fn, counts, empty)
+
+
+def precision_from(counts: Counts, empty: float = 1.0):
+    """tp / (tp + fp); `empty` where both masks are, and 0 where only the prediction is."""
+    return _ratio(counts.tp, counts.tp + counts.fp, counts, empty)
+
+
+def recall_from(counts: Counts, empty: float = 1.0):
+    """tp / (tp + fn); `empty` where both masks are, and 0 where only the truth is."""
+    return _ratio(counts.tp, counts.tp + counts.fn, counts, empty)
+
+
+def _ratio(part, whole, counts: Counts, empty: float):
+    """part / whole; 0 / 0 is `empty` where both masks are empty and 0 where one is."""
+    nothing = np.where(counts.tp + counts.fp + counts.fn == 0, empty, 0.0)
+    score = np.where(np.equal(whole, 0), nothing, part / np.maximum(whole, 1))
+    return score if score.ndim else float(score)
+
+
+SCORES: dict[str, Callable] = {
+    "dice": dice_from, "iou": iou_from, "precision": precision_from, "recall": recall_from,
+}
+
+
+def dice(truth, prediction, empty: float = 1.0) -> float:
+    """Dice coefficient 2|A∩B| / (|A| + |B|) of two masks of one shape.
+
+    Two empty masks score `empty`: 1 here as in both official scorers; X-Net's code takes 0, and
+    NaN leaves such cases out of a nanmean, as MONAI does. Raises ValueError as `count` does.
+    """
+    return dice_from(count(truth, prediction), empty)
+
+
+def iou(truth, prediction, empty: float = 1.0) -> float:
+    """Intersection over union |A∩B| / |A∪B| of two masks; two empty ones score `empty`."""
+    return iou_from(count(truth, prediction), empty)
+
+
+def precision(truth, prediction, empty: float = 1.0) -> float:
+    """Share of the predicted voxels that are lesion: see `precision_from` for empty masks."""
+    return precision_from(count(truth, prediction), empty)
+
+
+def recall(truth, prediction, empty: float = 1.0) -> float:
+    """Share of the lesion's voxels that were predicted: see `recall_from` for empty masks."""
+    return recall_from(count(truth, prediction), empty)
+
+
+def paper_dice(truth, prediction, empty: float = 0.5) -> float:
+    """The paper's equation (1) as printed, |A∩B| / (n(A) + n(B)): half of Dice, 0.5 at best."""
+    return dice(truth, prediction, empty=2 * empty) / 2
+
+
+def paper_prose_dice(truth, prediction, empty: float = math.nan) -> float:
+    """The paper's formula in words (V.A): intersection / product of the masks' pixel numbers.
+
+    A perfect mask of n pixels scores 1/n, so this is no overlap score. `empty` (NaN) where a mask
+    has no pixel, since the product is 0 then.
+    """
+    counts = count(truth, prediction)
+    product = (counts.tp + counts.fn) * (counts.tp + counts.fp)
+    return counts.tp / product if product else empty
+
+
+def per_slice(counts: Counts, score: str = "dice", empty: float = 1.0) -> np.ndarray:
+    """The score of each slice, (n,), from `count_slices`. Empty slices score `empty`."""
+    return np.atleast_1d(_score(score)(counts, empty))
+
+
+def per_subject(counts: Counts, subjects, score: str = "dice", empty: float = 1.0) -> pd.Series:
+    """The score of each subject's voxels taken together: a Series by subject, in sorted order.
+
+    `subjects`: (n,), the subject of each slice. This is the score of a whole volume, not the mean
+    of its slices' scores. Raises ValueError where the lengths differ or there is no subject.
+    """
+    subjects = np.asarray(subjects)
+    if len(subjects) == 0 or subjects.shape != np.shape(counts.tp):
+        raise ValueError(f"{np.shape(counts.tp)} counted slices need one subject each; "
+                         f"got an array of shape {subjects.shape}.")
+    table = pd.DataFrame({"tp": counts.tp, "fp": counts.fp, "fn": counts.fn, "tn": counts.tn})
+    table = table.groupby(subjects).sum()
+    grouped = Counts(*(table[name].to_numpy() for name in ("tp", "fp", "fn", "tn")))
+    return pd.Series(_score(score)(grouped, empty), index=table.index.rename("subject"),
+                     name=score)
+
+
+def pooled(counts: Counts, score: str = "dice", empty: float = 1.0) -> float:
+    """One score over the voxels of all slices together: large lesions weigh most."""
+    total = Counts(*(int(np.sum(part)) for part in (counts.tp, counts.fp, counts.fn, counts.tn)))
+    return _score(score)(total, empty)
+
+
+def _score(name: str) -> Callable:
+    if name not in SCORES:
+        raise ValueError(f"There is no score {name!r}: choose one of {', '.join(SCORES)}.")
+    return SCORES[name]
+
+
+def volume_difference_voxels(truth, prediction) -> int:
+    """|voxels predicted - voxels of lesion|, as ATLAS'22.
+
+    That scorer's unbatched branch compares the prediction with itself and always gives 0; the
+    branch which the challenge ran does not, and this follows it.
+    """
+    counts = count(truth, prediction)
+    return abs(counts.fp - counts.fn)
+
+
+def volume_difference_ml(truth, prediction, spacing) -> float:
+    """|volume predicted - volume of lesion| in ml, as ISLES'26; `spacing` in mm for each axis."""
+    voxel_ml = math.prod(checked_spacing(spacing, np.ndim(truth))) / 1000
+    return volume_difference_voxels(truth, prediction) * voxel_ml
+
+
+def lesion_scores(truth, prediction, spacing, prediction_spacing=None) -> dict[str, float]:
+    """Every score of one predicted mask against its truth (3-D; 2-D works as well).
+
+    `spacing`: voxel size in mm for each axis; `prediction_spacing`: the prediction's own, if it
+    is known, to be checked against it. Conventions where masks are empty: both empty gives 1 for
+    dice, iou, precision, recall and both F1, and 0 for differences and distances; one empty gives
+    0 for those scores and NaN for hd95_mm and assd_mm, which are not defined then.
+
+    Keys: dice, iou, precision, recall · f1_atlas22, f1_isles26 · count_difference (6-connected,
+    ATLAS'22), count_difference_isles26 (26-connected) · volume_difference_voxels,
+    volume_difference_ml · hd95_mm, assd_mm · truth_volume_ml, prediction_volume_ml,
+    truth_lesions, prediction_lesions (6-connected). Differences are absolute.
+    Raises ValueError for masks or spacings that are not as described.
+    """
+    truth, prediction = checked_masks(truth, prediction)
+    spacing = checked_spacing(spacing, truth.ndim)
+    if prediction_spacing is not None:
+        other = checked_spacing(prediction_spacing, truth.ndim)
+        if not np.allclose(spacing, other, rtol=1e-3):
+            raise ValueError(f"The truth's spacing is {spacing} mm and the prediction's {other} "
+                             "mm: resample the prediction to the truth's grid before scoring.")
+    truth, prediction = joint_crop(truth, prediction)  # nothing below depends on the background
+    counts = count(truth, prediction)
+    six, twenty_six = (match_lesions(truth, prediction, corners) for corners in (False, True))
+    voxel_ml = math.prod(spacing) / 1000
+    return {
+        **{name: score(counts) for name, score in SCORES.items()},
+        "f1_atlas22": f1_from_lenient_match(six),
+        "f1_isles26": f1_from_strict_match(twenty_six),
+        "count_difference": six.count_difference,
+        "count_difference_isles26": twenty_six.count_difference,
+        "volume_difference_voxels": abs(counts.fp - counts.fn),
+        "volume_difference_ml": abs(counts.fp - counts.fn) * voxel_ml,
+        **surface_scores(truth, prediction, spacing),
+        "truth_volume_ml": (counts.tp + counts.fn) * voxel_ml,
+        "prediction_volume_ml": (counts.tp + counts.fp) * voxel_ml,
+        "truth_lesions": len(six.truth_sizes),
+        "prediction_lesions": len(six.prediction_sizes),
+    }
+
+
+def checked_soft_map(truth, soft) -> tuple[np.ndarray, np.ndarray]:
+    """A boolean truth and a float32 soft map, both flat; ValueError for shapes, NaN, no voxels."""
+    soft = np.asarray(soft)
+    truth, _ = checked_masks(truth, np.zeros(soft.shape, bool))
+    if not soft.size:
+        raise ValueError(f"The soft map has shape {soft.shape}: it has no voxels to score.")
+    if soft.dtype.kind not in "biuf" or not np.isfinite(soft).all():
+        raise ValueError("The soft map holds NaN, infinities or no numbers: "
+                         "find where they come from before scoring.")
+    return truth.ravel(), soft.astype(np.float32).ravel()
+
+
+def pr_auc(truth, soft, empty: float = 1.0) -> float:
+    """Area under the precision-recall curve over voxels, as ISLES'26: by trapezoids.
+
+    `soft` need not lie in [0, 1]. A truth without lesion scores `empty` if the map is constant
+    and 0 otherwise, so a softmax that is right about a healthy head still scores 0 there. A
+    constant map on a real lesion scores about 0.5, an effect of the trapezoids, not a merit.
+    Raises ValueError for different shapes, a truth that is no mask, or NaN.
+    Source: ezequieldlrosa/isles26, utils/eval_utils.py.
+    """
+    truth, soft = checked_soft_map(truth, soft)
+    if not truth.any():
+        return empty if soft.min() == soft.max() else 0.0
+    # Recall rises only where the threshold passes a lesion voxel's value, and area needs a rise.
+    # So the curve is needed just before and just after those values, and nothing below the lowest
+    # of them counts. That is scikit-learn's curve and area, without sorting the whole head.
+    levels, hits = np.unique(soft[truth], return_counts=True)
+    others = np.sort(soft[~truth & (soft >= levels[0])])
+    levels, hits = levels[::-1], hits[::-1]
+    tp_after = np.cumsum(hits)
+    tp_before = tp_after - hits
+    fp_after = len(others) - np.searchsorted(others, levels, side="left")
+    fp_before = len(others) - np.searchsorted(others, levels, side="right")
+    after = tp_after / (tp_after + fp_after)
+    called_before = tp_before + fp_before  # where nothing is called yet, precision starts at 1
+    before = np.where(called_before > 0, tp_before / np.maximum(called_before, 1), 1.0)
+    return float(np.sum(hits * (before + after)) / (2 * tp_after[-1]))
+
+
+def reliability_table(truth, soft, bins: int = 10) -> pd.DataFrame:
+    """How often voxels called lesion with a certain probability are lesion: a row a bin.
+
+    Bins of equal width over [0, 1], the lower edge included (and 1 in the last). Columns: lower,
+    upper, voxels, mean_probability, lesion_share (both NaN in a bin without voxels).
+    Most of a head is surely background; for a telling table pass the voxels of interest only.
+    Raises ValueError for different shapes, NaN, values outside [0, 1], no voxels, or no bins.
+    """
+    if bins < 1:
+        raise ValueError(f"bins is {bins}: give at least one.")
+    truth, soft = checked_soft_map(truth, soft)
+    if soft.min() < 0 or soft.max() > 1:
+        raise ValueError(f"The soft map runs from {soft.min()} to {soft.max()}: calibration "
+                         "needs probabilities in [0, 1].")
+    edges = np.linspace(0, 1, bins + 1)
+    place = np.clip(np.searchsorted(edges, soft, side="right") - 1, 0, bins - 1)
+    voxels = np.bincount(place, minlength=bins)
+    filled = np.where(voxels > 0, voxels, np.nan)
+    return pd.DataFrame({
+        "lower": edges[:-1], "upper": edges[1:], "voxels": voxels,
+        "mean_probability": np.bincount(place, weights=soft, minlength=bins) / filled,
+        "lesion_share": np.bincount(place, weights=truth, minlength=bins) / filled,
+    })
+
+
+def calibration_error(truth, soft, bins: int = 10) -> float:
+    """Expected calibration error: the mean over voxels of |probability - lesion share| by bin.
+
+    Source: Guo et al. 2017, for the lesion's probability rather than the likelier class's.
+    """
+    table = reliability_table(truth, soft, bins)
+    gap = (table["mean_probability"] - table["lesion_share"]).abs()
+    return float((gap * table["voxels"]).sum() / table["voxels"].sum())
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its bootstrap interval, and how many groups (subjects) it rests on."""
+
+    mean: float
+    low: float
+    high: float
+    level: float
+    groups: int
+
+
+def bootstrap_interval(values, groups=None, level: float = 0.95, n: int = 5000,
+                       seed: int = 0, weights=None) -> Interval | None:
+    """Percentile bootstrap interval of the mean, drawing whole groups (subjects).
+
+    `values`: (m,); `groups`: (m,) the subject of each value, or None where each value is a
+    subject of its own; `weights`: (m,) positive, for a weighted mean (a pooled Dice is the mean
+    of Dice weighted by 2 tp + fp + fn). Slices of a subject are alike, so drawing slices instead
+    of subjects would give too narrow an interval.
+    **With one subject there is no interval: the answer is None, not NaN.**
+    Raises ValueError for no values, NaN (count and drop undefined scores first), lengths that
+    differ, weights that are not positive, or a level outside (0, 1).
+    """
+    values = np.asarray(values, dtype=float).ravel()
+    groups = np.arange(len(values)) if groups is None else np.asarray(groups)
+    weights = np.ones(len(values)) if weights is None else np.asarray(weights, dtype=float)
+    if len(values) == 0 or not values.shape == groups.shape == weights.shape:
+        raise ValueError(f"An interval needs values, each with its group: got {len(values)} values "
+                         f"and groups of shape {groups.shape}, weights of {weights.shape}.")
+    if not np.isfinite(values).all():
+        raise ValueError("Some values are NaN or infinite: count them, leave them out, say so.")
+    if not (np.isfinite(weights) & (weights > 0)).all():
+        raise ValueError("Some weights are not positive numbers: leave those values out.")
+    if not (0 < level < 1 and n >= 1):
+        raise ValueError(f"level is {level} and n is {n}: give 0 < level < 1 and n >= 1.")
+    _, member = np.unique(groups, return_inverse=True)
+    sums = np.bincount(member, weights=values * weights)
+    sizes = np.bincount(member, weights=weights)
+    count = len(sums)
+    if count == 1:
+        return None
+    random, means = np.random.default_rng(seed), np.empty(n)
+    step = max(1, 2_000_000 // count)  # so that many slices do not need many gibibytes
+    for start in range(0, n, step):
+        drawn = random.integers(count, size=(min(step, n - start), count))
+        means[start : start + step] = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(sums.sum() / sizes.sum()), float(low), float(high), level, count)

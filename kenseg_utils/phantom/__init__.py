@@ -1,0 +1,11 @@
+"""A phantom ATLAS release: synthetic heads with stroke lesions in the tree of ATLAS R2.0.
+
+Everything here is synthetic; no person was scanned.
+The heads derive from the MNI152 2009a template (its notice stands in the README that is written).
+"""
+
+from ._head import AFFINE, template
+from ._release import make_mask, make_release, make_subject, make_tissue, write_subject
+
+__all__ = ["AFFINE", "make_mask", "make_release", "make_subject", "make_tissue", "template",
+           "write_subject"]

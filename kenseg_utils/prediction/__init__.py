@@ -1,0 +1,24 @@
+"""Whole volume in, mask out, on the same grid: what a trained network is for.
+
+Research and teaching only: not for clinical use.
+"""
+
+from ._recorded import recorded_network, save_network
+from ._volumes import (
+    BOX,
+    LEAST_ML,
+    WorkingGrid,
+    at_shape,
+    by_slices,
+    checked_volume,
+    lesion_probability,
+    open_network,
+    remove_small,
+    segment_file,
+    segment_volume,
+)
+
+__all__ = ["BOX", "LEAST_ML", "WorkingGrid", "at_shape", "by_slices",
+           "checked_volume", "lesion_probability", "open_network",
+           "recorded_network", "remove_small", "save_network",
+           "segment_file", "segment_volume"]

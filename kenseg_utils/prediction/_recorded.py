@@ -1,0 +1,55 @@
+"""Trained networks that are kept with the book, as results/<name>.npz: numbers and text, never code."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from kenseg_utils import artifacts
+
+
+def save_network(name: str, run, folder=None, threshold: float = 0.5, **more) -> Path:
+    """Record a finished run's network as `results/<name>.npz`: its weights, and what made it.
+
+    `threshold`: from which probability on its answer is lesion; `more` joins what is kept of it.
+    Kernels are kept in half precision and vectors (biases, normalisation) in single precision; a
+    test holds what that changes in a probability below 0.01. Numbers and text, never code.
+    """
+    model = run.model
+    weights = {f"weight_{number:04d}": np.float16(array) if array.ndim > 1 else np.float32(array)
+               for number, array in enumerate(model.get_weights())}
+    about = run.provenance | dict(history=run.history.to_dict("records"),
+                                  input_shape=model.input_shape[1:],
+                                  threshold=threshold, **more)
+    file = artifacts.results_file(name, folder, ".npz")
+    with artifacts.write_aside(file) as aside:
+        np.savez_compressed(aside, about=np.frombuffer(json.dumps(about).encode(), np.uint8),
+                            **weights)
+    return file
+
+
+def recorded_network(name: str, folder=None):
+    """The network that `save_network` recorded and its provenance, or None if there is none.
+
+    It is built anew from its recipe and given the recorded weights. Its lesion scores are shifted
+    so that the threshold recorded with it becomes 0.5, which is what everything else assumes.
+    Raises ValueError for a file that holds something else.
+    """
+    from kenseg_utils import networks, training
+
+    file = artifacts.results_file(name, folder, ".npz")
+    if not file.exists():
+        return None
+    try:
+        with np.load(file, allow_pickle=False) as found:
+            about = json.loads(found["about"].tobytes())
+            weights = [found[key].astype(np.float32) for key in sorted(found) if key != "about"]
+        model = training.build(training.Recipe(**about["recipe"]), tuple(about["input_shape"]))
+        model.set_weights(weights)
+        networks.shift_scores(model, 1 - about.get("threshold", 0.5))
+    except Exception as error:  # an archive can be broken in many ways
+        raise ValueError(f"{file} is no recorded network ({type(error).__name__}: "
+                         f"{str(error)[:200]}): record it anew, or remove it.") from error
+    return model, about

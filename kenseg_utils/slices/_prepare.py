@@ -1,0 +1,273 @@
+"""From volumes to the slices that a 2-D network sees.
+
+`crop` and `pad` (of `windows`) make the paper's 128×128 inputs, `unpad` and `uncrop` undo them.
+`prepare` does it for a whole release, a scan at a time, into arrays on disk: a `SliceSet`.
+All slices are axial: the (X, Y) plane of a RAS volume at one z.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from scipy.ndimage import zoom
+from tqdm import tqdm
+
+from kenseg_utils import anatomy, artifacts, atlas, machine
+
+from ._sets import SliceSet
+from ._windows import crop, lesion_centre, pad
+
+PROTOCOLS = ("lesion_crop", "whole_slice")
+# Raised whenever the code below would give other slices, so that old artifacts are not reused.
+FORMAT = 2
+
+
+@dataclass(frozen=True)
+class Intensity:
+    """How one volume's grey values become comparable: (value - centre) / spread, clipped."""
+
+    centre: float
+    spread: float
+    limit: float = 5.0
+
+    @classmethod
+    def of(cls, image: np.ndarray) -> Self:
+        """Median and robust spread of the head: the voxels brighter than the volume's mean.
+
+        Scanners choose gain and offset freely, so both are taken out, volume by volume.
+        The median and the quartiles ignore a bright vessel; every second voxel suffices.
+        """
+        sample = image[::2, ::2, ::2] if image.ndim == 3 and min(image.shape) > 8 else image
+        head = sample[sample > sample.mean()]
+        if not head.size:  # a constant image
+            return cls(float(sample.flat[0]), 1.0)
+        low, centre, high = np.percentile(head, (25, 50, 75))
+        spread = (high - low) / 1.349  # of a normal distribution, this is the SD
+        return cls(float(centre), float(spread) or 1.0)
+
+    def apply(self, image: np.ndarray) -> np.ndarray:
+        """Normalised copy, float32, within ±`limit`."""
+        scaled = (np.asarray(image, np.float32) - self.centre) / self.spread
+        return np.clip(scaled, -self.limit, self.limit)
+
+
+def prepare(scans: pd.DataFrame, protocol: str = "lesion_crop", *, size: int = 124,
+            padded: int = 128, neighbours: Sequence[int] = (0,), pixel_mm: float | None = None,
+            work_dir=None, workers: int | None = None, scheduler: str | None = None) -> SliceSet:
+    """Turn scans (rows of `atlas.find_scans`) into a SliceSet on disk, or open it if it is there.
+
+    `lesion_crop` is the paper's: each slice with lesion, a `size` window placed on the lesion by
+    its true mask (an oracle), padded to `padded`.
+    `whole_slice` is what a scanner could do: each slice with head in it, padded to a multiple
+    of 16; scans on different grids all get the largest of their frames.
+    `neighbours` are offsets along z that become channels: (-2, -1, 0, 1) for a 2.5-D network.
+    `pixel_mm` resamples slices whose pixels differ from it by over 1 % (`scale` says by how much).
+    `workers` processes read scans side by side; `scheduler` is a Dask scheduler's address for
+    reading on many machines that share the work folder.
+    Stopped at any point and called again, it goes on from what was whole.
+    A scan that cannot be used becomes a row of `SliceSet.report`, which is also printed.
+    Raises ValueError for unknown protocols, atlas.ScanError where no scan could be used.
+    """
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"Unknown protocol {protocol!r}: choose one of {', '.join(PROTOCOLS)}.")
+    if not len(scans):
+        raise ValueError("No scans to prepare: the table is empty.")
+    settings = dict(protocol=protocol, size=size, padded=padded,
+                    neighbours=list(map(int, neighbours)), pixel_mm=pixel_mm, format=FORMAT)
+    rows = scans.to_dict("records")
+    key = artifacts.key(**settings, scans=[_scan_key(row) for row in rows])
+
+    def make(folder: Path) -> None:
+        parts, finished = folder / "parts", folder / "settings.json"
+        if finished.exists():  # it was killed while the parts were being removed
+            shutil.rmtree(parts, ignore_errors=True)
+            return
+        parts.mkdir(exist_ok=True)
+        jobs = [(row, parts / f"{_scan_key(row)}.npz") for row in rows]
+        work = partial(_write_part, settings=settings)
+        waiting = [job for job in jobs if not job[1].exists()]
+        for _ in tqdm(_run(work, waiting, workers, scheduler), total=len(jobs),
+                      initial=len(jobs) - len(waiting), desc=f"{protocol}", unit="scan"):
+            pass
+        _assemble(folder, [path for _, path in jobs])
+        artifacts.write_json(finished, settings | {"key": key, "scans": len(rows)})
+        shutil.rmtree(parts)
+
+    folder = artifacts.build(artifacts.work_dir(work_dir) / f"slices-{key}", make, resume=True)
+    return open_set(folder)
+
+
+def open_set(folder) -> SliceSet:
+    """Open a folder that `prepare` wrote."""
+    folder = Path(folder)
+    settings = json.loads((folder / "settings.json").read_text())
+    # The names in it are text, even where they look like numbers (site 0003).
+    text = {"subject": str, "session": str, "site": str}
+    index = pd.read_csv(folder / "index.csv", dtype=text, keep_default_na=False)
+    report = pd.read_csv(folder / "report.csv", dtype=str, keep_default_na=False)
+    if len(report):
+        print(f"{len(report)} of {settings['scans']} scans were left out:")
+        for row in report.head(10).itertuples():
+            print(f"  {row.problem}")
+        if len(report) > 10:
+            print(f"  … and {len(report) - 10} more (SliceSet.report has all)")
+    return SliceSet(folder, np.arange(len(index)), index, settings["protocol"], settings["key"],
+                    report)
+
+
+def scan_slices(scan: atlas.Scan, settings: dict) -> Iterator[tuple[np.ndarray, np.ndarray, dict]]:
+    """The slices of one loaded scan under a protocol: image (H, W, C), mask (H, W), index row.
+
+    The row's `fill` is what lies around the head, the normalised value of 0.
+    """
+    intensity = Intensity.of(scan.image)
+    image, mask, scale = _rescaled(scan, settings["pixel_mm"])
+    oracle = settings["protocol"] == "lesion_crop"
+    if oracle and mask is None:
+        raise atlas.ScanError(f"{scan.subject}: the scan has no mask, and lesion_crop places its "
+                              "window by the mask. Use protocol='whole_slice'.")
+    levels = mask.any((0, 1)) if oracle else anatomy.slices_to_train_on(image)
+    fill = float(intensity.apply(np.float32(0)))
+    frame = (settings["padded"],) * 2 if oracle else tuple(-(-n // 16) * 16
+                                                           for n in image.shape[:2])
+    for z in np.flatnonzero(levels):
+        truth = np.zeros(image.shape[:2], np.uint8) if mask is None else mask[:, :, z]
+        centre = lesion_centre(truth) if oracle else (0, 0)
+        size = settings["size"] if oracle else max(image.shape)
+        window_mask, place = crop(truth, centre, size)
+        channels = [_level(image, z + offset) for offset in settings["neighbours"]]
+        window, _ = crop(np.stack(channels, -1), centre, size)
+        lesion = int(truth.sum())
+        row = dict(z=int(z), scale=scale, lesion_pixels=lesion,
+                   lesion_rows=int(np.ptp(np.flatnonzero(truth.any(1)))) + 1 if lesion else 0,
+                   lesion_columns=int(np.ptp(np.flatnonzero(truth.any(0)))) + 1 if lesion else 0,
+                   outside=1 - int(window_mask.sum()) / lesion if lesion else 0.0,
+                   **{k: v for k, v in asdict(place).items() if k != "shape"},
+                   source_height=place.shape[0], source_width=place.shape[1], fill=fill)
+        yield pad(intensity.apply(window), frame, fill), pad(window_mask, frame), row
+
+
+def _write_part(job: tuple[dict, Path], settings: dict) -> str:
+    """Prepare one scan into one file: its slices, or why it has none."""
+    row, path = job
+    images, masks, entries, problem = [], [], [], ""
+    try:
+        scan = atlas.load_scan(row)
+        spacing = [float(mm) for mm in scan.spacing]
+        for image, mask, entry in scan_slices(scan, settings):
+            images.append(image.astype(np.float16))
+            masks.append(mask)
+            entries.append(entry | dict(subject=row["subject"], session=row["session"],
+                                        site=row["site"], row_mm=spacing[0],
+                                        column_mm=spacing[1], slice_mm=spacing[2]))
+        if not images:
+            problem = f"{row['t1w']}: no slice of it holds what the protocol looks for."
+    except atlas.ScanError as error:
+        images, masks, entries, problem = [], [], [], str(error)
+    about = json.dumps(dict(entries=entries, subject=row["subject"], t1w=str(row["t1w"]),
+                            problem=problem))
+    with artifacts.write_aside(path) as aside:
+        np.savez(aside, images=np.array(images, np.float16), masks=np.array(masks, np.uint8),
+                 about=np.frombuffer(about.encode(), np.uint8))
+    return problem
+
+
+def _assemble(folder: Path, parts: list[Path]) -> None:
+    """Join the parts into two arrays and an index, one part in memory at a time."""
+    abouts, shapes = [], []
+    for path in parts:
+        with np.load(path, allow_pickle=False) as part:
+            abouts.append(json.loads(part["about"].tobytes()))
+            shapes.append(part["images"].shape[1:])
+    problems = [about for about in abouts if about["problem"]]
+    used = [number for number, about in enumerate(abouts) if about["entries"]]
+    if not used:
+        raise atlas.ScanError(f"None of the {len(parts)} scans could be used. The first: "
+                              f"{problems[0]['problem']}")
+    index = pd.DataFrame([entry for about in abouts for entry in about["entries"]])
+    frame = tuple(max(shapes[number][axis] for number in used) for axis in (0, 1))
+
+    def framed(name: str) -> Iterator[np.ndarray]:
+        for number in used:
+            fill = abouts[number]["entries"][0]["fill"] if name == "images" else 0
+            with np.load(parts[number], allow_pickle=False) as part:
+                each = part[name]
+            # All sides are even, so that this padding keeps a window in the middle.
+            margins = [((side - have) // 2,) * 2 for side, have in zip(frame, each.shape[1:3])]
+            yield np.pad(each, [(0, 0), *margins, *[(0, 0)] * (each.ndim - 3)],
+                         constant_values=fill) if np.any(margins) else each
+
+    for name in ("images", "masks"):
+        _write_array(folder / f"{name}.npy", len(index), framed(name))
+    leading = ["subject", "session", "site", "z"]
+    order = leading + [column for column in index if column not in (*leading, "fill")]
+    index[order].to_csv(folder / "index.csv", index=False)
+    report = pd.DataFrame(problems, columns=["subject", "t1w", "problem"])
+    report.to_csv(folder / "report.csv", index=False)
+
+
+def _write_array(path: Path, count: int, blocks: Iterator[np.ndarray]) -> None:
+    """Write blocks of equal (…, H, W, …) one after the other as one .npy file of `count` rows.
+
+    A full disk is an OSError here; through a memory map it would kill the process.
+    """
+    with open(path, "wb") as file:
+        for number, block in enumerate(blocks):
+            if number == 0:
+                np.lib.format.write_array_header_1_0(file, dict(
+                    descr=np.lib.format.dtype_to_descr(block.dtype), fortran_order=False,
+                    shape=(count, *block.shape[1:])))
+            file.write(np.ascontiguousarray(block).data)
+
+
+def _run(work, jobs: list, workers: int | None, scheduler: str | None) -> Iterator[str]:
+    """Do the jobs here, in worker processes, or on a Dask cluster; yield as they are done."""
+    if scheduler:
+        with machine.connect(scheduler) as client:
+            from distributed import as_completed
+
+            for future in as_completed(client.map(work, jobs, pure=False)):
+                yield future.result()
+        return
+    workers = min(workers or os.cpu_count() or 1, len(jobs))
+    if workers <= 1:
+        yield from map(work, jobs)
+        return
+    yield from Parallel(workers, return_as="generator_unordered")(delayed(work)(j) for j in jobs)
+
+
+def _scan_key(row: dict) -> str:
+    """Names a scan by what its files hold; one that cannot be read is reported by load_scan."""
+    prints = []
+    for file in (row["t1w"], *row["masks"]):
+        try:
+            prints.append([Path(file).name, artifacts.fingerprint(file)])
+        except OSError as error:
+            prints.append([Path(file).name, error.strerror])
+    return artifacts.key(subject=row["subject"], session=row["session"], files=prints)
+
+
+def _level(image: np.ndarray, z: int) -> np.ndarray:
+    """The slice at z, or zeros beyond the volume's ends."""
+    inside = 0 <= z < image.shape[2]
+    return image[:, :, z] if inside else np.zeros(image.shape[:2], image.dtype)
+
+
+def _rescaled(scan: atlas.Scan, pixel_mm: float | None):
+    """Image and mask with in-plane pixels of `pixel_mm`, and the factor they were scaled by."""
+    current = float(np.mean(scan.spacing[:2]))
+    if pixel_mm is None or abs(current / pixel_mm - 1) <= 0.01:
+        return scan.image, scan.mask, 1.0
+    factors = (scan.spacing[0] / pixel_mm, scan.spacing[1] / pixel_mm, 1)
+    mask = None if scan.mask is None else zoom(scan.mask, factors, order=0)
+    return zoom(scan.image, factors, order=1), mask, current / pixel_mm

@@ -1,0 +1,13 @@
+"""Recipe in, Run out: train a network on a SliceSet, survive interruption, keep the evidence.
+
+A run is a folder: recipe.json, history.csv (a row an epoch), the checkpoint of the last whole
+epochs, and, when done, model.keras and provenance.json.
+"""
+
+from ._batches import Batches, augment
+from ._loop import Run, TrainingError, build, predict, provenance, train, validate
+from ._randomise import move, recolour, strip_skull, wide
+from ._recipes import Recipe, with_changes
+
+__all__ = ["Batches", "Recipe", "Run", "TrainingError", "augment", "build", "move", "predict",
+           "provenance", "recolour", "strip_skull", "train", "validate", "wide", "with_changes"]

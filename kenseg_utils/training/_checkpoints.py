@@ -1,0 +1,53 @@
+"""Checkpoints: an epoch counts when its history and, after it, its weights are whole on disk."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from kenseg_utils import artifacts
+
+KEPT = 2  # so that a broken checkpoint costs one epoch
+
+
+def write(model, history: list[dict], folder: Path) -> None:
+    """Close an epoch: first its history, then the weights, whose name makes it count.
+
+    Each is written aside and renamed: whatever kills this, only whole files have their names.
+    Raises OSError where the disk is full; the checkpoint before it then stays.
+    """
+    with artifacts.write_aside(folder / "history.csv") as aside:
+        pd.DataFrame(history).to_csv(aside, index=False)
+    with artifacts.write_aside(folder / f"epoch-{len(history):04d}.keras") as aside:
+        model.save(aside)
+    for old in sorted(folder.glob("epoch-*.keras"))[:-KEPT]:
+        old.unlink()
+
+
+def resume(make: Callable, folder: Path) -> tuple[object, list[dict]]:
+    """A model as the newest whole checkpoint left it, and the history up to there, a row an epoch.
+
+    `make()` builds it, compiled; with no checkpoint to trust it is returned fresh, with no
+    history. A checkpoint that is broken or another network's is named in a warning.
+    """
+    for partial in folder.glob(".partial-*"):
+        partial.unlink()  # under the run's lock, so nobody is writing it
+    for path in sorted(folder.glob("epoch-*.keras"), reverse=True):
+        epochs = int(path.stem.split("-")[1])
+        model = make()  # anew: what fails half way may have changed the one before
+        try:
+            model.load_weights(path)  # the optimiser's state too
+            history = pd.read_csv(folder / "history.csv").head(epochs).to_dict("records")
+        except Exception as error:  # whatever a broken archive raises, the one before may serve
+            told = str(error).strip().split("\n")[0]
+            warnings.warn(f"{path} cannot be used ({type(error).__name__}: {told}); going back "
+                          "to the checkpoint before it.", stacklevel=5)
+            continue
+        if len(history) == epochs:
+            return model, history
+        warnings.warn(f"{folder / 'history.csv'} ends before epoch {epochs}; going back to the "
+                      "checkpoint before it.", stacklevel=5)
+    return make(), []

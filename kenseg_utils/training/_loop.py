@@ -1,0 +1,293 @@
+"""Recipe in, Run out: train a network on a SliceSet, survive interruption, keep the evidence.
+
+A run is a folder: recipe.json, history.csv (a row an epoch), the checkpoint of the last whole
+epochs, and, when done, model.keras and provenance.json.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from filelock import FileLock
+from tqdm import tqdm
+
+from kenseg_utils import artifacts, losses, machine, metrics, networks
+from kenseg_utils.artifacts import commit
+from kenseg_utils.slices import SliceSet
+
+from . import _batches, _checkpoints
+from ._recipes import Recipe
+
+
+class TrainingError(ValueError):
+    """Training cannot go on; the message says why and what to try."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training run's folder."""
+
+    folder: Path
+
+    @property
+    def recipe(self) -> Recipe:
+        """What it was trained by."""
+        return Recipe(**json.loads((self.folder / "recipe.json").read_text())["recipe"])
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """A row an epoch: losses, Dice, learning rate, seconds, share of time waiting for data."""
+        return pd.read_csv(self.folder / "history.csv")
+
+    @property
+    def provenance(self) -> dict:
+        """Versions, device, data key, commit, seconds."""
+        return json.loads((self.folder / "provenance.json").read_text())
+
+    @cached_property
+    def model(self):
+        """The trained network."""
+        import keras
+
+        return machine.fuse_normalisation(keras.saving.load_model(
+            self.folder / "model.keras", safe_mode=True, compile=False))
+
+
+def build(recipe: Recipe, input_shape: tuple[int, int, int], steps: int = 1):
+    """Build and compile the recipe's network; `steps` is the number of steps in all.
+
+    A deeply supervised one has several outputs: the loss is the mean of theirs.
+    """
+    import keras
+
+    previous = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(machine.choose_precision(recipe.precision))
+    try:
+        model = networks.build(recipe.network, input_shape=input_shape, widths=recipe.widths,
+                               **recipe.options)
+    finally:
+        keras.config.set_dtype_policy(previous)
+    machine.fuse_normalisation(model)
+    if recipe.lesion_prior:
+        networks.shift_scores(model, recipe.lesion_prior)
+    rate = recipe.learning_rate
+    if recipe.schedule == "cosine":
+        warmup = max(1, steps // 20)
+        rate = keras.optimizers.schedules.CosineDecay(
+            rate / 10, max(1, steps - warmup), alpha=0.01, warmup_target=rate, warmup_steps=warmup)
+    coupled = recipe.decay == "coupled" and recipe.weight_decay > 0
+    if coupled:
+        for weight in model.trainable_weights:
+            # The gradient of (decay/2)·w² is decay·w: what PyTorch's Adam adds.
+            weight.regularizer = keras.regularizers.L2(recipe.weight_decay / 2)
+    make = {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop}[recipe.optimizer]
+    optimizer = make(rate, weight_decay=None if coupled else recipe.weight_decay or None)
+    optimizer.build(model.trainable_variables)  # or the first step would be traced twice
+    heads = len(model.outputs)
+    loss = losses.get(recipe.loss)
+    model.compile(optimizer, loss=loss if heads == 1 else [loss] * heads,
+                  loss_weights=None if heads == 1 else [1 / heads] * heads,
+                  steps_per_execution=recipe.steps_per_execution)
+    return model
+
+
+def train(recipe: Recipe, train: SliceSet, validation: SliceSet, run_dir=None,
+          work_dir=None, progress: bool = True, devices: int | None = None) -> Run:
+    """Train, or go on from the last whole epoch, or return the run that is already done.
+
+    The folder is `run_dir`, else one in the work folder named by recipe and data.
+    Several GPUs share each batch, if they can share it evenly; `devices` gives another number of
+    them. Same recipe, data and seed give the same history on one device, and to rounding on
+    several; on a GPU only as far as its kernels are deterministic (sums of floats in changing
+    order differ in the last digits).
+    Raises ValueError where the folder holds another recipe or other data, TrainingError where
+    the loss is not a number, memory does not suffice, or a checkpoint cannot be written.
+    """
+    if not len(validation):
+        raise ValueError("The validation set is empty: nothing would show over-fitting.")
+    if recipe.batch_size > len(train):
+        raise ValueError(f"Recipe.batch_size is {recipe.batch_size}, and there are only "
+                         f"{len(train)} slices to train on: lower it.")
+    identity = dict(recipe=recipe.as_dict(), train=train.key, validation=validation.key)
+    folder = Path(run_dir) if run_dir else (artifacts.work_dir(work_dir) / "runs" /
+                                            f"{recipe.network}-{artifacts.key(**identity)}")
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock"):
+        _claim(folder, identity)
+        if not (folder / "provenance.json").exists():
+            count = machine.device_count(recipe.batch_size, devices)
+            with machine.spread_over(count), _advice_on_memory(recipe, folder):
+                _fit(recipe, train, validation, folder, count, progress)
+    return Run(folder)
+
+
+def _claim(folder: Path, identity: dict) -> None:
+    """Refuse a folder made by another recipe or from other data, naming what differs."""
+    path = folder / "recipe.json"
+    if not path.exists():
+        artifacts.write_json(path, identity)
+        return
+    try:
+        found = json.loads(path.read_text())
+        before = found["recipe"] | {"train": found["train"], "validation": found["validation"]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not a recipe that this version wrote. Move the folder away or "
+                         "choose another run_dir.") from error
+    now = identity["recipe"] | {"train": identity["train"], "validation": identity["validation"]}
+    differing = sorted(name for name in before.keys() | now.keys()
+                       if before.get(name) != now.get(name))
+    if differing:
+        told = "; ".join(f"{name}: {before.get(name)!r} there, {now.get(name)!r} now"
+                         for name in differing)
+        raise ValueError(f"{folder} holds a run of another recipe or data ({told}). "
+                         "Choose another run_dir; this one is left as it is.")
+
+
+def _fit(recipe: Recipe, train: SliceSet, validation: SliceSet, folder: Path, count: int,
+         progress: bool) -> None:
+    """The loop over epochs, each closed by a checkpoint."""
+    import keras
+
+    machine.spare_graph_optimisers()
+    steps = len(train) // recipe.batch_size
+
+    def make():
+        keras.utils.set_random_seed(recipe.seed)
+        model = build(recipe, train.shape, steps * recipe.epochs)
+        machine.share_statistics(model, count > 1)
+        return model
+
+    model, history = _checkpoints.resume(make, folder)
+    bar = tqdm(total=recipe.epochs * steps, initial=len(history) * steps, unit="step",
+               desc=f"{recipe.network}", disable=not progress)
+    tick = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda step, logs: bar.update(recipe.steps_per_execution))
+    silent_epochs = 0
+    for epoch in range(len(history), recipe.epochs):
+        source = _batches.Batches(train, recipe.batch_size, recipe.seed, epoch, recipe.augment)
+        begun = time.perf_counter()
+        logs = model.fit(machine.feed(source, len(model.outputs)), verbose=0,
+                         steps_per_epoch=steps, shuffle=False, callbacks=[tick])
+        seconds = time.perf_counter() - begun
+        loss = float(logs.history["loss"][0])
+        if not np.isfinite(loss):
+            raise TrainingError(
+                f"The loss became {loss} in epoch {epoch + 1}: lower learning_rate (now "
+                f"{recipe.learning_rate:g}), or set precision='float32'. The epochs before it "
+                f"are kept in {folder}.")
+        row = dict(epoch=epoch + 1, loss=loss, **validate(model, recipe, validation),
+                   learning_rate=float(model.optimizer.learning_rate), seconds=seconds,
+                   waiting=source.waited / seconds)
+        silent_epochs = 0 if row.pop("found_lesion") else silent_epochs + 1
+        if silent_epochs == 3:
+            warnings.warn("For three epochs the network has called every pixel background. Try a "
+                          "larger learning_rate, a loss with a Dice term, or more epochs.",
+                          stacklevel=4)
+        history.append(row)
+        bar.set_postfix(loss=f"{loss:.3f}", val_dice=f"{row['val_dice']:.3f}")
+        with _advice_on_disk(epoch, folder):
+            _checkpoints.write(model, history, folder)
+    bar.close()
+    machine.share_statistics(model, False)  # alone again, the network is like any other
+    with _advice_on_disk(recipe.epochs, folder):
+        with artifacts.write_aside(folder / "model.keras") as aside:
+            networks.average_heads(model).save(aside)
+        artifacts.write_json(folder / "provenance.json", provenance(
+            train=train.key, validation=validation.key, recipe=recipe.as_dict(), devices=count,
+            parameters=model.count_params(), seconds=sum(row["seconds"] for row in history)))
+    for old in folder.glob("epoch-*.keras"):
+        old.unlink()
+
+
+@contextmanager
+def _advice_on_memory(recipe: Recipe, folder: Path) -> Iterator[None]:
+    """Say what to lower where a device's memory does not suffice, in whichever words it told."""
+    try:
+        yield
+    except TrainingError:
+        raise
+    except Exception as error:
+        told = f"{type(error).__name__} {error}".lower().replace("_", " ")
+        if not (isinstance(error, MemoryError) or "resource exhausted" in told
+                or "resourceexhausted" in told or "out of memory" in told):
+            raise
+        raise TrainingError(
+            f"The memory of {machine.device()} does not suffice: lower batch_size first (now "
+            f"{recipe.batch_size}), then widths (now {recipe.widths}). The epochs before are kept "
+            f"in {folder}.") from error
+
+
+@contextmanager
+def _advice_on_disk(epochs: int, folder: Path) -> Iterator[None]:
+    """Say that what is there stays, where the disk is full or gone."""
+    try:
+        yield
+    except OSError as error:
+        raise TrainingError(
+            f"What follows epoch {epochs} cannot be written to {folder}: {error}. The checkpoint "
+            "before it is still there: make room and call again, and training goes on from it."
+        ) from error
+
+
+def validate(model, recipe: Recipe, validation: SliceSet) -> dict:
+    """Loss and Dice on a set that is not trained on; Dice is the mean over subjects."""
+    from keras import ops
+
+    loss_function = losses.get(recipe.loss)
+    total, found = 0.0, []
+    size = max(recipe.batch_size, 16)
+    for start in range(0, len(validation), size):
+        images, masks = validation.batch(range(start, min(start + size, len(validation))))
+        probability = np.asarray(predict(model, images))
+        total += float(ops.mean(loss_function(masks.astype("int32"), probability))) * len(images)
+        found.append(probability[..., -1] >= 0.5)
+    prediction = np.concatenate(found)
+    masks = validation.masks
+    dice = [metrics.dice(masks[where], prediction[where])
+            for where in validation.index.groupby("subject").indices.values()]
+    return dict(val_loss=total / len(validation), val_dice=float(np.mean(dice)),
+                val_dice_pooled=float(metrics.dice(masks, prediction)),
+                found_lesion=bool(prediction.any()))
+
+
+def predict(model, images: np.ndarray) -> np.ndarray:
+    """Class probabilities (n, H, W, classes), at most 32 slices at once; of several outputs, the mean.
+
+    What is left over is padded to a multiple of 16: each new size would be traced anew.
+    """
+    if len(images) > 32:
+        return np.concatenate([predict(model, images[start : start + 32])
+                               for start in range(0, len(images), 32)])
+    size = 16 * -(-len(images) // 16)
+    filled = np.zeros((size, *images.shape[1:]), np.float32)
+    filled[: len(images)] = images
+    found = model.predict_on_batch(filled)
+    return (np.mean(found, axis=0) if len(model.outputs) > 1 else found)[: len(images)]
+
+
+def provenance(**more) -> dict:
+    """What a result came from: versions, device, commit, time, and whatever is added."""
+    import keras
+
+    found = {}
+    for package in ("kenseg-utils", "keras", "tensorflow", "jax", "torch", "numpy", "nibabel"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return dict(versions=found, python=platform.python_version(), backend=keras.backend.backend(),
+                device=machine.device(), processor=machine.processor(), cores=os.cpu_count(),
+                commit=commit(),
+                finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **more)

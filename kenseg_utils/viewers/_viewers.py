@@ -1,0 +1,271 @@
+"""Pictures to play with: each moves in a notebook, on Colab and in the book's static pages.
+
+Each function returns a widget whose caption says what it shows; `stacks` holds what they are made
+of. Arrays are in RAS order, and lesions coloured as in `figures`.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+
+import ipywidgets
+import numpy as np
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from PIL import Image, ImageDraw
+
+from kenseg_utils import figures, slices
+from kenseg_utils.metrics import dice
+
+from ._stacks import BUDGET, choice, picture, pictured, scrubber, with_caption
+
+AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
+ENDS = {"sagittal": ("P", "A"), "coronal": ("L", "R"), "axial": ("L", "R")}
+
+
+def slice_browser(image: np.ndarray, mask: np.ndarray | None = None,
+                  prediction: np.ndarray | None = None,
+                  planes: Sequence[str] = ("axial", "coronal", "sagittal"), count: int = 20,
+                  spacing: Sequence[float] = (1.0, 1.0, 1.0), caption: str = "") -> ipywidgets.VBox:
+    """Leaf through a volume's slices in each plane, with the true and the predicted lesion.
+
+    image, mask, prediction : (X, Y, Z); spacing : voxel size in mm; count : slices a plane.
+    The slice with most lesion is among them, and shown first.
+    Raises ValueError on other shapes or an unknown plane.
+    """
+    image = np.asarray(image)
+    for name, array in (("image", image), ("mask", mask), ("prediction", prediction)):
+        if array is not None and (np.ndim(array) != 3 or np.shape(array) != image.shape):
+            raise ValueError(f"the {name} has shape {np.shape(array)}; a volume (X, Y, Z) of the "
+                             f"image's shape {image.shape} is needed.")
+    unknown = [plane for plane in planes if plane not in AXES]
+    if unknown or not planes:
+        raise ValueError(f"unknown plane {unknown}: choose from {', '.join(AXES)}.")
+    grey = figures.window(image)
+    panels = {}
+    for plane in planes:
+        panels[plane] = _plane_panel(image, mask, prediction, plane, count, spacing, grey,
+                                     budget=BUDGET // len(planes))
+    words = "Slices of a T1-weighted head; the subject's left is on the left."
+    if mask is not None:
+        words += " The true lesion is orange with a solid outline."
+    if prediction is not None:
+        words += " The predicted lesion is blue with a dashed outline."
+    return with_caption(choice("plane", panels), caption or words)
+
+
+def _plane_panel(image, mask, prediction, plane: str, count: int, spacing, grey,
+                 budget: int) -> ipywidgets.VBox:
+    axis = AXES[plane]
+    places, start = _chosen_slices(image, mask, axis, count, grey)
+    across, up = (spacing[other] for other in range(3) if other != axis)
+    pictures, notes = [], []
+    for place in places:
+        here = tuple(place if other == axis else slice(None) for other in range(3))
+        cut = [None if array is None else array[here] for array in (image, mask, prediction)]
+        pictures.append(picture(cut[0], grey, cut[1], cut[2], ENDS[plane], aspect=up / across))
+        area = "" if mask is None else f"; lesion {np.count_nonzero(cut[1]) * across * up:.0f} mm²"
+        notes.append(f"{plane} slice {place} of {image.shape[axis]}{area}")
+    labels = [f"{'xyz'[axis]} = {place}" for place in places]
+    return pictured(f"{plane} slice", labels, pictures, notes, start, budget)
+
+
+def _chosen_slices(image, mask, axis: int, count: int, grey) -> tuple[list[int], int]:
+    """Evenly spaced slices through the head, the one with most lesion among them; where it is."""
+    others = tuple(other for other in range(3) if other != axis)
+    low, high = grey
+    head = np.flatnonzero((image > low + 0.1 * (high - low)).mean(axis=others) > 0.01)
+    first, last = (head[0], head[-1]) if head.size else (0, image.shape[axis] - 1)
+    places = np.unique(np.linspace(first, last, min(count, last - first + 1)).round().astype(int))
+    middle = len(places) // 2
+    if mask is not None and np.any(mask):
+        areas = np.count_nonzero(mask, axis=others)
+        middle = int(np.argmin(np.abs(places - np.argmax(areas))))
+        places[middle] = np.argmax(areas)
+    return [int(place) for place in places], middle
+
+
+def threshold_slider(image: np.ndarray, truth: np.ndarray, probability: np.ndarray,
+                     thresholds: Sequence[float] = tuple(np.linspace(0.05, 0.95, 19).round(2)),
+                     caption: str = "") -> ipywidgets.VBox:
+    """Where to cut a soft map: the mask and its Dice at each threshold; pixels at or above count.
+
+    image, truth, probability : slices (X, Y); thresholds : increasing, within 0 … 1.
+    Opens at the threshold nearest to 0.5. Raises ValueError on shapes that differ.
+    """
+    image, truth, probability = (_slice(array) for array in (image, truth, probability))
+    _same_shapes(image=image, truth=truth, probability=probability)
+    grey, pictures, notes = figures.window(image), [], []
+    for threshold in thresholds:
+        found = probability >= threshold
+        pictures.append(picture(image, grey, truth, found))
+        notes.append(f"threshold {threshold:.2f}: Dice {dice(truth != 0, found):.2f}, "
+                     f"{found.sum()} pixels called lesion, {np.count_nonzero(truth)} are lesion")
+    start = int(np.argmin(np.abs(np.asarray(thresholds) - 0.5)))
+    viewer = pictured("threshold", [f"{threshold:.2f}" for threshold in thresholds], pictures,
+                       notes, start)
+    return with_caption(viewer, caption or (
+        "The same soft map, cut at different thresholds. Orange, solid: the true lesion; blue, "
+        "dashed: what is called lesion."))
+
+
+def crop_explorer(image: np.ndarray, mask: np.ndarray,
+                  sizes: Sequence[int] = (64, 80, 96, 112, 124, 128, 144, 160, 192),
+                  multiple: int = 16, caption: str = "") -> ipywidgets.VBox:
+    """What a window of each size holds of the lesion, and what pads it to a `multiple`.
+
+    image, mask : slices (X, Y). One panel puts the window around the true lesion, which only an
+    oracle can, the other in the middle of the slice. The windows are those of `slices.crop`.
+    """
+    image, mask = _slice(image), _slice(mask) != 0
+    _same_shapes(image=image, mask=mask)
+    middle = tuple((side - 1) / 2 for side in image.shape)
+    centres = {"in the middle of the slice": middle}
+    if mask.any():
+        centres = {"around the true lesion (an oracle)": slices.lesion_centre(mask), **centres}
+    panels = {}
+    for name, centre in centres.items():
+        pictures, notes = [], []
+        for size in sizes:
+            cut, place = slices.crop(image, centre, size)
+            side = -(-max(cut.shape) // multiple) * multiple
+            cut_mask = slices.crop(mask, centre, size)[0]
+            pictures.append(_window_picture(image, mask, place, slices.pad(cut, side),
+                                            slices.pad(cut_mask, side),
+                                            slices.pad(np.zeros(cut.shape), side, fill=1)))
+            inside = cut_mask.sum() / max(mask.sum(), 1)
+            notes.append(f"{cut.shape[0]}×{cut.shape[1]} pixels, padded to {side}×{side}; "
+                         f"{inside:.0%} of the lesion inside")
+        start = list(sizes).index(124) if 124 in sizes else 0
+        panels[name] = pictured("window", [str(size) for size in sizes], pictures, notes, start,
+                                 BUDGET // len(centres))
+    return with_caption(choice("place", panels), caption or (
+        "Left, the slice with the window (blue); right, the window, padded (yellow) until its "
+        f"sides are multiples of {multiple}. The true lesion is orange."))
+
+
+def _window_picture(image, mask, place, padded, padded_mask, padding):
+    """The slice with its window, and beside it the window in its frame, equally high."""
+    grey, high = figures.window(image), 300
+    whole = picture(image, grey, mask, width=round(high * image.shape[0] / image.shape[1]))
+    scale = whole.size[1] / image.shape[1]
+    corners = [scale * place.top, whole.size[1] - scale * (place.left + place.width),
+               scale * (place.top + place.height) - 1, whole.size[1] - scale * place.left - 1]
+    ImageDraw.Draw(whole).rectangle(corners, outline=figures.SKY_BLUE, width=2)
+    frame = picture(padded, grey, padded_mask, width=whole.size[1])
+    yellow = Image.new("RGB", frame.size, figures.YELLOW)
+    margin = Image.fromarray(np.uint8(255 * padding).T[::-1])
+    frame.paste(yellow, mask=margin.resize(frame.size, Image.Resampling.NEAREST))
+    both = Image.new("RGB", (whole.size[0] + 10 + frame.size[0], whole.size[1]), "white")
+    both.paste(whole, (0, 0))
+    both.paste(frame, (whole.size[0] + 10, 0))
+    return both
+
+
+def best_to_worst(images: Sequence, truths: Sequence, predictions: Sequence,
+                  scores: Sequence[float], names: Sequence[str] | None = None,
+                  score_name: str = "Dice", caption: str = "") -> ipywidgets.VBox:
+    """Slices (X, Y) with true and predicted lesion, from the best score to the worst."""
+    _same_lengths(images=images, truths=truths, predictions=predictions, scores=scores,
+                  names=scores if names is None else names)
+    order = np.argsort(-np.asarray(scores, dtype=float), kind="stable")
+    pictures, notes, labels = [], [], []
+    for rank, place in enumerate(order, start=1):
+        image = _slice(images[place])
+        pictures.append(picture(image, figures.window(image), _slice(truths[place]),
+                                 _slice(predictions[place])))
+        who = "" if names is None else f", {names[place]}"
+        labels.append(f"{rank} of {len(order)}")
+        notes.append(f"{rank} of {len(order)}{who}: {score_name} {scores[place]:.2f}")
+    return with_caption(pictured("rank", labels, pictures, notes), caption or (
+        f"From the best {score_name} to the worst. Orange, solid: the true lesion; blue, dashed: "
+        "the prediction."))
+
+
+def curve_scrubber(history: pd.DataFrame, count: int = 30, caption: str = "") -> ipywidgets.VBox:
+    """Walk along the learning curves; each stop tells the numbers of its epoch.
+
+    history : columns epoch, loss, val_loss, dice, val_dice as in `figures.learning_curves`; at most
+    `count` epochs are shown, the first and the last among them.
+    """
+    figure = figures.learning_curves(history)
+    figure.set_dpi(75)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    curves = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    rows = np.unique(np.linspace(0, len(history) - 1, min(count, len(history))).round().astype(int))
+    measured = [name for name in ("loss", "val_loss", "dice", "val_dice") if name in history]
+    pictures, notes, labels = [], [], []
+    for row in history.iloc[rows].to_dict("records"):
+        pictures.append(curves.copy())
+        for axes in figure.axes:
+            x, low = axes.transData.transform((row["epoch"], axes.get_ylim()[0]))
+            high = axes.bbox.y1
+            ImageDraw.Draw(pictures[-1]).line([x, curves.height - low, x, curves.height - high],
+                                              fill=figures.BLACK)
+        labels.append(str(int(row["epoch"])))
+        notes.append(f"epoch {labels[-1]}: " + ", ".join(
+            f"{name.replace('val_', 'validation ').replace('dice', 'Dice')} {row[name]:.3f}"
+            for name in measured))
+    return with_caption(pictured("epoch", labels, pictures, notes, len(rows) - 1), caption or (
+        "Loss and Dice by epoch, dashed on training data, solid on validation data; the vertical "
+        "line stands at the chosen epoch."))
+
+
+def cost_explorer(table: pd.DataFrame, along: str = "widths", group: str | None = "depth",
+                  measures: Mapping[str, str] | Sequence[str] = ("parameters", "multiply_adds"),
+                  caption: str = "") -> ipywidgets.VBox:
+    """What a network costs at each width (a slider) and each depth (buttons).
+
+    table : a row a network; `along` and `group` name the columns to choose by, `measures` those to
+    show, with bars that tell the share of the table's largest (a mapping gives them other names).
+    """
+    if not isinstance(measures, Mapping):
+        measures = {name: name.replace("multiply_adds", "multiply-adds").replace("_", " ")
+                    for name in measures}
+    missing = {along, *measures, *([group] if group else [])} - set(table.columns)
+    if missing:
+        raise ValueError(f"the table has no column {', '.join(sorted(missing))}; it has "
+                         f"{', '.join(map(str, table.columns))}.")
+    groups = table.groupby(group, sort=False) if group else [("", table)]
+    largest = {name: table[name].max() for name in measures}
+    panels = {}
+    for value, rows in groups:
+        texts = [_cost_page(row, measures, largest) for row in rows.to_dict("records")]
+        panels[str(value)] = scrubber(along, [str(label) for label in rows[along]], texts,
+                                       play=False)
+    return with_caption(choice(group or "", panels), caption or (
+        "What the network costs at the chosen size. Each bar is a share of the largest value in "
+        "the table."))
+
+
+def _cost_page(row: Mapping, measures: Mapping[str, str], largest: Mapping[str, float]) -> str:
+    lines = []
+    for name, words in measures.items():
+        share = 100 * row[name] / largest[name] if largest[name] else 0
+        lines.append(f'<div>{html.escape(words)}: <strong>{row[name]:,.0f}</strong></div>'
+                     f'<div style="background:{figures.BLUE};height:14px;min-width:1px;'
+                     f'margin:2px 0 8px;width:{share:.2f}%"></div>')
+    return "".join(lines)
+
+
+def _slice(array) -> np.ndarray:
+    """A slice (X, Y) from (X, Y) or (X, Y, 1)."""
+    array = np.asarray(array)
+    array = array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array
+    if array.ndim != 2:
+        raise ValueError(f"a slice has shape (X, Y) or (X, Y, 1), and this one {array.shape}.")
+    return array
+
+
+def _same_shapes(**arrays: np.ndarray) -> None:
+    if len({array.shape for array in arrays.values()}) > 1:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+        raise ValueError(f"these should have one shape: {shapes}.")
+
+
+def _same_lengths(**sequences: Sequence) -> None:
+    lengths = {name: len(sequence) for name, sequence in sequences.items()}
+    if len(set(lengths.values())) > 1 or not max(lengths.values()):
+        raise ValueError(f"these should be equally long, and not empty: {lengths}.")
