@@ -81,8 +81,9 @@ def main() -> None:
 
     machine.spare_graph_optimisers()
     on_gpu = machine.device().startswith("GPU")
-    widths = arguments.widths or (training.Recipe.paper().widths if on_gpu
-                                  else profiles.get("demo").widths)
+    widths = arguments.widths or (
+        training.Recipe.paper().widths if on_gpu else profiles.get("demo").widths
+    )
     batches, steps, size = ((1, 16, 64), 32, 8192) if on_gpu else ((1, 16), 4, 1024)
     peaks = {name: matrix_peak(name, size) for name in ("float32", "bfloat16")}
     network = networks.build(arguments.network, widths=widths)
@@ -91,24 +92,44 @@ def main() -> None:
     for precision in ("float32", "mixed_bfloat16"):
         for batch in batches:
             recipe = training.Recipe.paper(
-                network=arguments.network, widths=widths, precision=precision, batch_size=batch,
-                steps_per_execution=8 if on_gpu and batch == 1 else 1)
+                network=arguments.network,
+                widths=widths,
+                precision=precision,
+                batch_size=batch,
+                steps_per_execution=8 if on_gpu and batch == 1 else 1,
+            )
             try:
                 rate, first = speed_of(recipe, batch, steps, arguments.rounds)
             except Exception as error:  # too little memory has many names; the other sizes go on
                 rows.append(dict(precision=precision, batch=batch, error=str(error)[:200]))
                 continue
             peak = peaks["float32" if precision == "float32" else "bfloat16"]
-            rows.append(dict(precision=precision, batch=batch, images_per_second=rate,
-                             first_call_seconds=first,
-                             # a backward pass takes about twice the forward pass's products
-                             share_of_matrix_peak=3 * forward * rate / peak,
-                             minutes_of_the_paper=SLICES * EPOCHS / rate / 60))
+            rows.append(
+                dict(
+                    precision=precision,
+                    batch=batch,
+                    images_per_second=rate,
+                    first_call_seconds=first,
+                    # a backward pass takes about twice the forward pass's products
+                    share_of_matrix_peak=3 * forward * rate / peak,
+                    minutes_of_the_paper=SLICES * EPOCHS / rate / 60,
+                )
+            )
     kind = "gpu" if on_gpu else "cpu"
-    save(f"device_{kind}_{keras.backend.backend()}", {
-        "what": "training speed by device", "network": arguments.network, "widths": list(widths),
-        "side": SIDE, "multiply_adds_forward": forward, "matrix_peak_multiply_adds": peaks,
-        "slices_an_epoch": SLICES, "epochs": EPOCHS, "rows": rows})
+    save(
+        f"device_{kind}_{keras.backend.backend()}",
+        {
+            "what": "training speed by device",
+            "network": arguments.network,
+            "widths": list(widths),
+            "side": SIDE,
+            "multiply_adds_forward": forward,
+            "matrix_peak_multiply_adds": peaks,
+            "slices_an_epoch": SLICES,
+            "epochs": EPOCHS,
+            "rows": rows,
+        },
+    )
 
 
 if __name__ == "__main__":

@@ -29,8 +29,10 @@ SPACING = (1.0, 1.0, 1.0)
 
 def imagined_prediction(truth: np.ndarray, random: np.random.Generator):
     """What a middling network might give for a mask: a mask of its shape, and its soft map."""
-    box = tuple(slice(max(at.start - 8, 0), at.stop + 8)
-                for at in ndimage.find_objects(truth.astype(np.uint8))[0])
+    box = tuple(
+        slice(max(at.start - 8, 0), at.stop + 8)
+        for at in ndimage.find_objects(truth.astype(np.uint8))[0]
+    )
     near = np.roll(truth[box], random.integers(-2, 3, 3), axis=(0, 1, 2))
     change = (ndimage.binary_erosion, ndimage.binary_dilation)[random.integers(2)]
     near = change(near, iterations=int(random.integers(1, 3)))
@@ -46,8 +48,8 @@ def imagined_prediction(truth: np.ndarray, random: np.random.Generator):
 def all_scores(truth: np.ndarray, prediction: np.ndarray, soft: np.ndarray) -> dict:
     """Every score that the package has for a volume."""
     return metrics.lesion_scores(truth, prediction, SPACING) | dict(
-        pr_auc=metrics.pr_auc(truth, soft),
-        calibration_error=metrics.calibration_error(truth, soft))
+        pr_auc=metrics.pr_auc(truth, soft), calibration_error=metrics.calibration_error(truth, soft)
+    )
 
 
 def main() -> None:
@@ -57,8 +59,10 @@ def main() -> None:
     arguments = parser.parse_args()
     random, seconds, masks_alone = np.random.default_rng(0), [], []
     with threadpool_limits(1):
-        truths = [np.packbits(phantom.make_mask(index), axis=None)  # an eighth of the memory
-                  for index in tqdm(range(arguments.masks), desc="phantom lesions")]
+        truths = [
+            np.packbits(phantom.make_mask(index), axis=None)  # an eighth of the memory
+            for index in tqdm(range(arguments.masks), desc="phantom lesions")
+        ]
         shape = phantom.make_mask(0).shape
         before = psutil.Process().memory_info().rss
         for number in tqdm(range(arguments.subjects), desc="scores"):
@@ -71,13 +75,21 @@ def main() -> None:
             begun = time.process_time()
             all_scores(truth, prediction, soft)
             seconds.append(time.process_time() - begun)
-    save("metrics", {
-        "volumes": len(seconds), "different_lesions": arguments.masks,
-        "volumes_a_second_a_core": len(seconds) / sum(seconds),
-        "seconds_a_volume": statistics.mean(seconds), "seconds_slowest_volume": max(seconds),
-        "volumes_a_second_masks_alone": len(masks_alone) / sum(masks_alone),
-        "peak_process_mib": _peak_bytes() / 2**20, "before_scoring_mib": before / 2**20,
-        "target_volumes_a_second": 2.0, "target_mib": 1024.0})
+    save(
+        "metrics",
+        {
+            "volumes": len(seconds),
+            "different_lesions": arguments.masks,
+            "volumes_a_second_a_core": len(seconds) / sum(seconds),
+            "seconds_a_volume": statistics.mean(seconds),
+            "seconds_slowest_volume": max(seconds),
+            "volumes_a_second_masks_alone": len(masks_alone) / sum(masks_alone),
+            "peak_process_mib": _peak_bytes() / 2**20,
+            "before_scoring_mib": before / 2**20,
+            "target_volumes_a_second": 2.0,
+            "target_mib": 1024.0,
+        },
+    )
 
 
 def _peak_bytes() -> int:

@@ -32,10 +32,17 @@ def main() -> None:
             begun = time.process_time()
             phantom.make_mask(index, seed=0)
             masks.append(time.process_time() - begun)
-    save("phantom", {
-        "volumes": SUBJECTS, "seconds_a_volume": statistics.mean(volumes),
-        "seconds_slowest_volume": max(volumes), "seconds_a_mask_alone": statistics.mean(masks),
-        "seconds_template_a_process": template, "target_seconds_a_volume": 3.0})
+    save(
+        "phantom",
+        {
+            "volumes": SUBJECTS,
+            "seconds_a_volume": statistics.mean(volumes),
+            "seconds_slowest_volume": max(volumes),
+            "seconds_a_mask_alone": statistics.mean(masks),
+            "seconds_template_a_process": template,
+            "target_seconds_a_volume": 3.0,
+        },
+    )
 
 
 if __name__ == "__main__":

@@ -32,8 +32,13 @@ def monai_part(row: dict, target: Path) -> None:
         SpatialPad,
     )
 
-    load = Compose([LoadImaged(["image", "mask"]), EnsureChannelFirstd(["image", "mask"]),
-                    Orientationd(["image", "mask"], axcodes="RAS")])
+    load = Compose(
+        [
+            LoadImaged(["image", "mask"]),
+            EnsureChannelFirstd(["image", "mask"]),
+            Orientationd(["image", "mask"], axcodes="RAS"),
+        ]
+    )
     scan = load({"image": row["t1w"], "mask": row["masks"][0]})
     volume = scan["image"].numpy()[0]
     intensity = slices.Intensity.of(volume)
@@ -45,16 +50,20 @@ def monai_part(row: dict, target: Path) -> None:
         centre = [round(c) for c in slices.lesion_centre(flat[0].numpy())]
         centre = [int(np.clip(c, 62, n - 62)) for c, n in zip(centre, flat.shape[1:])]
         cut = SpatialCrop(roi_center=centre, roi_size=(124, 124))
-        images.append(SpatialPad((128, 128), value=fill)(
-            intensity.apply(cut(scan["image"][..., int(z)]).numpy())).numpy())
+        images.append(
+            SpatialPad((128, 128), value=fill)(
+                intensity.apply(cut(scan["image"][..., int(z)]).numpy())
+            ).numpy()
+        )
         masks.append(SpatialPad((128, 128))(cut(flat)).numpy())
     np.savez(target, images=np.array(images, np.float16), masks=np.array(masks, np.uint8))
 
 
 def with_monai(rows: list[dict], workers: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        joblib.Parallel(workers)(joblib.delayed(monai_part)(row, Path(folder) / f"{k}.npz")
-                                 for k, row in enumerate(rows))
+        joblib.Parallel(workers)(
+            joblib.delayed(monai_part)(row, Path(folder) / f"{k}.npz") for k, row in enumerate(rows)
+        )
 
 
 def with_prepare(scans, workers: int) -> None:
@@ -87,13 +96,19 @@ def main() -> None:
             before = cpu_seconds()
             contenders[name]()
             processor[name].append(cpu_seconds() - before)
+
         return run
 
     seconds = paired_rounds({name: counted(name) for name in contenders}, arguments.rounds)
     per_second = {name: len(scans) / value for name, value in medians(seconds).items()}
-    result = {"scans": len(scans), "workers": arguments.workers, "seconds": seconds,
-              "processor_seconds": processor, "scans_per_second": per_second,
-              "target_ratio": 2.0}
+    result = {
+        "scans": len(scans),
+        "workers": arguments.workers,
+        "seconds": seconds,
+        "processor_seconds": processor,
+        "scans_per_second": per_second,
+        "target_ratio": 2.0,
+    }
     if len(contenders) == 2:
         ours, theirs = per_second.values()
         result["ratio"] = ours / theirs

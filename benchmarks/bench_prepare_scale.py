@@ -74,15 +74,23 @@ def main() -> None:
             with PeakMemory() as memory:
                 prepared = slices.prepare(scans, work_dir=folder / "work", workers=2)
             seconds = time.perf_counter() - begun
-            rows.append({"scans": count, "slices": len(prepared), "seconds": seconds,
-                         "seconds_per_scan": seconds / count,
-                         "processor_seconds_per_scan": (cpu_seconds() - processor) / count,
-                         "peak_mib": memory.peak / 2**20})
+            rows.append(
+                {
+                    "scans": count,
+                    "slices": len(prepared),
+                    "seconds": seconds,
+                    "seconds_per_scan": seconds / count,
+                    "processor_seconds_per_scan": (cpu_seconds() - processor) / count,
+                    "peak_mib": memory.peak / 2**20,
+                }
+            )
             print(rows[-1])
         finally:
             shutil.rmtree(folder)
-    save("prepare_scale", {"rows": rows, "peak_mib": max(row["peak_mib"] for row in rows),
-                           "target_mib": 1024.0})
+    save(
+        "prepare_scale",
+        {"rows": rows, "peak_mib": max(row["peak_mib"] for row in rows), "target_mib": 1024.0},
+    )
 
 
 if __name__ == "__main__":

@@ -25,11 +25,16 @@ def ours(image, affine, flips):
     from kenseg_utils import machine, prediction, training
 
     machine.spare_graph_optimisers()
-    recipe = training.Recipe.paper(network="unetpp", widths=WIDTHS, precision="mixed_bfloat16",
-                                   options=dict(normalisation="batch"))
+    recipe = training.Recipe.paper(
+        network="unetpp",
+        widths=WIDTHS,
+        precision="mixed_bfloat16",
+        options=dict(normalisation="batch"),
+    )
     model = training.build(recipe, (128, 128, 1))
-    return lambda: prediction.lesion_probability(model, image, affine, BATCH, flips=flips,
-                                                 inside_brain=False)
+    return lambda: prediction.lesion_probability(
+        model, image, affine, BATCH, flips=flips, inside_brain=False
+    )
 
 
 def theirs(image):
@@ -46,8 +51,14 @@ def theirs(image):
 
     def run():
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-            return slices(volume, lambda x: model(
-                x.contiguous(memory_format=torch.channels_last))[0].softmax(1)).float().numpy()
+            return (
+                slices(
+                    volume,
+                    lambda x: model(x.contiguous(memory_format=torch.channels_last))[0].softmax(1),
+                )
+                .float()
+                .numpy()
+            )
 
     return run
 
@@ -78,9 +89,16 @@ def main() -> None:
         print("MONAI is not installed: measuring kenseg_utils alone (pip install -e .[peers]).")
     seconds = paired_rounds(contenders, arguments.rounds)
     middle = medians(seconds)
-    result = {"what": "whole-volume segmentation", "shape": list(image.shape),
-              "slices_shown": shown, "widths": WIDTHS, "batch": BATCH, "precision": "bfloat16",
-              "seconds": seconds, "seconds_a_volume": middle}
+    result = {
+        "what": "whole-volume segmentation",
+        "shape": list(image.shape),
+        "slices_shown": shown,
+        "widths": WIDTHS,
+        "batch": BATCH,
+        "precision": "bfloat16",
+        "seconds": seconds,
+        "seconds_a_volume": middle,
+    }
     peers = [value for name, value in middle.items() if name.startswith("MONAI")]
     if peers:
         result["ratio"] = peers[0] / middle["kenseg_utils"]

@@ -28,9 +28,15 @@ def ours(images, labels, widths=WIDTHS, precision=PRECISION, network="unetpp", *
     from kenseg_utils import machine, training
 
     machine.spare_graph_optimisers()
-    recipe = training.Recipe.paper(network=network, widths=widths, precision=precision,
-                                   loss="cross_entropy_dice", learning_rate=1e-4,
-                                   batch_size=len(images), options=options)
+    recipe = training.Recipe.paper(
+        network=network,
+        widths=widths,
+        precision=precision,
+        loss="cross_entropy_dice",
+        learning_rate=1e-4,
+        batch_size=len(images),
+        options=options,
+    )
     model = training.build(recipe, images.shape[1:])
     return lambda: float(model.train_on_batch(images, labels))
 
@@ -67,8 +73,10 @@ def beside_monai(rounds: int) -> dict:
     rng = np.random.default_rng(0)
     images = rng.normal(size=(BATCH, SIDE, SIDE, 1)).astype(np.float32)
     labels = (rng.random((BATCH, SIDE, SIDE)) > 0.9).astype(np.int32)
-    contenders = {"kenseg_utils, batch norm": ours(images, labels, normalisation="batch"),
-                  "kenseg_utils, no norm": ours(images, labels)}
+    contenders = {
+        "kenseg_utils, batch norm": ours(images, labels, normalisation="batch"),
+        "kenseg_utils, no norm": ours(images, labels),
+    }
     try:
         import monai
     except ImportError:
@@ -82,8 +90,15 @@ def beside_monai(rounds: int) -> dict:
         step(), step()
     seconds = paired_rounds(contenders, rounds)
     speed = {name: BATCH / value for name, value in medians(seconds).items()}
-    result = {"what": "training step", "widths": WIDTHS, "batch": BATCH, "side": SIDE,
-              "precision": PRECISION, "seconds": seconds, "images_per_second": speed}
+    result = {
+        "what": "training step",
+        "widths": WIDTHS,
+        "batch": BATCH,
+        "side": SIDE,
+        "precision": PRECISION,
+        "seconds": seconds,
+        "images_per_second": speed,
+    }
     if monai:
         quickest = max(value for name, value in speed.items() if name.startswith("MONAI"))
         result["ratio"] = speed["kenseg_utils, batch norm"] / quickest
@@ -101,21 +116,28 @@ def one_by_one(rounds: int, steps: int = 192) -> dict:
     cases = [("unet", (4, 8), side, 1) for side in (16, 32, 64, SIDE)]
     cases += [("unetpp", profiles.get("demo").widths, SIDE, batch) for batch in (1, 16)]
     spawn = multiprocessing.get_context("spawn")
-    workers = {name: ProcessPoolExecutor(1, spawn, _set_threads, (number,))
-               for name, number in (("all threads", 0), ("one thread", 1))}
+    workers = {
+        name: ProcessPoolExecutor(1, spawn, _set_threads, (number,))
+        for name, number in (("all threads", 0), ("one thread", 1))
+    }
     result = {"what": "steps per execution, threads an operation", "slices": steps}
     for case in cases:
-        contenders = {f"{count} a call, {threads}": partial(_train_in, worker, case, count, steps)
-                      for threads, worker in workers.items() for count in (1, 16)}
+        contenders = {
+            f"{count} a call, {threads}": partial(_train_in, worker, case, count, steps)
+            for threads, worker in workers.items()
+            for count in (1, 16)
+        }
         for run in contenders.values():
             run()
         seconds = paired_rounds(contenders, rounds)
         middle = medians(seconds)
         network, widths, side, batch = case
         name = f"{network} {widths[0]} … {widths[-1]}, {side}×{side} pixels, batch {batch}"
-        result[name] = {"seconds": seconds,
-                        "slices_per_second": {key: steps / value for key, value in middle.items()},
-                        "ratio": middle["1 a call, all threads"] / middle["16 a call, all threads"]}
+        result[name] = {
+            "seconds": seconds,
+            "slices_per_second": {key: steps / value for key, value in middle.items()},
+            "ratio": middle["1 a call, all threads"] / middle["16 a call, all threads"],
+        }
     for worker in workers.values():
         worker.shutdown()
     return result
@@ -134,8 +156,9 @@ def _train_once(case, steps_per_execution, steps) -> None:
     from kenseg_utils import machine
 
     model, batches = _contender(*case, steps_per_execution, steps)
-    model.fit(machine.feed(batches), steps_per_epoch=steps // batches.batch_size,
-              shuffle=False, verbose=0)
+    model.fit(
+        machine.feed(batches), steps_per_epoch=steps // batches.batch_size, shuffle=False, verbose=0
+    )
 
 
 @lru_cache
@@ -146,11 +169,15 @@ def _contender(network, widths, side, batch, steps_per_execution, steps):
     rng = np.random.default_rng(0)
     images = rng.normal(size=(steps // batch, batch, side, side, 1)).astype(np.float32)
     labels = (rng.random((steps // batch, batch, side, side)) > 0.9).astype(np.int32)
-    batches = SimpleNamespace(generate=lambda: zip(images, labels, strict=True), batch_size=batch,
-                              slices=SimpleNamespace(shape=(side, side, 1)))
+    batches = SimpleNamespace(
+        generate=lambda: zip(images, labels, strict=True),
+        batch_size=batch,
+        slices=SimpleNamespace(shape=(side, side, 1)),
+    )
     machine.spare_graph_optimisers()
-    recipe = training.Recipe.paper(network=network, widths=widths, batch_size=batch,
-                                   steps_per_execution=steps_per_execution)
+    recipe = training.Recipe.paper(
+        network=network, widths=widths, batch_size=batch, steps_per_execution=steps_per_execution
+    )
     return training.build(recipe, (side, side, 1)), batches
 
 
@@ -164,12 +191,22 @@ def waiting(epochs: int = 3) -> dict:
     train, validation, _ = profiles.open_crops(size, profiles.open_scans(size))
     some = train.subset(np.linspace(0, len(train) - 1, min(len(train), 256)).astype(int))
     with tempfile.TemporaryDirectory() as folder:
-        run = training.train(profiles.quick_recipe(size, epochs=epochs), some,
-                             validation.subset(range(16)), run_dir=folder, progress=False)
+        run = training.train(
+            profiles.quick_recipe(size, epochs=epochs),
+            some,
+            validation.subset(range(16)),
+            run_dir=folder,
+            progress=False,
+        )
         history = run.history[1:]  # the first epoch also traces
-    return {"what": "waiting for data", "slices": len(some), "batch": size.batch_size,
-            "share": history.waiting.tolist(), "waiting": float(history.waiting.median()),
-            "images_per_second": float(len(some) / history.seconds.median())}
+    return {
+        "what": "waiting for data",
+        "slices": len(some),
+        "batch": size.batch_size,
+        "share": history.waiting.tolist(),
+        "waiting": float(history.waiting.median()),
+        "images_per_second": float(len(some) / history.seconds.median()),
+    }
 
 
 def main() -> None:

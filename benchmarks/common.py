@@ -31,8 +31,10 @@ def paired_rounds(contenders: dict[str, Callable[[], object]], rounds: int = 5) 
 def cpu_seconds() -> float:
     """Processor time that this process and its workers have had: other people's work not counted."""
     process = psutil.Process()
-    return sum(time.user + time.system for time in (
-        each.cpu_times() for each in (process, *process.children(recursive=True))))
+    return sum(
+        time.user + time.system
+        for time in (each.cpu_times() for each in (process, *process.children(recursive=True)))
+    )
 
 
 def save(name: str, result: dict) -> None:
@@ -41,9 +43,15 @@ def save(name: str, result: dict) -> None:
 
     result = result | {"provenance": training.provenance(load_average=psutil.getloadavg())}
     artifacts.write_json(RESULTS / f"{name}.json", result)
-    print(f"{name}: " + ", ".join(f"{key} {value:.3g}" if isinstance(value, float) else
-                                  f"{key} {value}" for key, value in result.items()
-                                  if isinstance(value, int | float | str)), file=sys.stdout)
+    print(
+        f"{name}: "
+        + ", ".join(
+            f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}"
+            for key, value in result.items()
+            if isinstance(value, int | float | str)
+        ),
+        file=sys.stdout,
+    )
 
 
 def medians(seconds: dict[str, list[float]]) -> dict[str, float]:

@@ -31,8 +31,9 @@ SIGNAL = (1.0, 0.85, 0.50, 0.34, 0.29, 0.25, 0.23)  # of white matter
 def lay_in(mask_file: Path, head: np.ndarray, hull: np.ndarray) -> np.ndarray:
     """A mask in MNI space on a head's working grid, stretched to its brain; tissue only."""
     image = nib.as_closest_canonical(nib.load(mask_file))
-    lesion = ndimage.gaussian_filter(np.asarray(image.dataobj, np.float32) > 0, 1,
-                                     output=np.float32)
+    lesion = ndimage.gaussian_filter(
+        np.asarray(image.dataobj, np.float32) > 0, 1, output=np.float32
+    )
     box = ndimage.find_objects(hull.astype(np.uint8))[0]
     low, high = np.array([[part.start, part.stop] for part in box[:2]]).T + [[8], [-8]]
     top = box[2].stop - 8
@@ -54,8 +55,10 @@ def lay_in(mask_file: Path, head: np.ndarray, hull: np.ndarray) -> np.ndarray:
 def paint(head: np.ndarray, mask: np.ndarray, white: float, seed: int) -> np.ndarray:
     """The head with the mask darkened: graded over some 7 mm, uneven, never brighter than it was."""
     rng = np.random.default_rng(seed)
-    fields = [ndimage.gaussian_filter(rng.standard_normal(head.shape, np.float32), width)
-              for width in (4, 1.2)]
+    fields = [
+        ndimage.gaussian_filter(rng.standard_normal(head.shape, np.float32), width)
+        for width in (4, 1.2)
+    ]
     slow, fine = (field / field.std() for field in fields)
     depth = ndimage.distance_transform_edt(mask) - ndimage.distance_transform_edt(~mask)
     target = np.interp(depth, DEPTH_MM, SIGNAL) * (1 + 0.25 * slow) + 0.06 * fine
@@ -75,9 +78,13 @@ def of_phantom(network, index: int) -> dict:
 
 def scores(mask: np.ndarray, found: np.ndarray) -> dict:
     """What a row says of a mask and what was found, both in voxels of 1 mm."""
-    return {"lesion (ml)": mask.sum() / 1000, "found (ml)": found.sum() / 1000,
-            "Dice": metrics.dice(mask, found), "recall": metrics.recall(mask, found),
-            "precision": metrics.precision(mask, found)}
+    return {
+        "lesion (ml)": mask.sum() / 1000,
+        "found (ml)": found.sum() / 1000,
+        "Dice": metrics.dice(mask, found),
+        "recall": metrics.recall(mask, found),
+        "precision": metrics.precision(mask, found),
+    }
 
 
 def found_with_skull(network, image: np.ndarray, hull: np.ndarray) -> np.ndarray:
@@ -102,30 +109,49 @@ def main() -> None:
     hull = anatomy.brain_hull(head)
     white = np.percentile(head[hull], 85)
     own = prediction.segment_volume(network, scan.image, scan.affine)
-    rows = [dict(scan="healthy head, in its own grid",
-                 **{"found (ml)": own.sum() * anatomy.voxel_ml(scan.affine)}),
-            dict(scan="the same, its skull shown to the network",
-                 **{"found (ml)": found_with_skull(network, head, hull).sum() / 1000})]
-    sizes = {file: int(np.count_nonzero(nib.load(file).dataobj)) / 1000
-             for file in sorted(given.masks.glob("*.nii.gz"))}
+    rows = [
+        dict(
+            scan="healthy head, in its own grid",
+            **{"found (ml)": own.sum() * anatomy.voxel_ml(scan.affine)},
+        ),
+        dict(
+            scan="the same, its skull shown to the network",
+            **{"found (ml)": found_with_skull(network, head, hull).sum() / 1000},
+        ),
+    ]
+    sizes = {
+        file: int(np.count_nonzero(nib.load(file).dataobj)) / 1000
+        for file in sorted(given.masks.glob("*.nii.gz"))
+    }
     large = [file for file, ml in sorted(sizes.items(), key=lambda item: -item[1]) if 40 < ml < 200]
     chosen = [large[k] for k in np.linspace(0, len(large) - 1, given.cases).round().astype(int)]
     for number, file in enumerate(chosen, 1):
         mask = lay_in(file, head, hull)
         image = paint(head, mask, white, seed=number)
         found, beside = found_in(network, image), found_with_skull(network, image, hull)
-        rows.append({"scan": f"painted lesion {number}"} | scores(mask, found)
-                    | {"Dice, skull shown": metrics.dice(mask, beside)})
+        rows.append(
+            {"scan": f"painted lesion {number}"}
+            | scores(mask, found)
+            | {"Dice, skull shown": metrics.dice(mask, beside)}
+        )
         print(rows[-1], flush=True)
     painted = pd.DataFrame(rows[2:])
     unseen = pd.DataFrame([of_phantom(network, index) for index in range(given.phantoms)])
-    rows += [{"scan": name, **table.mean(numeric_only=True)} for name, table in (
-        ("mean of painted lesions", painted),
-        (f"mean of {given.phantoms} phantoms that no training saw", unseen)) if len(table)]
+    rows += [
+        {"scan": name, **table.mean(numeric_only=True)}
+        for name, table in (
+            ("mean of painted lesions", painted),
+            (f"mean of {given.phantoms} phantoms that no training saw", unseen),
+        )
+        if len(table)
+    ]
     table = pd.DataFrame(rows)
     print(table.round(3).to_string())
-    print(experiments.save_result(given.name, {"scans": table}, network=given.note,
-                               parameters=network.count_params()))
+    print(
+        experiments.save_result(
+            given.name, {"scans": table}, network=given.note, parameters=network.count_params()
+        )
+    )
 
 
 if __name__ == "__main__":

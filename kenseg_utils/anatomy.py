@@ -16,6 +16,7 @@ GRID_TOLERANCE_MM = 0.1
 
 # --- Grids ---------------------------------------------------------------------------------------
 
+
 def voxel_ml(affine: np.ndarray) -> float:
     """How many millilitres a voxel holds."""
     return float(abs(np.linalg.det(np.asarray(affine, float)[:3, :3])) / 1000)
@@ -35,6 +36,7 @@ def grid_distance(one: np.ndarray, other: np.ndarray, shape: tuple[int, ...]) ->
 
 # --- Head and brain ------------------------------------------------------------------------------
 
+
 def head_box(volume: np.ndarray) -> tuple[slice, slice, slice]:
     """The box around the head: where over 1 % of a plane's largest share is above the mean."""
     bright = volume > volume.mean()
@@ -42,8 +44,11 @@ def head_box(volume: np.ndarray) -> tuple[slice, slice, slice]:
     for axis in range(3):
         share = bright.sum(tuple(other for other in range(3) if other != axis))
         filled = np.flatnonzero(share > 0.01 * share.max())
-        box.append(slice(int(filled[0]), int(filled[-1]) + 1) if filled.size else
-                   slice(0, volume.shape[axis]))
+        box.append(
+            slice(int(filled[0]), int(filled[-1]) + 1)
+            if filled.size
+            else slice(0, volume.shape[axis])
+        )
     return tuple(box)
 
 
@@ -122,25 +127,33 @@ def check_image(image) -> np.ndarray:
     if array.dtype.kind not in "buif":
         raise ValueError(f"The slice holds {array.dtype}, and grey values must be real numbers.")
     if array.ndim != 2:
-        raise ValueError(f"A prior-based method works on one slice (H, W), and got shape "
-                         f"{array.shape}: pass image[..., 0] or volume[:, :, z].")
+        raise ValueError(
+            f"A prior-based method works on one slice (H, W), and got shape "
+            f"{array.shape}: pass image[..., 0] or volume[:, :, z]."
+        )
     if array.size == 0:
         raise ValueError(f"The slice is empty: its shape is {array.shape}.")
     wrong = np.count_nonzero(~np.isfinite(array))
     if wrong:
-        raise ValueError(f"The slice has {wrong} values that are NaN or infinite "
-                         f"(of {array.size}): repair or leave out the scan.")
+        raise ValueError(
+            f"The slice has {wrong} values that are NaN or infinite "
+            f"(of {array.size}): repair or leave out the scan."
+        )
     lowest, highest = float(array.min()), float(array.max())
     if is_constant(array):
-        raise ValueError(f"The slice is constant: every pixel is {lowest:g}, so there is "
-                         "nothing to segment. Leave it out, or use segment_slices, "
-                         "which gives such a slice an empty mask.")
+        raise ValueError(
+            f"The slice is constant: every pixel is {lowest:g}, so there is "
+            "nothing to segment. Leave it out, or use segment_slices, "
+            "which gives such a slice an empty mask."
+        )
     if max(abs(lowest), abs(highest)) > 1e12:
-        raise ValueError(f"The slice's grey values go from {lowest:g} to {highest:g}: "
-                         "normalise the scan first.")
+        raise ValueError(
+            f"The slice's grey values go from {lowest:g} to {highest:g}: normalise the scan first."
+        )
     if min(array.shape) < 4:
-        raise ValueError(f"The slice is {array.shape[0]}×{array.shape[1]} pixels: "
-                         "at least 4×4 are needed.")
+        raise ValueError(
+            f"The slice is {array.shape[0]}×{array.shape[1]} pixels: at least 4×4 are needed."
+        )
     return array.astype(np.float32)
 
 
@@ -189,8 +202,10 @@ def brain_mask(image: np.ndarray, cut: int = 3) -> np.ndarray:
 
 # --- Sides ---------------------------------------------------------------------------------------
 
-def lesion_side(mask: np.ndarray, affine: np.ndarray, midline: float = 0.0,
-                share: float = 0.9) -> str:
+
+def lesion_side(
+    mask: np.ndarray, affine: np.ndarray, midline: float = 0.0, share: float = 0.9
+) -> str:
     """Where a lesion lies: "left" or "right" of the patient, "both", or "none" if it is empty.
 
     `mask` (X, Y, Z) with its RAS `affine`; `midline` is the x in mm that parts the halves (0 in

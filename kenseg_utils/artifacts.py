@@ -37,8 +37,10 @@ def work_dir(path: str | os.PathLike | None = None) -> Path:
     home = path or os.environ.get("KENSEG_HOME") or source_tree() / ".kenseg"
     folder = Path(home).expanduser().resolve()
     if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder} is a file, and the work folder must be a folder: "
-                         "choose another work_dir or KENSEG_HOME.")
+        raise ValueError(
+            f"{folder} is a file, and the work folder must be a folder: "
+            "choose another work_dir or KENSEG_HOME."
+        )
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -122,12 +124,27 @@ def commit() -> str:
     """
     here = Path(__file__).parent
     try:
-        head, changed = (subprocess.run(["git", "-C", here, *arguments], capture_output=True,
-                                        text=True, check=True, timeout=10).stdout.strip()
-                         for arguments in (["rev-parse", "--short=12", "HEAD"],
-                                           ["status", "--porcelain", "--untracked-files=no", "--", ":/",
-                                            ":(top,exclude)results",
-                                            ":(top,exclude)benchmarks/results"]))
+        head, changed = (
+            subprocess.run(
+                ["git", "-C", here, *arguments],
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=10,
+            ).stdout.strip()
+            for arguments in (
+                ["rev-parse", "--short=12", "HEAD"],
+                [
+                    "status",
+                    "--porcelain",
+                    "--untracked-files=no",
+                    "--",
+                    ":/",
+                    ":(top,exclude)results",
+                    ":(top,exclude)benchmarks/results",
+                ],
+            )
+        )
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return head + ("+" if changed else "")

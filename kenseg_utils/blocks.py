@@ -68,9 +68,7 @@ def normalise(x, kind, name):
     raise ValueError(f'normalisation must be "batch", "group" or None; got {kind!r}.')
 
 
-def convolution(
-    x, filters, name, size=3, dilation=1, normalisation="batch", activation="relu"
-):
+def convolution(x, filters, name, size=3, dilation=1, normalisation="batch", activation="relu"):
     """Convolution, then normalisation, then activation; height and width stay.
 
     The bias is left out where normalisation follows, which would subtract it again.
@@ -137,7 +135,9 @@ def ken_block(x, filters, name, width="concatenate", normalisation="batch"):
     if width not in ("concatenate", "full"):
         raise ValueError(f'The Ken block is "concatenate" or "full"; got {width!r}.')
     if width == "concatenate" and filters % 4:
-        raise ValueError(f"Four branches share the Ken block's filters: {filters} is no multiple of 4.")
+        raise ValueError(
+            f"Four branches share the Ken block's filters: {filters} is no multiple of 4."
+        )
     full = width == "full"
     branches = [
         convolution(

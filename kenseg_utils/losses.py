@@ -39,7 +39,9 @@ def one_channel_per_class(labels, probabilities):
     else:
         truth = ops.one_hot(ops.cast(labels, "int32"), classes, dtype="float32")
     probabilities = ops.cast(probabilities, "float32")
-    return ops.reshape(truth, (batch, -1, classes)), ops.reshape(probabilities, (batch, -1, classes))
+    return ops.reshape(truth, (batch, -1, classes)), ops.reshape(
+        probabilities, (batch, -1, classes)
+    )
 
 
 def lesion_channels(labels, probabilities):
@@ -134,8 +136,14 @@ def enhanced_mixing(labels, probabilities):
 
 LOSSES = {
     loss.__name__: loss
-    for loss in (sparse_categorical_crossentropy, dice, cross_entropy_dice, enhanced_mixing, focal,
-                 cross_entropy_batch_dice)
+    for loss in (
+        sparse_categorical_crossentropy,
+        dice,
+        cross_entropy_dice,
+        enhanced_mixing,
+        focal,
+        cross_entropy_batch_dice,
+    )
 }
 
 

@@ -38,15 +38,40 @@ class Profile:
 
 
 PROFILES = {
-    "smoke": Profile("smoke", subjects=6, scans=6, widths=(4, 8), epochs=1, batch_size=8,
-                     short_epochs=1, examples=3, meaning="seconds, for tests; scores mean nothing",
-                     lesion_prior=0.0),  # its few steps would find background and nothing else
-    "demo": Profile("demo", subjects=40, scans=60, widths=(8, 16, 32, 64, 128), epochs=6,
-                    batch_size=4, short_epochs=2, examples=6,
-                    meaning="minutes on two CPU cores; what the rendered book shows"),
-    "paper": Profile("paper", subjects=200, scans=None, widths=(32, 64, 128, 256, 512), epochs=40,
-                     batch_size=16, short_epochs=4, examples=8,
-                     meaning="the paper's widths and epochs, for a GPU"),
+    "smoke": Profile(
+        "smoke",
+        subjects=6,
+        scans=6,
+        widths=(4, 8),
+        epochs=1,
+        batch_size=8,
+        short_epochs=1,
+        examples=3,
+        meaning="seconds, for tests; scores mean nothing",
+        lesion_prior=0.0,
+    ),  # its few steps would find background and nothing else
+    "demo": Profile(
+        "demo",
+        subjects=40,
+        scans=60,
+        widths=(8, 16, 32, 64, 128),
+        epochs=6,
+        batch_size=4,
+        short_epochs=2,
+        examples=6,
+        meaning="minutes on two CPU cores; what the rendered book shows",
+    ),
+    "paper": Profile(
+        "paper",
+        subjects=200,
+        scans=None,
+        widths=(32, 64, 128, 256, 512),
+        epochs=40,
+        batch_size=16,
+        short_epochs=4,
+        examples=8,
+        meaning="the paper's widths and epochs, for a GPU",
+    ),
 }
 
 
@@ -74,7 +99,9 @@ def open_scans(profile: Profile, data_root=None, work_dir=None, seed: int = 0) -
     key = artifacts.key(subjects=profile.subjects, seed=seed, code=code)
     folder = artifacts.build(
         work / f"phantom-{key}",
-        lambda partial: phantom.make_release(partial, profile.subjects, seed), resume=True)
+        lambda partial: phantom.make_release(partial, profile.subjects, seed),
+        resume=True,
+    )
     return atlas.find_scans(folder)
 
 
@@ -82,8 +109,12 @@ def quick_recipe(profile: Profile, **changes):
     """`Recipe.quick()` at this profile's size."""
     from kenseg_utils.training import Recipe
 
-    size = dict(widths=profile.widths, epochs=profile.epochs, batch_size=profile.batch_size,
-                lesion_prior=profile.lesion_prior)
+    size = dict(
+        widths=profile.widths,
+        epochs=profile.epochs,
+        batch_size=profile.batch_size,
+        lesion_prior=profile.lesion_prior,
+    )
     return Recipe.quick(**(size | changes))
 
 
@@ -114,8 +145,10 @@ def main() -> None:
         scans = open_scans(profile, arguments.data_root, arguments.work_dir)
     except ValueError as error:
         raise SystemExit(str(error)) from None
-    print(f"{len(scans)} scans of {scans.subject.nunique()} subjects ready for profile "
-          f"{profile.name} ({profile.meaning}).")
+    print(
+        f"{len(scans)} scans of {scans.subject.nunique()} subjects ready for profile "
+        f"{profile.name} ({profile.meaning})."
+    )
 
 
 if __name__ == "__main__":

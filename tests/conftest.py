@@ -65,8 +65,10 @@ def write_release(folder: Path, count: int, shape: tuple[int, int, int], lesion,
         if dark is not None:
             image[mask > 0] = dark
         for name, array in (("T1w", image), ("label-L_desc-T1lesion_mask", mask)):
-            nib.save(nib.Nifti1Image(array, np.eye(4)),
-                     place / f"{subject}_ses-1_space-MNI152NLin2009aSym_{name}.nii.gz")
+            nib.save(
+                nib.Nifti1Image(array, np.eye(4)),
+                place / f"{subject}_ses-1_space-MNI152NLin2009aSym_{name}.nii.gz",
+            )
     return atlas.find_scans(folder)
 
 
@@ -79,9 +81,19 @@ def executed(work_dir, tmp_path_factory):
         copy = folder / f"{name}.ipynb"
         if not copy.exists():
             result = subprocess.run(
-                [sys.executable, "book/_tools/execute.py", f"notebooks/{name}.ipynb", str(copy),
-                 "--profile", "smoke"], cwd=ROOT, capture_output=True, text=True,
-                env=os.environ | {"KENSEG_HOME": str(work_dir)})
+                [
+                    sys.executable,
+                    "book/_tools/execute.py",
+                    f"notebooks/{name}.ipynb",
+                    str(copy),
+                    "--profile",
+                    "smoke",
+                ],
+                cwd=ROOT,
+                capture_output=True,
+                text=True,
+                env=os.environ | {"KENSEG_HOME": str(work_dir)},
+            )
             assert result.returncode == 0, result.stderr[-6000:]
         return copy
 
@@ -103,5 +115,9 @@ def html(request, tmp_path_factory):
 
 def render(executed: Path, build: Path):
     """Render executed notebooks by the book's own tool."""
-    return subprocess.run([sys.executable, "book/_tools/render.py", executed, build], cwd=ROOT,
-                          capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, "book/_tools/render.py", executed, build],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )

@@ -25,12 +25,13 @@ def image(seed: int = 0) -> np.ndarray:
 def lesion(seed: int = 0) -> np.ndarray:
     """A lesion mask in RAS order, off centre so that a flip shows."""
     mask = np.zeros(SHAPE)
-    mask[2:5, 3:6 + seed % 3, 4:7] = 1
+    mask[2:5, 3 : 6 + seed % 3, 4:7] = 1
     return mask
 
 
-def write(path: Path, values: np.ndarray, affine: np.ndarray = RAS, dtype=np.float32,
-          slope: float = 1) -> Path:
+def write(
+    path: Path, values: np.ndarray, affine: np.ndarray = RAS, dtype=np.float32, slope: float = 1
+) -> Path:
     """Write RAS `values` stored as `affine` has it (RAS or LAS); `slope` is the header's."""
     path.parent.mkdir(parents=True, exist_ok=True)
     stored = values[::-1] if affine[0, 0] < 0 else values
@@ -40,9 +41,18 @@ def write(path: Path, values: np.ndarray, affine: np.ndarray = RAS, dtype=np.flo
     return path
 
 
-def bids(folder: Path, subject: str, session: str = "1", space: str = "MNI152NLin2009aSym",
-         description: str = "", label: str | None = "L", affine: np.ndarray = RAS, seed: int = 0,
-         dtype=np.float32, mask_dtype=np.uint8) -> Path:
+def bids(
+    folder: Path,
+    subject: str,
+    session: str = "1",
+    space: str = "MNI152NLin2009aSym",
+    description: str = "",
+    label: str | None = "L",
+    affine: np.ndarray = RAS,
+    seed: int = 0,
+    dtype=np.float32,
+    mask_dtype=np.uint8,
+) -> Path:
     """One BIDS session with its T1w and, unless `label` is None, its mask; returns the T1w."""
     start = f"sub-{subject}_ses-{session}" + (f"_space-{space}" if space else "")
     anat = folder / f"sub-{subject}" / f"ses-{session}" / "anat"
@@ -50,16 +60,22 @@ def bids(folder: Path, subject: str, session: str = "1", space: str = "MNI152NLi
     t1w = write(anat / f"{start}{described}_T1w.nii.gz", image(seed), affine, dtype)
     if label:
         one = 0.99999998 if mask_dtype == np.float64 else 1
-        write(anat / f"{start}_label-{label}_desc-T1lesion_mask.nii.gz", lesion(seed) * one, affine,
-              mask_dtype)
+        write(
+            anat / f"{start}_label-{label}_desc-T1lesion_mask.nii.gz",
+            lesion(seed) * one,
+            affine,
+            mask_dtype,
+        )
     return t1w
 
 
 def r11(root: Path) -> Path:
     """Site folders, numbers for names; one scan has two masks, one subject two sessions."""
-    for site, subject, session, extra in (("Site1", "031768", "t01", False),
-                                          ("Site1", "031768", "t02", False),
-                                          ("Site2", "031844", "t01", True)):
+    for site, subject, session, extra in (
+        ("Site1", "031768", "t01", False),
+        ("Site1", "031768", "t02", False),
+        ("Site2", "031844", "t01", True),
+    ):
         folder = root / "ATLAS_R1.1" / site / subject / session
         write(folder / f"{subject}_t1w_deface_stx.nii.gz", image(), LAS, np.uint8)
         write(folder / f"{subject}_LesionSmooth_stx.nii.gz", lesion() * 255, LAS, np.uint8)
@@ -70,7 +86,8 @@ def r11(root: Path) -> Path:
     (root / "ATLAS_R1.1" / "ATLAS_Meta-Data_Release_1.1_standard_mni.csv").write_text(
         "INDI Site ID,INDI Subject ID,Session,Stroke type,Primary Stroke Location\n"
         "Site1,31768,t01,Embolic,Left MCA\nSite1,31768,t02,Embolic,Left PCA\n"
-        "Site2,31844,t01,NA,Right MCA\n")
+        "Site2,31844,t01,NA,Right MCA\n"
+    )
     return root / "ATLAS_R1.1"
 
 
@@ -94,7 +111,8 @@ def r20(root: Path) -> Path:
     (release / "20211112_ATLAS_2.0_SupplementaryInfo.csv").write_text("Coil,Field\n8,3\n")
     (release / "20220425_ATLAS_2.0_MetaData.csv").write_text(
         "Subject ID,Site,Lesioned Left Hemisphere Cortical\n"
-        "r001s001,R001,2\nr039s004,R039,0\nr002s007,R002,\n")
+        "r001s001,R001,2\nr039s004,R039,0\nr002s007,R002,\n"
+    )
     (release / "Training" / "R001" / "dataset_description.json").write_text("{}")
     return release
 
@@ -103,10 +121,17 @@ def r21_raw(root: Path) -> Path:
     """Native space, half of it stored left-right flipped; a one-row table beside each scan."""
     release = root / "ATLAS_R2.1_raw" / "Training_Raw"
     for site, subject, affine in (("R001", "r001s001", LAS), ("R009", "r009s020", RAS)):
-        t1w = bids(release / site, subject, space="orig", description="brain", label="lesion",
-                   affine=affine)
+        t1w = bids(
+            release / site,
+            subject,
+            space="orig",
+            description="brain",
+            label="lesion",
+            affine=affine,
+        )
         (t1w.parent / f"sub-{subject}_ses-1_metadata.csv").write_text(
-            f"SESSION_ID,DAYS_POST_STROKE,CHRONICITY,SITE\nses-1,182.5,1,{site}\n")
+            f"SESSION_ID,DAYS_POST_STROKE,CHRONICITY,SITE\nses-1,182.5,1,{site}\n"
+        )
     return root / "ATLAS_R2.1_raw"
 
 
@@ -115,11 +140,21 @@ def r21_bids(root: Path) -> Path:
     release = root / "R2.1"
     for subject, session in (("r001s001", "1"), ("r001s001", "2"), ("r009s020", "1")):
         bids(release, subject, session, space="", label=None, affine=LAS, dtype=np.int16)
-        write(release / "derivatives" / "lesions" / f"sub-{subject}" / f"ses-{session}" / "anat"
-              / f"sub-{subject}_ses-{session}_label-L_desc-T1lesion_mask.nii.gz", lesion(), LAS,
-              np.uint8)
+        write(
+            release
+            / "derivatives"
+            / "lesions"
+            / f"sub-{subject}"
+            / f"ses-{session}"
+            / "anat"
+            / f"sub-{subject}_ses-{session}_label-L_desc-T1lesion_mask.nii.gz",
+            lesion(),
+            LAS,
+            np.uint8,
+        )
     (release / "participants.tsv").write_text(
-        "participant_id\tage\tsex\nsub-r001s001\t61\tF\nsub-r009s020\tn/a\tM\n")
+        "participant_id\tage\tsex\nsub-r001s001\t61\tF\nsub-r009s020\tn/a\tM\n"
+    )
     return release
 
 
@@ -127,11 +162,18 @@ def r30_raw(root: Path) -> Path:
     """Named sites; some tables have a header and no row, and columns in another order."""
     release = root / "ATLAS3_Training_Raw"
     for site, subject, table in (
-            ("R001", "r001s001", "SESSION_ID,ATLAS2_DATASET,DAYS_POST_STROKE\nses-1,Training,90\n"),
-            ("SOOP", "soop0910", "ATLAS2_DATASET,SESSION_ID,DAYS_POST_STROKE\n"),
-            ("SOOP", "soop0011", "ATLAS2_DATASET,SESSION_ID,DAYS_POST_STROKE\n,ses-1,3.0\n")):
-        t1w = bids(release / site, subject, space="orig", description="brain", label="lesion",
-                   dtype=np.float64)
+        ("R001", "r001s001", "SESSION_ID,ATLAS2_DATASET,DAYS_POST_STROKE\nses-1,Training,90\n"),
+        ("SOOP", "soop0910", "ATLAS2_DATASET,SESSION_ID,DAYS_POST_STROKE\n"),
+        ("SOOP", "soop0011", "ATLAS2_DATASET,SESSION_ID,DAYS_POST_STROKE\n,ses-1,3.0\n"),
+    ):
+        t1w = bids(
+            release / site,
+            subject,
+            space="orig",
+            description="brain",
+            label="lesion",
+            dtype=np.float64,
+        )
         (t1w.parent / f"sub-{subject}_ses-1_metadata.csv").write_text(table)
     return release
 

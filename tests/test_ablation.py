@@ -51,7 +51,10 @@ def test_all_that_the_paper_tried_is_in_the_grid(base):
     assert {one.augment for one in recipes} == {True, False, "noise"}
     assert {one.options.get("block") for one in recipes} >= {"plain", "dilated"}
     assert {one.options.get("ken", "concatenate") for one in recipes} == {
-        "concatenate", "full", None}
+        "concatenate",
+        "full",
+        None,
+    }
     at_one = [one.options.get("normalisation") for one in recipes if one.batch_size == 1]
     assert at_one == [None, "group"]
     assert len({one.widths[-1] for one in recipes if len(one.widths) == 2}) == 4
@@ -77,8 +80,17 @@ def drawn(effects, subjects=20, seeds=(0, 1, 2), luck=0.01, base_seeds=(0, 1, 2)
         for seed in base_seeds if name == "base" else seeds:
             draw = random.normal(0, luck)
             noise = random.normal(0, 0.02, subjects)
-            rows += [dict(name=name, fold=0, seed=seed, subject=f"s{k:02}", error="",
-                          dice=hardness[k] + effect + draw + noise[k]) for k in range(subjects)]
+            rows += [
+                dict(
+                    name=name,
+                    fold=0,
+                    seed=seed,
+                    subject=f"s{k:02}",
+                    error="",
+                    dice=hardness[k] + effect + draw + noise[k],
+                )
+                for k in range(subjects)
+            ]
     return pd.DataFrame(rows)
 
 
@@ -112,9 +124,19 @@ def test_equal_recipes_are_seldom_told_apart():
     random, false_alarms = np.random.default_rng(1), 0
     for trial in range(200):
         means = random.normal(0, 0.01, 6)  # the subjects are many, so the seeds alone count
-        rows = [dict(name=name, fold=0, seed=seed, subject=f"s{k}", error="",
-                     dice=0.5 + means[3 * (name == "a") + seed] + 1e-4 * k)
-                for name in ("base", "a") for seed in range(3) for k in range(4)]
+        rows = [
+            dict(
+                name=name,
+                fold=0,
+                seed=seed,
+                subject=f"s{k}",
+                error="",
+                dice=0.5 + means[3 * (name == "a") + seed] + 1e-4 * k,
+            )
+            for name in ("base", "a")
+            for seed in range(3)
+            for k in range(4)
+        ]
         table = ablation.effects(planned("base", "a"), pd.DataFrame(rows))
         false_alarms += table["verdict"][1] != "no more than luck"
     assert 1 <= false_alarms <= 22  # 5 % of 200, give or take
@@ -136,11 +158,15 @@ def test_what_cannot_be_said_is_not_said():
 def test_the_grid_is_run_and_recorded(base, smoke_crops, tmp_path):
     plan = ablation.grid(base, only=("learning rate: 1e-6",))
     crops = smoke_crops[0].subset(range(0, len(smoke_crops[0]), 8))
-    table = ablation.run_ablation(plan, crops, seeds=(0,), base_seeds=(0, 1), folds=3, work_dir=tmp_path,
-                         progress=False)
+    table = ablation.run_ablation(
+        plan, crops, seeds=(0,), base_seeds=(0, 1), folds=3, work_dir=tmp_path, progress=False
+    )
     assert (table["status"] == "done").all()
     assert sorted(zip(table["name"], table["seed"])) == [
-        ("base", 0), ("base", 1), ("learning rate: 1e-6", 0)]
+        ("base", 0),
+        ("base", 1),
+        ("learning rate: 1e-6", 0),
+    ]
     path = ablation.record_ablation(plan, table, "smoke", tmp_path, folder=tmp_path / "results")
     kept = experiments.open_result("ablation", tmp_path / "results")
     assert path.exists() and kept.provenance["profile"] == "smoke"
@@ -153,9 +179,14 @@ def test_the_picture_has_a_bar_of_luck_and_a_point_for_every_change():
     table = ablation.effects(planned("base", "large", "helps", "nothing"), scores)
     axes = figures.effects_by_factor(table).axes[0]
     assert len(axes.patches) == 3 and axes.patches[0].get_width() == pytest.approx(
-        2 * table["luck"][1])
+        2 * table["luck"][1]
+    )
     assert [text.get_text() for text in axes.get_yticklabels()] == [
-        "f (base: base)", "large", "helps", "nothing"]
+        "f (base: base)",
+        "large",
+        "helps",
+        "nothing",
+    ]
     points = [line for line in axes.lines if line.get_marker() not in ("", "None", None)]
     assert [line.get_marker() for line in points] == ["v", "^", "o"]
 
@@ -167,5 +198,6 @@ def test_the_recorded_grid_can_be_drawn():
     effects = kept.tables["effects"]
     assert {"data", "device", "commit", "seed", "profile", "base"} <= set(kept.provenance)
     assert ablation.BASE in set(effects["name"])
-    assert len(figures.effects_by_factor(effects).axes[0].lines) > len(effects[
-        effects["verdict"] != "base"])
+    assert len(figures.effects_by_factor(effects).axes[0].lines) > len(
+        effects[effects["verdict"] != "base"]
+    )

@@ -31,8 +31,14 @@ MASK = "sub-r001s001_ses-1_label-L_desc-T1lesion_mask.nii.gz"
 def trees(tmp_path_factory):
     """A folder with every release in it."""
     root = tmp_path_factory.mktemp("everything")
-    for maker in (releases.r11, releases.r12, releases.r20, releases.r21_raw, releases.r30_raw,
-                  releases.r30_preprocessed):
+    for maker in (
+        releases.r11,
+        releases.r12,
+        releases.r20,
+        releases.r21_raw,
+        releases.r30_raw,
+        releases.r30_preprocessed,
+    ):
         maker(root)
     return root
 
@@ -49,40 +55,88 @@ def mask(t1w):
 
 
 def row_of(t1w, *masks) -> dict:
-    return {"subject": "sub-r001s001", "session": "ses-1", "t1w": str(t1w),
-            "masks": tuple(str(mask) for mask in masks)}
+    return {
+        "subject": "sub-r001s001",
+        "session": "ses-1",
+        "t1w": str(t1w),
+        "masks": tuple(str(mask) for mask in masks),
+    }
 
 
 # --- finding ------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("maker, release, expected", [
-    (releases.r11, "R1.1", [("031768", "t01", "Site1", 1), ("031768", "t02", "Site1", 1),
-                            ("031844", "t01", "Site2", 2)]),
-    (releases.r12, "R1.2", [("c0003s0002", "t01", "c0003", 1), ("c0003s0002", "t02", "c0003", 1),
-                            ("c0005s0011", "t01", "c0005", 1)]),
-    (releases.r20, "R2.0", [("sub-r001s001", "ses-1", "R001", 1),
-                            ("sub-r001s001", "ses-2", "R001", 1),
-                            ("sub-r002s007", "ses-1", "R002", 0),
-                            ("sub-r039s004", "ses-1", "R039", 1)]),
-    (releases.r21_raw, "R2.1", [("sub-r001s001", "ses-1", "R001", 1),
-                                ("sub-r009s020", "ses-1", "R009", 1)]),
-    (releases.r21_bids, "R2.1", [("sub-r001s001", "ses-1", "R001", 1),
-                                 ("sub-r001s001", "ses-2", "R001", 1),
-                                 ("sub-r009s020", "ses-1", "R009", 1)]),
-    (releases.r30_raw, "R3.0", [("sub-r001s001", "ses-1", "R001", 1),
-                                ("sub-soop0011", "ses-1", "SOOP", 1),
-                                ("sub-soop0910", "ses-1", "SOOP", 1)]),
-    (releases.r30_preprocessed, "R3.0", [("sub-r001s001", "ses-1", "R001", 1),
-                                         ("sub-soop0910", "ses-1", "SOOP", 1)]),
-])
-def test_every_release_is_recognised_from_its_folder_and_from_above(tmp_path, maker, release,
-                                                                    expected):
+
+@pytest.mark.parametrize(
+    "maker, release, expected",
+    [
+        (
+            releases.r11,
+            "R1.1",
+            [
+                ("031768", "t01", "Site1", 1),
+                ("031768", "t02", "Site1", 1),
+                ("031844", "t01", "Site2", 2),
+            ],
+        ),
+        (
+            releases.r12,
+            "R1.2",
+            [
+                ("c0003s0002", "t01", "c0003", 1),
+                ("c0003s0002", "t02", "c0003", 1),
+                ("c0005s0011", "t01", "c0005", 1),
+            ],
+        ),
+        (
+            releases.r20,
+            "R2.0",
+            [
+                ("sub-r001s001", "ses-1", "R001", 1),
+                ("sub-r001s001", "ses-2", "R001", 1),
+                ("sub-r002s007", "ses-1", "R002", 0),
+                ("sub-r039s004", "ses-1", "R039", 1),
+            ],
+        ),
+        (
+            releases.r21_raw,
+            "R2.1",
+            [("sub-r001s001", "ses-1", "R001", 1), ("sub-r009s020", "ses-1", "R009", 1)],
+        ),
+        (
+            releases.r21_bids,
+            "R2.1",
+            [
+                ("sub-r001s001", "ses-1", "R001", 1),
+                ("sub-r001s001", "ses-2", "R001", 1),
+                ("sub-r009s020", "ses-1", "R009", 1),
+            ],
+        ),
+        (
+            releases.r30_raw,
+            "R3.0",
+            [
+                ("sub-r001s001", "ses-1", "R001", 1),
+                ("sub-soop0011", "ses-1", "SOOP", 1),
+                ("sub-soop0910", "ses-1", "SOOP", 1),
+            ],
+        ),
+        (
+            releases.r30_preprocessed,
+            "R3.0",
+            [("sub-r001s001", "ses-1", "R001", 1), ("sub-soop0910", "ses-1", "SOOP", 1)],
+        ),
+    ],
+)
+def test_every_release_is_recognised_from_its_folder_and_from_above(
+    tmp_path, maker, release, expected
+):
     folder = maker(tmp_path / "deep")
     for root in (folder, tmp_path):
         scans = atlas.find_scans(root)
         assert set(scans["release"]) == {release}
-        assert [(scan.subject, scan.session, scan.site, len(scan.masks))
-                for scan in scans.itertuples()] == expected
+        assert [
+            (scan.subject, scan.session, scan.site, len(scan.masks)) for scan in scans.itertuples()
+        ] == expected
         assert scans.attrs["problems"] == ()
     for row in scans.itertuples():
         scan = atlas.load_scan(row)
@@ -95,19 +149,36 @@ def test_every_release_is_recognised_from_its_folder_and_from_above(tmp_path, ma
 def test_all_releases_below_one_folder_stay_apart(trees):
     scans = atlas.find_scans(trees)
     assert scans["release"].value_counts().to_dict() == {
-        "R1.1": 3, "R1.2": 3, "R2.0": 4, "R2.1": 2, "R3.0": 5}
+        "R1.1": 3,
+        "R1.2": 3,
+        "R2.0": 4,
+        "R2.1": 2,
+        "R3.0": 5,
+    }
     pd.testing.assert_frame_equal(scans, atlas.find_scans(str(trees)))
     keys = scans[["release", "subject", "session", "space"]].apply(tuple, axis=1)
     assert keys.is_monotonic_increasing
 
 
-@pytest.mark.parametrize("below", ["Training", "Training/R039", "Training/R039/sub-r039s004",
-                                   "Training/R039/sub-r039s004/ses-1/anat"])
+@pytest.mark.parametrize(
+    "below",
+    [
+        "Training",
+        "Training/R039",
+        "Training/R039/sub-r039s004",
+        "Training/R039/sub-r039s004/ses-1/anat",
+    ],
+)
 def test_a_part_of_a_release_keeps_its_names(tmp_path, below):
     scans = atlas.find_scans(releases.r20(tmp_path) / below)
     last = scans.iloc[-1]
     assert tuple(last[["subject", "session", "site", "release", "split"]]) == (
-        "sub-r039s004", "ses-1", "R039", "R2.0", "training")
+        "sub-r039s004",
+        "ses-1",
+        "R039",
+        "R2.0",
+        "training",
+    )
 
 
 def test_a_relative_folder_and_a_linked_subject_are_followed(tmp_path, monkeypatch):
@@ -127,8 +198,10 @@ def test_metadata_of_each_release_is_joined(tmp_path):
         return dict(zip(zip(scans["subject"], scans["session"]), scans[name]))
 
     assert column(releases.r11, "Primary Stroke Location") == {
-        ("031768", "t01"): "Left MCA", ("031768", "t02"): "Left PCA",
-        ("031844", "t01"): "Right MCA"}
+        ("031768", "t01"): "Left MCA",
+        ("031768", "t02"): "Left PCA",
+        ("031844", "t01"): "Right MCA",
+    }
     cortical = column(releases.r20, "Lesioned Left Hemisphere Cortical")
     assert cortical["sub-r001s001", "ses-1"] == cortical["sub-r001s001", "ses-2"] == 2
     assert np.isnan(cortical["sub-r002s007", "ses-1"])
@@ -142,14 +215,23 @@ def test_metadata_of_each_release_is_joined(tmp_path):
 def test_a_table_row_of_another_session_is_not_borrowed(tmp_path):
     release = releases.r20(tmp_path)
     (release / "participants.tsv").write_text(
-        "participant_id\tsession_id\tmotor\nsub-r001s001\tses-2\t14\nsub-r039s004\tses-1\t60\n")
+        "participant_id\tsession_id\tmotor\nsub-r001s001\tses-2\t14\nsub-r039s004\tses-1\t60\n"
+    )
     motor = atlas.find_scans(release).set_index(["subject", "session"])["motor"]
     assert motor["sub-r001s001", "ses-2"] == 14
     assert np.isnan(motor["sub-r001s001", "ses-1"])
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"participant_id\n\x00\n", b"a\tb\n1",
-                                     b'participant_id\tage\n"sub-r001s001\t3\n'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\xff\xfe\x00",
+        b"participant_id\n\x00\n",
+        b"a\tb\n1",
+        b'participant_id\tage\n"sub-r001s001\t3\n',
+    ],
+)
 def test_tables_that_cannot_be_matched_are_ignored(tmp_path, content):
     release = releases.r21_bids(tmp_path)
     (release / "participants.tsv").write_bytes(content)
@@ -173,9 +255,13 @@ def test_unrelated_files_by_the_thousand_do_no_harm(tmp_path):
 
 
 def test_other_bids_data_are_not_taken_for_atlas(tmp_path):
-    for name in ("sub-01_T1w.nii.gz", "sub-01_desc-preproc_T1w.nii.gz",
-                 "sub-01_space-MNI152NLin2009cAsym_desc-preproc_T1w.nii.gz",
-                 "sub-01_desc-brain_mask.nii.gz", "sub-01_bold.nii.gz"):
+    for name in (
+        "sub-01_T1w.nii.gz",
+        "sub-01_desc-preproc_T1w.nii.gz",
+        "sub-01_space-MNI152NLin2009cAsym_desc-preproc_T1w.nii.gz",
+        "sub-01_desc-brain_mask.nii.gz",
+        "sub-01_bold.nii.gz",
+    ):
         releases.write(tmp_path / "sub-01" / "anat" / name, releases.image())
     with pytest.raises(ScanError, match="does not look like an ATLAS release"):
         atlas.find_scans(tmp_path)
@@ -183,9 +269,12 @@ def test_other_bids_data_are_not_taken_for_atlas(tmp_path):
 
 # --- loading ------------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize("affine", [releases.RAS, releases.LAS])
-@pytest.mark.parametrize("dtype, slope", [(np.uint8, 1), (np.int16, 0.25), (">i2", 1),
-                                          (np.float32, 1), (np.float64, 1), (np.uint16, 2)])
+@pytest.mark.parametrize(
+    "dtype, slope",
+    [(np.uint8, 1), (np.int16, 0.25), (">i2", 1), (np.float32, 1), (np.float64, 1), (np.uint16, 2)],
+)
 def test_any_storage_gives_the_same_ras_image(tmp_path, affine, dtype, slope):
     values = np.round(releases.image() / 4) * 4
     path = releases.write(tmp_path / "x.nii.gz", values, affine, dtype, slope)
@@ -215,8 +304,9 @@ def test_any_orientation_agrees_with_nibabel(tmp_path, axes):
     affine = np.diag([0.9, 1.1, 2.0, 1.0])
     affine[:3, :3] = affine[:3, :3] @ nibabel.eulerangles.euler2mat(0.1, 0.2, 0.05)
     image = nibabel.Nifti1Image(releases.image().astype(np.float32), affine)
-    turned = image.as_reoriented(nibabel.orientations.ornt_transform(
-        nibabel.io_orientation(affine), orientation))
+    turned = image.as_reoriented(
+        nibabel.orientations.ornt_transform(nibabel.io_orientation(affine), orientation)
+    )
     nibabel.save(turned, tmp_path / "x.nii")
     scan = atlas.load_image(tmp_path / "x.nii")
     expected = nibabel.as_closest_canonical(nibabel.load(tmp_path / "x.nii"))
@@ -226,10 +316,16 @@ def test_any_orientation_agrees_with_nibabel(tmp_path, axes):
     assert_array_equal(atlas.to_original_grid(scan, scan.image), turned.get_fdata())
 
 
-@pytest.mark.parametrize("stored", [
-    lambda lesion: lesion.astype(np.uint8), lambda lesion: (lesion * 255).astype(np.uint8),
-    lambda lesion: lesion * 0.99999998, lambda lesion: lesion.astype(np.float32),
-    lambda lesion: lesion.astype(np.int16)])
+@pytest.mark.parametrize(
+    "stored",
+    [
+        lambda lesion: lesion.astype(np.uint8),
+        lambda lesion: (lesion * 255).astype(np.uint8),
+        lambda lesion: lesion * 0.99999998,
+        lambda lesion: lesion.astype(np.float32),
+        lambda lesion: lesion.astype(np.int16),
+    ],
+)
 def test_masks_are_binarised_however_they_store_one(t1w, mask, stored):
     values = stored(releases.lesion())
     nibabel.save(nibabel.Nifti1Image(values, releases.RAS), mask)
@@ -253,8 +349,10 @@ def test_t1w_and_mask_may_be_stored_in_different_orientations(t1w, mask):
 
 def test_rows_may_be_series_tuples_or_dicts(tmp_path):
     scans = atlas.find_scans(releases.r20(tmp_path))
-    loaded = [atlas.load_scan(row) for row in (scans.iloc[0], scans.iloc[0].to_dict(),
-                                               next(scans.itertuples()))]
+    loaded = [
+        atlas.load_scan(row)
+        for row in (scans.iloc[0], scans.iloc[0].to_dict(), next(scans.itertuples()))
+    ]
     loaded.append(pickle.loads(pickle.dumps(loaded[0])))  # the way to a worker process
     for scan in loaded:
         assert_array_equal(scan.mask, loaded[0].mask)
@@ -267,8 +365,9 @@ def test_a_row_that_is_none_is_refused(row):
 
 
 def test_trailing_axes_of_length_one_are_dropped(tmp_path):
-    nibabel.save(nibabel.Nifti1Image(releases.image()[..., None, None], releases.RAS),
-                 tmp_path / "x.nii.gz")
+    nibabel.save(
+        nibabel.Nifti1Image(releases.image()[..., None, None], releases.RAS), tmp_path / "x.nii.gz"
+    )
     assert atlas.load_image(tmp_path / "x.nii.gz").image.shape == releases.SHAPE
 
 
@@ -292,6 +391,7 @@ def test_the_standard_library_reads_the_same(t1w, mask, monkeypatch):
 
 # --- writing back -------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nii"])
 @pytest.mark.parametrize("affine", [releases.RAS, releases.LAS])
 def test_a_saved_mask_lies_on_the_voxels_of_its_t1w(tmp_path, affine, suffix):
@@ -311,9 +411,14 @@ def test_a_saved_mask_lies_on_the_voxels_of_its_t1w(tmp_path, affine, suffix):
     assert [entry.name for entry in saved.parent.iterdir()] == [saved.name]
 
 
-@pytest.mark.parametrize("kind, endianness, trailing", [
-    (nibabel.Nifti1Image, "<", True), (nibabel.Nifti1Image, ">", False),
-    (nibabel.Nifti2Image, "<", False)])
+@pytest.mark.parametrize(
+    "kind, endianness, trailing",
+    [
+        (nibabel.Nifti1Image, "<", True),
+        (nibabel.Nifti1Image, ">", False),
+        (nibabel.Nifti2Image, "<", False),
+    ],
+)
 def test_a_saved_mask_follows_its_t1w_s_kind_of_nifti(tmp_path, kind, endianness, trailing):
     header = kind.header_class(endianness=endianness)
     header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"a name, say"))
@@ -333,15 +438,18 @@ def test_a_saved_mask_follows_its_t1w_s_kind_of_nifti(tmp_path, kind, endianness
 
 def test_what_cannot_be_written_is_refused_and_leaves_nothing(t1w, tmp_path):
     scan = atlas.load_image(t1w)
-    for mask, path, message in ((releases.lesion()[1:], "m.nii.gz", "undo crops"),
-                                (releases.lesion() * 2, "m.nii.gz", "other than 0 and 1"),
-                                (releases.lesion(), "m.png", "must end in")):
+    for mask, path, message in (
+        (releases.lesion()[1:], "m.nii.gz", "undo crops"),
+        (releases.lesion() * 2, "m.nii.gz", "other than 0 and 1"),
+        (releases.lesion(), "m.png", "must end in"),
+    ):
         with pytest.raises(ValueError, match=message):
             atlas.save_mask(scan, mask, tmp_path / "out" / path)
     assert not (tmp_path / "out").exists()
 
 
 # --- bad folders --------------------------------------------------------------------------------
+
 
 def test_missing_and_empty_folders(tmp_path):
     with pytest.raises(ScanError, match="nowhere does not exist"):
@@ -350,8 +458,9 @@ def test_missing_and_empty_folders(tmp_path):
         atlas.find_scans(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"Salted__" + bytes(100),
-                                     base64.encodebytes(b"Salted__" + bytes(100))])
+@pytest.mark.parametrize(
+    "content", [b"Salted__" + bytes(100), base64.encodebytes(b"Salted__" + bytes(100))]
+)
 def test_an_encrypted_archive_is_named_as_such(tmp_path, content):
     archive = tmp_path / "ATLAS_R2.0_encrypted.tar.gz"
     archive.write_bytes(content)
@@ -434,6 +543,7 @@ def test_two_files_that_claim_the_same_scan(tmp_path, t1w, mask):
 
 # --- bad files ----------------------------------------------------------------------------------
 
+
 def spoil(path, change):
     """Rewrite a .nii.gz file with its bytes changed in place by `change(bytearray)`."""
     content = bytearray(gzip.decompress(path.read_bytes()))
@@ -445,42 +555,46 @@ def put(offset, dtype, *values):
     raw = np.array(values, dtype).tobytes()
 
     def change(content):
-        content[offset:offset + len(raw)] = raw
+        content[offset : offset + len(raw)] = raw
+
     return change
 
 
 NAN = float("nan")
 
 
-@pytest.mark.parametrize("change, message", [
-    (put(40, "<i2", 3, 32000, 32000, 32000), "claims .* more than"),
-    (put(40, "<i2", 3, 500, 500, 500), "truncated: its header promises"),
-    (put(40, "<i2", 3, 13, 14, 10), "truncated: .* bytes are there"),
-    (put(40, "<i2", 3, -12, 14, 10), "dimensions are"),
-    (put(40, "<i2", 3, -1, 1, 1), "dimensions are"),
-    (put(40, "<i2", 3, 0, 14, 10), "dimensions are"),
-    (put(40, "<i2", 2, 12, 14), "2-dimensional"),
-    (put(40, "<i2", 4, 12, 14, 5, 2), "4-dimensional"),
-    (put(70, "<i2", 32, 64), "complex64"),
-    (put(70, "<i2", 128, 24), "one real number a voxel"),
-    (put(70, "<i2", 1536, 128), "one real number a voxel|damaged"),
-    (put(70, "<i2", 77, 8), "header is damaged"),
-    (put(108, "<f4", NAN), "data start at byte nan|header is damaged"),
-    (put(108, "<f4", -8), "data start at byte|header is damaged"),
-    (put(108, "<f4", 1e9), "data start at byte"),
-    (put(112, "<f4", 1, NAN), "intensity scaling"),
-    (put(112, "<f4", 3e38, 0), "NaN or Inf"),
-    (put(112, "<f4", 1e-45, 3), "is constant"),
-    (put(280, "<f4", *[NAN] * 12), "unusable affine"),
-    (put(280, "<f4", *[0] * 12), "unusable affine"),
-    (put(280, "<f4", *[1, 0, 0, 0] * 3), "unusable affine"),
-    (put(280, "<f4", *[3e38] * 12), "unusable affine"),
-    (put(344, "S4", b"ni1"), "pair"),
-    (put(344, "S4", b"jpg"), "not a NIfTI volume"),
-    (put(352, "<f4", NAN), "1 voxels that are NaN or Inf"),
-    (put(352, "<f4", np.inf, -np.inf), "2 voxels that are NaN or Inf"),
-    (put(352, "<f4", *[5] * 1680), "is constant: every voxel is 5"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (put(40, "<i2", 3, 32000, 32000, 32000), "claims .* more than"),
+        (put(40, "<i2", 3, 500, 500, 500), "truncated: its header promises"),
+        (put(40, "<i2", 3, 13, 14, 10), "truncated: .* bytes are there"),
+        (put(40, "<i2", 3, -12, 14, 10), "dimensions are"),
+        (put(40, "<i2", 3, -1, 1, 1), "dimensions are"),
+        (put(40, "<i2", 3, 0, 14, 10), "dimensions are"),
+        (put(40, "<i2", 2, 12, 14), "2-dimensional"),
+        (put(40, "<i2", 4, 12, 14, 5, 2), "4-dimensional"),
+        (put(70, "<i2", 32, 64), "complex64"),
+        (put(70, "<i2", 128, 24), "one real number a voxel"),
+        (put(70, "<i2", 1536, 128), "one real number a voxel|damaged"),
+        (put(70, "<i2", 77, 8), "header is damaged"),
+        (put(108, "<f4", NAN), "data start at byte nan|header is damaged"),
+        (put(108, "<f4", -8), "data start at byte|header is damaged"),
+        (put(108, "<f4", 1e9), "data start at byte"),
+        (put(112, "<f4", 1, NAN), "intensity scaling"),
+        (put(112, "<f4", 3e38, 0), "NaN or Inf"),
+        (put(112, "<f4", 1e-45, 3), "is constant"),
+        (put(280, "<f4", *[NAN] * 12), "unusable affine"),
+        (put(280, "<f4", *[0] * 12), "unusable affine"),
+        (put(280, "<f4", *[1, 0, 0, 0] * 3), "unusable affine"),
+        (put(280, "<f4", *[3e38] * 12), "unusable affine"),
+        (put(344, "S4", b"ni1"), "pair"),
+        (put(344, "S4", b"jpg"), "not a NIfTI volume"),
+        (put(352, "<f4", NAN), "1 voxels that are NaN or Inf"),
+        (put(352, "<f4", np.inf, -np.inf), "2 voxels that are NaN or Inf"),
+        (put(352, "<f4", *[5] * 1680), "is constant: every voxel is 5"),
+    ],
+)
 def test_damaged_t1w_are_refused_by_name(t1w, mask, change, message):
     spoil(t1w, change)
     with pytest.raises(ScanError, match=message) as caught:
@@ -541,20 +655,26 @@ def test_a_file_that_inflates_without_end_is_not_inflated(tmp_path):
     assert atlas.load_image(path).image.shape == releases.SHAPE
 
 
-@pytest.mark.parametrize("values, affine, message", [
-    (releases.lesion()[:, :, :9], releases.RAS, "do not fit: in RAS order the mask is"),
-    (releases.lesion(), releases.RAS + 0.5 * np.eye(4, k=3),
-     "affines place the same voxel up to 0.5 mm apart"),
-    (np.zeros(releases.SHAPE), releases.RAS, "is empty: no voxel"),
-    (np.ones(releases.SHAPE), releases.RAS, "marks every voxel"),
-    (releases.lesion() * 2, releases.RAS, "holds 2; a lesion mask holds 0 and 1"),
-    (releases.lesion() * 3, releases.RAS, "holds 3"),
-    (-releases.lesion(), releases.RAS, "holds -1"),
-    (releases.lesion() * 0.5, releases.RAS, "holds 0.5"),
-    (releases.lesion() * 255 + np.roll(releases.lesion(), 5, 0), releases.RAS, "holds 1;"),
-    (np.where(releases.lesion() == 1, NAN, 0), releases.RAS, "holds nan"),
-    (np.where(releases.lesion() == 1, np.inf, 0), releases.RAS, "holds inf"),
-])
+@pytest.mark.parametrize(
+    "values, affine, message",
+    [
+        (releases.lesion()[:, :, :9], releases.RAS, "do not fit: in RAS order the mask is"),
+        (
+            releases.lesion(),
+            releases.RAS + 0.5 * np.eye(4, k=3),
+            "affines place the same voxel up to 0.5 mm apart",
+        ),
+        (np.zeros(releases.SHAPE), releases.RAS, "is empty: no voxel"),
+        (np.ones(releases.SHAPE), releases.RAS, "marks every voxel"),
+        (releases.lesion() * 2, releases.RAS, "holds 2; a lesion mask holds 0 and 1"),
+        (releases.lesion() * 3, releases.RAS, "holds 3"),
+        (-releases.lesion(), releases.RAS, "holds -1"),
+        (releases.lesion() * 0.5, releases.RAS, "holds 0.5"),
+        (releases.lesion() * 255 + np.roll(releases.lesion(), 5, 0), releases.RAS, "holds 1;"),
+        (np.where(releases.lesion() == 1, NAN, 0), releases.RAS, "holds nan"),
+        (np.where(releases.lesion() == 1, np.inf, 0), releases.RAS, "holds inf"),
+    ],
+)
 def test_masks_that_do_not_fit_are_refused_by_name(t1w, mask, values, affine, message):
     nibabel.save(nibabel.Nifti1Image(values.astype(np.float64), affine), mask)
     with pytest.raises(ScanError, match=message) as caught:
@@ -569,8 +689,10 @@ def test_an_empty_mask_can_be_allowed(t1w, mask):
     assert atlas.check_scan(row_of(t1w, mask), allow_empty_mask=True) == ""
 
 
-@pytest.mark.skipif(os.geteuid() == 0 if hasattr(os, "geteuid") else True,
-                    reason="the superuser may read everything")
+@pytest.mark.skipif(
+    os.geteuid() == 0 if hasattr(os, "geteuid") else True,
+    reason="the superuser may read everything",
+)
 def test_files_and_folders_without_permission(t1w, tmp_path):
     t1w.chmod(0)
     with pytest.raises(ScanError, match="permission denied.*chmod"):
@@ -606,8 +728,12 @@ def test_links_to_nothing_and_folders_in_place_of_files(tmp_path):
 # --- any bytes at all ---------------------------------------------------------------------------
 
 SMALL = nibabel.Nifti1Image(np.arange(60, dtype=np.int16).reshape(3, 4, 5), releases.LAS).to_bytes()
-FUZZ = settings(max_examples=300, deadline=None, derandomize=True,
-                suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(
+    max_examples=300,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 
 
 def load_or_refuse(path) -> None:
@@ -624,27 +750,65 @@ def load_or_refuse(path) -> None:
 
 
 @FUZZ
-@given(edits=st.lists(st.tuples(st.integers(0, 351), st.binary(min_size=1, max_size=8)),
-                      min_size=1, max_size=6), squeeze=st.booleans())
+@given(
+    edits=st.lists(
+        st.tuples(st.integers(0, 351), st.binary(min_size=1, max_size=8)), min_size=1, max_size=6
+    ),
+    squeeze=st.booleans(),
+)
 def test_mutated_headers_give_a_scan_or_a_scan_error(tmp_path, edits, squeeze):
     content = bytearray(SMALL)
     for offset, raw in edits:
-        content[offset:offset + len(raw)] = raw[:len(content) - offset]
+        content[offset : offset + len(raw)] = raw[: len(content) - offset]
     path = tmp_path / "x.nii.gz"
     path.write_bytes(gzip.compress(bytes(content), 1) if squeeze else bytes(content))
     load_or_refuse(path)
 
 
-FIELDS = {40: "<i2", 42: "<i2", 44: "<i2", 46: "<i2", 48: "<i2", 70: "<i2", 72: "<i2", 76: "<f4",
-          80: "<f4", 84: "<f4", 88: "<f4", 108: "<f4", 112: "<f4", 116: "<f4", 252: "<i2",
-          254: "<i2", 256: "<f4", 260: "<f4", 264: "<f4", 268: "<f4", 280: "<f4", 284: "<f4",
-          296: "<f4", 300: "<f4", 320: "<f4", 324: "<f4"}
+FIELDS = {
+    40: "<i2",
+    42: "<i2",
+    44: "<i2",
+    46: "<i2",
+    48: "<i2",
+    70: "<i2",
+    72: "<i2",
+    76: "<f4",
+    80: "<f4",
+    84: "<f4",
+    88: "<f4",
+    108: "<f4",
+    112: "<f4",
+    116: "<f4",
+    252: "<i2",
+    254: "<i2",
+    256: "<f4",
+    260: "<f4",
+    264: "<f4",
+    268: "<f4",
+    280: "<f4",
+    284: "<f4",
+    296: "<f4",
+    300: "<f4",
+    320: "<f4",
+    324: "<f4",
+}
 
 
 @FUZZ
-@given(st.dictionaries(st.sampled_from(sorted(FIELDS)), st.one_of(
-    st.integers(-32768, 32767), st.sampled_from([2, 4, 8, 16, 64, 256, 512, 768, 1024, 1280]),
-    st.floats(width=32), st.sampled_from([0, -1, 352, NAN, 1e-38, 3e38])), min_size=1, max_size=5))
+@given(
+    st.dictionaries(
+        st.sampled_from(sorted(FIELDS)),
+        st.one_of(
+            st.integers(-32768, 32767),
+            st.sampled_from([2, 4, 8, 16, 64, 256, 512, 768, 1024, 1280]),
+            st.floats(width=32),
+            st.sampled_from([0, -1, 352, NAN, 1e-38, 3e38]),
+        ),
+        min_size=1,
+        max_size=5,
+    )
+)
 def test_mutated_fields_give_a_scan_or_a_scan_error(tmp_path, edits):
     content = bytearray(SMALL)
     for offset, value in edits.items():
@@ -657,8 +821,11 @@ def test_mutated_fields_give_a_scan_or_a_scan_error(tmp_path, edits):
 
 
 @FUZZ
-@given(cut=st.integers(0, 800), flips=st.lists(st.integers(0, 10_000), max_size=3),
-       junk=st.binary(max_size=30))
+@given(
+    cut=st.integers(0, 800),
+    flips=st.lists(st.integers(0, 10_000), max_size=3),
+    junk=st.binary(max_size=30),
+)
 def test_truncated_and_flipped_bytes_give_a_scan_or_a_scan_error(tmp_path, cut, flips, junk):
     content = bytearray(gzip.compress(SMALL, 1, mtime=0))
     for place in flips:
@@ -668,15 +835,31 @@ def test_truncated_and_flipped_bytes_give_a_scan_or_a_scan_error(tmp_path, cut, 
     load_or_refuse(path)
 
 
-NAMES = st.sampled_from([
-    T1W, MASK, "sub-r001s001", "sub-r001s001_T1w.nii", "031768_t1w_deface_stx.nii.gz", "t01",
-    "c0003s0002t01_t1w_stx.nii.gz", "031768_LesionSmooth_1_stx.nii.gz", "Training", "ATLAS_2", "x",
-    "participants.tsv", f"{T1W}.part", "a.tar.gz", "sub-r001s001_ses-1_metadata.csv"])
+NAMES = st.sampled_from(
+    [
+        T1W,
+        MASK,
+        "sub-r001s001",
+        "sub-r001s001_T1w.nii",
+        "031768_t1w_deface_stx.nii.gz",
+        "t01",
+        "c0003s0002t01_t1w_stx.nii.gz",
+        "031768_LesionSmooth_1_stx.nii.gz",
+        "Training",
+        "ATLAS_2",
+        "x",
+        "participants.tsv",
+        f"{T1W}.part",
+        "a.tar.gz",
+        "sub-r001s001_ses-1_metadata.csv",
+    ]
+)
 
 
 @FUZZ
-@given(st.lists(st.tuples(st.lists(NAMES, min_size=1, max_size=3), st.binary(max_size=60)),
-                max_size=6))
+@given(
+    st.lists(st.tuples(st.lists(NAMES, min_size=1, max_size=3), st.binary(max_size=60)), max_size=6)
+)
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_any_tree_gives_scans_or_a_scan_error(tmp_path_factory, files):
     root = tmp_path_factory.mktemp("tree")

@@ -79,9 +79,11 @@ def test_parameters_derived_by_hand():
 
 @pytest.mark.parametrize(
     "block, last",
-    [(blocks.residual_block, ["block_second_norm"]),
-     (blocks.dilated_block, ["block_second_norm"]),
-     (blocks.ken_block, [f"block_{size}x{size}_norm" for size in (1, 3, 5, 7)])],
+    [
+        (blocks.residual_block, ["block_second_norm"]),
+        (blocks.dilated_block, ["block_second_norm"]),
+        (blocks.ken_block, [f"block_{size}x{size}_norm" for size in (1, 3, 5, 7)]),
+    ],
 )
 def test_skip_is_the_identity_when_the_branch_is_silent(block, last):
     model = model_of(block, 4)
@@ -99,7 +101,8 @@ def test_group_normalisation_does_not_depend_on_the_batch():
     np.testing.assert_allclose(together[:1], alone, atol=1e-5)
     batch = model_of(blocks.residual_block, 8, normalisation="batch")
     assert not np.allclose(
-        np.array(batch(images, training=True))[:1], np.array(batch(images[:1], training=True)),
+        np.array(batch(images, training=True))[:1],
+        np.array(batch(images[:1], training=True)),
         atol=1e-3,
     )
 

@@ -27,11 +27,20 @@ def test_every_page_is_there_with_its_pictures(html):
 
 
 def test_internal_links_and_anchors_resolve(html):
-    found = {page: BeautifulSoup(page.read_text(), "html.parser") for page in html.rglob("*.html")
-             if "_static" not in page.parts and page.name != "404.html"}
-    anchors = {page: {tag.get("id") or tag.get("name") for tag in soup.find_all(
-        lambda tag: tag.has_attr("id") or tag.name == "a" and tag.has_attr("name"))}
-        for page, soup in found.items()}
+    found = {
+        page: BeautifulSoup(page.read_text(), "html.parser")
+        for page in html.rglob("*.html")
+        if "_static" not in page.parts and page.name != "404.html"
+    }
+    anchors = {
+        page: {
+            tag.get("id") or tag.get("name")
+            for tag in soup.find_all(
+                lambda tag: tag.has_attr("id") or tag.name == "a" and tag.has_attr("name")
+            )
+        }
+        for page, soup in found.items()
+    }
     broken = []
     for page, soup in found.items():
         for tag in soup.find_all(["a", "img", "script", "link"]):
@@ -42,7 +51,8 @@ def test_internal_links_and_anchors_resolve(html):
             if not target.exists():
                 broken.append(f"{page.relative_to(html)} → {address.path}")
             elif address.fragment and unquote(address.fragment) not in anchors.get(
-                    target, {unquote(address.fragment)}):
+                target, {unquote(address.fragment)}
+            ):
                 broken.append(f"{page.relative_to(html)} → {address.path}#{address.fragment}")
     assert len(found) > len(NOTEBOOKS) and not broken, broken[:20]
 
@@ -103,19 +113,45 @@ def test_a_notebook_without_outputs_stops_the_build(executed, tmp_path):
 
 def notebook(folder, *cells):
     path = folder / "09_broken.ipynb"
-    cells = [{"cell_type": "code", "id": f"c{number}", "metadata": {}, "outputs": [],
-              "execution_count": None, "source": source} for number, source in enumerate(cells)]
-    path.write_text(json.dumps({"cells": cells, "metadata": {
-        "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
-        "nbformat": 4, "nbformat_minor": 5}))
+    cells = [
+        {
+            "cell_type": "code",
+            "id": f"c{number}",
+            "metadata": {},
+            "outputs": [],
+            "execution_count": None,
+            "source": source,
+        }
+        for number, source in enumerate(cells)
+    ]
+    path.write_text(
+        json.dumps(
+            {
+                "cells": cells,
+                "metadata": {
+                    "kernelspec": {
+                        "name": "python3",
+                        "display_name": "Python 3",
+                        "language": "python",
+                    }
+                },
+                "nbformat": 4,
+                "nbformat_minor": 5,
+            }
+        )
+    )
     return path
 
 
 def test_a_failing_cell_is_named_and_leaves_no_executed_copy(tmp_path):
     path = notebook(tmp_path, "print('fine')", "raise ValueError('the mask is upside down')")
     copy = tmp_path / "out" / path.name
-    result = subprocess.run([sys.executable, "book/_tools/execute.py", path, copy], cwd=ROOT,
-                            capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, "book/_tools/execute.py", path, copy],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     assert result.returncode == 1
     # The first cell that papermill puts in holds the parameters, so the second one is [3].
     assert f"{path.name}, cell [3]: ValueError: the mask is upside down" in result.stderr
@@ -123,8 +159,9 @@ def test_a_failing_cell_is_named_and_leaves_no_executed_copy(tmp_path):
 
 
 def make(*arguments):
-    return subprocess.run(["make", "--no-print-directory", *arguments], cwd=ROOT,
-                          capture_output=True, text=True)
+    return subprocess.run(
+        ["make", "--no-print-directory", *arguments], cwd=ROOT, capture_output=True, text=True
+    )
 
 
 def test_make_refuses_an_unknown_profile():
@@ -139,12 +176,25 @@ def test_make_says_what_to_install_without_a_python():
 
 def test_make_help_lists_the_commands():
     listed = make("help").stdout
-    assert all(f"make {name}" in listed for name in ("book", "test", "install", "serve", "lock",
-                                                     "clean", "bench", "help"))
+    assert all(
+        f"make {name}" in listed
+        for name in ("book", "test", "install", "serve", "lock", "clean", "bench", "help")
+    )
 
 
 def test_a_bad_data_root_is_one_clear_line(tmp_path):
-    result = subprocess.run([sys.executable, "-m", "kenseg_utils.profiles", "smoke", "--data-root",
-                             tmp_path / "nowhere"], cwd=ROOT, capture_output=True, text=True)
+    result = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "kenseg_utils.profiles",
+            "smoke",
+            "--data-root",
+            tmp_path / "nowhere",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     assert result.returncode == 1
     assert "nowhere" in result.stderr and "Traceback" not in result.stderr

@@ -30,15 +30,21 @@ COLOURS = ["color-contrast", "link-in-text-block"]
 @pytest.fixture(scope="session")
 def chromium():
     """A browser, or the reason why there is none."""
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser",
-                                                   "google-chrome", "chrome"))), None)
+    program = next(
+        filter(
+            None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))
+        ),
+        None,
+    )
     if not program:
         pytest.skip("no Chromium on the path: install chromium for the browser tests")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=[
-            "--no-sandbox", "--disable-gpu", "--disable-background-networking"])
+        browser = playwright.chromium.launch(
+            executable_path=program,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
         yield browser
         browser.close()
 
@@ -46,19 +52,23 @@ def chromium():
 @pytest.fixture(scope="session")
 def vendored(html):
     if not (html / "_static/vendor/require.js").exists():
-        pytest.skip("npm or its registry was not to be had at build time: the pages' libraries "
-                    "come from elsewhere")
+        pytest.skip(
+            "npm or its registry was not to be had at build time: the pages' libraries "
+            "come from elsewhere"
+        )
 
 
 @pytest.fixture(scope="session")
 def address(html):
     """The book, served on localhost."""
+
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *arguments):
             pass
 
     server = http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), functools.partial(Quiet, directory=str(html)))
+        ("127.0.0.1", 0), functools.partial(Quiet, directory=str(html))
+    )
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_address[1]}"
     server.shutdown()
@@ -68,12 +78,14 @@ class Tab:
     """A page that keeps what it complained of and whom it asked."""
 
     def __init__(self, browser, **settings):
-        self.context = browser.new_context(**({"viewport": {"width": 1280, "height": 900}}
-                                              | settings))
+        self.context = browser.new_context(
+            **({"viewport": {"width": 1280, "height": 900}} | settings)
+        )
         self.page = self.context.new_page()
         self.errors, self.requests = [], []
-        self.page.on("console", lambda said: self.errors.append(said.text)
-                     if said.type == "error" else None)
+        self.page.on(
+            "console", lambda said: self.errors.append(said.text) if said.type == "error" else None
+        )
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url))
 
@@ -139,15 +151,23 @@ def barriers(page, axe, rules):
         page.evaluate(f"() => {{ const define = undefined, module = undefined; {axe} }}")
     found = page.evaluate(
         "async (rules) => (await axe.run(document, {runOnly: rules, resultTypes: ['violations'],"
-        " preload: false})).violations", rules)
-    return [(one["id"], node["target"], node["failureSummary"][-160:]) for one in found
-            if one["impact"] in ("serious", "critical") for node in one["nodes"][:3]]
+        " preload: false})).violations",
+        rules,
+    )
+    return [
+        (one["id"], node["target"], node["failureSummary"][-160:])
+        for one in found
+        if one["impact"] in ("serious", "critical")
+        for node in one["nodes"][:3]
+    ]
 
 
 def first_paint(page):
     """Milliseconds from the request to the first words or pictures."""
     page.wait_for_function("() => performance.getEntriesByName('first-contentful-paint').length")
-    return page.evaluate("() => performance.getEntriesByName('first-contentful-paint')[0].startTime")
+    return page.evaluate(
+        "() => performance.getEntriesByName('first-contentful-paint')[0].startTime"
+    )
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -256,6 +276,7 @@ def move_sliders(page, viewer):
 
 # --- From a file, searched, lost -----------------------------------------------------------------
 
+
 @pytest.mark.parametrize("name", [LIVELY[1], LIVELY[2], "book/try-it"])
 def test_page_works_from_a_file(name, tab, html, vendored):
     page = tab.open((html / f"{name}.html").as_uri())
@@ -285,13 +306,16 @@ def test_a_lost_reader_finds_back(tab, address):
 
 # --- The network in the page ---------------------------------------------------------------------
 
+
 @pytest.fixture(scope="session")
 def stored(html):
     """The slices that the page offers, with what Keras answered when the book was built."""
     text = (html / "_static/network/slices.js").read_text()
-    if "kensegNetwork.runtime = \"\"" in text:
-        pytest.skip("the page has stored answers only: npm, its registry or the exporter was not "
-                    "to be had at build time")
+    if 'kensegNetwork.runtime = ""' in text:
+        pytest.skip(
+            "the page has stored answers only: npm, its registry or the exporter was not "
+            "to be had at build time"
+        )
     return json.loads(text.splitlines()[0].removeprefix("window.kensegNetwork = ").rstrip(";"))
 
 
@@ -304,14 +328,20 @@ def start(tab, where):
 
 def result(page, act):
     """What the network in the page answers after `act`."""
-    page.evaluate("() => { const root = document.getElementById('kenseg-try');"
-                  " root.kensegResult = null; }")
+    page.evaluate(
+        "() => { const root = document.getElementById('kenseg-try'); root.kensegResult = null; }"
+    )
     act()
-    page.wait_for_function("() => document.getElementById('kenseg-try').kensegResult",
-                           timeout=30_000)
-    return {name: np.array(values) for name, values in page.evaluate(
-        "() => Object.fromEntries(Object.entries(document.getElementById('kenseg-try')"
-        ".kensegResult).map(([name, values]) => [name, Array.from(values)]))").items()}
+    page.wait_for_function(
+        "() => document.getElementById('kenseg-try').kensegResult", timeout=30_000
+    )
+    return {
+        name: np.array(values)
+        for name, values in page.evaluate(
+            "() => Object.fromEntries(Object.entries(document.getElementById('kenseg-try')"
+            ".kensegResult).map(([name, values]) => [name, Array.from(values)]))"
+        ).items()
+    }
 
 
 def test_the_network_in_the_page_agrees_with_keras(tab, address, stored):
@@ -340,7 +370,10 @@ def test_the_threshold_moves_by_keyboard(tab, address, stored):
         page.keyboard.press(key)
         told.append(page.locator("[data-part=result]").text_content())
     assert [text.split(",")[0] for text in told] == [
-        "At threshold 0.05", "At threshold 0.10", "At threshold 0.95"]
+        "At threshold 0.05",
+        "At threshold 0.10",
+        "At threshold 0.95",
+    ]
     counts = [int(text.split(", ")[1].split()[0]) for text in told]
     assert counts == sorted(counts, reverse=True)
 
@@ -356,50 +389,70 @@ def test_a_picture_of_ones_own(tab, address, stored):
     values = np.random.default_rng(0).integers(60, 90, (300, 240)).astype(np.uint8)
     values[:150, :120] += 120
     page = start(tab, f"{address}/book/try-it.html")
-    found = result(page, lambda: page.set_input_files("#try-file", {
-        "name": "<img src=x>.png", "mimeType": "image/png", "buffer": png(values)}))
+    found = result(
+        page,
+        lambda: page.set_input_files(
+            "#try-file", {"name": "<img src=x>.png", "mimeType": "image/png", "buffer": png(values)}
+        ),
+    )
     image = found["image"].reshape(stored["side"], -1)
     assert image[:40, -40:].mean() > image[:40, :40].mean() + 0.5
     assert image[:40, -40:].mean() > image[-40:, -40:].mean() + 0.5
-    assert "“<img src=x>.png” stays in this page" in page.locator("[data-part=message]").text_content()
+    assert (
+        "“<img src=x>.png” stays in this page" in page.locator("[data-part=message]").text_content()
+    )
     moved = result(page, lambda: page.locator("#try-across").fill("80"))
     assert not np.array_equal(moved["image"], found["image"])
     asked = set(tab.requests)
     assert not [url for url in asked if not url.startswith((address, "blob:", "data:"))]
 
 
-@pytest.mark.parametrize("name, content, why", [
-    ("notes.png", b"no picture at all", "cannot read it as a picture"),
-    ("scan.nii.gz", b"\x1f\x8b" + bytes(100), "cannot read it as a picture"),
-    ("huge.png", png(np.zeros((9000, 9000), np.uint8)), "9000 × 9000 pixels"),
-    ("tiny.png", png(np.zeros((4, 4), np.uint8)), "at least 16"),
-    ("heavy.png", bytes(31_000_000), "31 MB"),
-], ids=["text", "volume", "huge", "tiny", "heavy"])
+@pytest.mark.parametrize(
+    "name, content, why",
+    [
+        ("notes.png", b"no picture at all", "cannot read it as a picture"),
+        ("scan.nii.gz", b"\x1f\x8b" + bytes(100), "cannot read it as a picture"),
+        ("huge.png", png(np.zeros((9000, 9000), np.uint8)), "9000 × 9000 pixels"),
+        ("tiny.png", png(np.zeros((4, 4), np.uint8)), "at least 16"),
+        ("heavy.png", bytes(31_000_000), "31 MB"),
+    ],
+    ids=["text", "volume", "huge", "tiny", "heavy"],
+)
 def test_what_is_no_picture_is_refused(name, content, why, tab, address, stored, tmp_path):
     (tmp_path / name).write_bytes(content)
     page = start(tab, f"{address}/book/try-it.html")
     page.set_input_files("#try-file", tmp_path / name)
     page.wait_for_function(
         "(why) => document.querySelector('[data-part=message]').textContent.includes(why)",
-        arg=why, timeout=10_000)
+        arg=why,
+        timeout=10_000,
+    )
     assert page.locator("[data-part=window]").is_hidden()
     result(page, lambda: page.select_option("#try-slice", "0"))  # nothing hangs
 
 
 def test_without_npm_at_build_time_the_stored_answer_is_shown(tab, address, stored, html):
     content = json.dumps(stored)
-    tab.page.route("**/slices.js*", lambda route: route.fulfill(
-        content_type="text/javascript",
-        body=f'window.kensegNetwork = {content}; window.kensegNetwork.runtime = "";'))
+    tab.page.route(
+        "**/slices.js*",
+        lambda route: route.fulfill(
+            content_type="text/javascript",
+            body=f'window.kensegNetwork = {content}; window.kensegNetwork.runtime = "";',
+        ),
+    )
     page = tab.open(f"{address}/book/try-it.html")
     page.wait_for_selector('#kenseg-try[data-state="stored"]')
     assert "npm or the exporter" in page.locator("[data-part=message]").text_content()
     assert "stored when the book was built" in page.locator("[data-part=result]").text_content()
 
 
-@pytest.mark.parametrize("lack, said", [
-    ("delete window.WebAssembly", "needs a browser with WebAssembly"),
-    ("window.Worker = function () { throw new Error('forbidden'); }", "could not be started")])
+@pytest.mark.parametrize(
+    "lack, said",
+    [
+        ("delete window.WebAssembly", "needs a browser with WebAssembly"),
+        ("window.Worker = function () { throw new Error('forbidden'); }", "could not be started"),
+    ],
+)
 def test_without_webassembly_the_stored_answer_is_shown(lack, said, tab, address, stored):
     tab.page.add_init_script(lack)
     page = tab.open(f"{address}/book/try-it.html")

@@ -10,8 +10,10 @@ from kenseg_utils.teaching import claims
 
 PAGE = ROOT / "book" / "claims.md"
 PAPER = ROOT.parent / "shared" / "paper.txt"
-ROW = re.compile(r"^\| “(?P<quote>.+)” \((?P<section>[IVX]+[^)]*)\) \| (?P<measured>[^|]+) \| "
-                 r"(?P<verdict>[^|]+) \| (?P<where>[^|]+) \|$")
+ROW = re.compile(
+    r"^\| “(?P<quote>.+)” \((?P<section>[IVX]+[^)]*)\) \| (?P<measured>[^|]+) \| "
+    r"(?P<verdict>[^|]+) \| (?P<where>[^|]+) \|$"
+)
 GLUED = re.compile(r"\{glue:text\}`\.\./notebooks/(?P<notebook>\w+)\.ipynb::(?P<name>\w+):s`")
 LINK = re.compile(r"\{ref\}`chapter \d+ <(?P<label>claims-\d\d)>`")
 
@@ -41,10 +43,16 @@ def cells_of_claims():
 
 
 def test_every_claim_of_a_chapter_is_on_the_page_and_the_other_way_round():
-    in_chapters = {(stem, name) for stem, source in cells_of_claims()
-                   for name in re.findall(r'^    "(\w+)": \($', source, flags=re.MULTILINE)}
-    on_page = {(match["notebook"], match["name"].removesuffix("_measured"))
-               for row in rows() if (match := GLUED.fullmatch(row["measured"]))}
+    in_chapters = {
+        (stem, name)
+        for stem, source in cells_of_claims()
+        for name in re.findall(r'^    "(\w+)": \($', source, flags=re.MULTILINE)
+    }
+    on_page = {
+        (match["notebook"], match["name"].removesuffix("_measured"))
+        for row in rows()
+        if (match := GLUED.fullmatch(row["measured"]))
+    }
     assert in_chapters == on_page
 
 
@@ -59,21 +67,31 @@ def test_quotes_are_the_papers_own_words():
 
 
 def glued(cell):
-    return {output["metadata"]["scrapbook"]["name"]: output["data"]
-            for output in cell["outputs"] if "scrapbook" in output.get("metadata", {})}
+    return {
+        output["metadata"]["scrapbook"]["name"]: output["data"]
+        for output in cell["outputs"]
+        if "scrapbook" in output.get("metadata", {})
+    }
 
 
 def test_chapters_hand_over_what_the_page_asks_for(executed):
     for stem in {stem for stem, _ in cells_of_claims()}:
         content = json.loads(executed(stem).read_text())
-        texts = {name: data for cell in content["cells"] if cell["cell_type"] == "code"
-                 for name, data in glued(cell).items()}
+        texts = {
+            name: data
+            for cell in content["cells"]
+            if cell["cell_type"] == "code"
+            for name, data in glued(cell).items()
+        }
         for row in rows():
             for part in ("measured", "verdict"):
                 match = GLUED.fullmatch(row[part])
                 if match["notebook"] == stem:
                     (text,) = texts[match["name"]].values()
-                    assert len(text) > 6 and "nan" not in text.lower().split(), (match["name"], text)
+                    assert len(text) > 6 and "nan" not in text.lower().split(), (
+                        match["name"],
+                        text,
+                    )
 
 
 def test_verdicts_say_what_they_are_about():

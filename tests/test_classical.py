@@ -99,18 +99,22 @@ def test_an_edge_with_a_gap_is_closed_and_an_open_one_gives_nothing():
     image[20:44, 20:44] = 0
     image[30:34, 44:] = 0  # a channel to the slice's rim, as dark as the hole
     settings_ = dict(seed_point=(31, 31), brain=EVERYWHERE, sigma=1)
-    opened = classical.segment("edge_detection", image, largest_gap=0, largest_share=0.2,
-                               **settings_)
+    opened = classical.segment(
+        "edge_detection", image, largest_gap=0, largest_share=0.2, **settings_
+    )
     assert opened.sum() == 0
-    closed = classical.segment("edge_detection", image, largest_gap=6, largest_share=0.2,
-                               **settings_)
+    closed = classical.segment(
+        "edge_detection", image, largest_gap=6, largest_share=0.2, **settings_
+    )
     assert dice(disc(image.shape, (31, 31), 99) & (image == 0), closed) > 0.8
 
 
 def energy(labels, lesion_cost, other_cost, right, down):
-    return (np.where(labels, lesion_cost, other_cost).sum()
-            + right[labels[:, 1:] != labels[:, :-1]].sum()
-            + down[labels[1:] != labels[:-1]].sum())
+    return (
+        np.where(labels, lesion_cost, other_cost).sum()
+        + right[labels[:, 1:] != labels[:, :-1]].sum()
+        + down[labels[1:] != labels[:-1]].sum()
+    )
 
 
 @settings(max_examples=60, deadline=None)
@@ -141,8 +145,10 @@ def test_the_cut_keeps_its_seeds_and_smoothness_removes_specks():
     truth = disc((64, 64), (32, 32), 9)
     image = np.where(truth, 0.0, 1.0)
     noisy = image + np.random.default_rng(3).normal(0, 0.35, image.shape)
-    rough, smooth = (classical.segment("graph_cut", noisy, (32, 32), brain=EVERYWHERE,
-                                       smoothness=smoothness) for smoothness in (0, 10))
+    rough, smooth = (
+        classical.segment("graph_cut", noisy, (32, 32), brain=EVERYWHERE, smoothness=smoothness)
+        for smoothness in (0, 10)
+    )
     assert dice(truth, smooth) > max(0.95, dice(truth, rough))
     border = [np.abs(np.diff(mask.astype(int), axis=0)).sum() for mask in (rough, smooth)]
     assert border[1] < border[0]
@@ -250,8 +256,11 @@ def test_fitting_is_deterministic_and_reads_nothing_but_its_slices(name, taught)
     assert np.any(first != classical.steps(name, unseen, model=other)["score"])
     assert again.threshold == taught[name].threshold
     # With the labels turned around it learns the reverse: so the labels are what it learned from.
-    turned = classical.fit(name, images[:8], [classical.brain_mask(i) & (m == 0)
-                                              for i, m in zip(images[:8], masks, strict=False)])
+    turned = classical.fit(
+        name,
+        images[:8],
+        [classical.brain_mask(i) & (m == 0) for i, m in zip(images[:8], masks, strict=False)],
+    )
     reverse = classical.steps(name, unseen, model=turned)["score"]
     brain = classical.brain_mask(unseen)
     inside, outside = truth > 0, brain & (truth == 0)
@@ -267,8 +276,10 @@ def test_the_threshold_comes_from_subjects_held_back(taught):
     wide = list(masks[:8]) + [ndimage.binary_dilation(mask, iterations=4) for mask in masks[8:]]
     moved = classical.fit("random_forest", images, wide, seed=1)
     unseen, _ = head(300)
-    np.testing.assert_array_equal(classical.steps("random_forest", unseen, model=model)["score"],
-                                  classical.steps("random_forest", unseen, model=moved)["score"])
+    np.testing.assert_array_equal(
+        classical.steps("random_forest", unseen, model=model)["score"],
+        classical.steps("random_forest", unseen, model=moved)["score"],
+    )
     assert moved.threshold < model.threshold
     # Of three subjects the last is held back whole, wherever its slices stand.
     whose = ["a", "b", "c", "a", "b", "c", "a", "b", "c", "c"]
@@ -276,15 +287,18 @@ def test_the_threshold_comes_from_subjects_held_back(taught):
     assert classical.fit("svm", images, masks, subjects=["a"] * 5 + ["b"] * 5).training_slices == 10
 
 
-@pytest.mark.parametrize(("images", "masks", "message"), [
-    ([], [], "0 slices"),
-    ([np.eye(20)], [], "1 slices, 0 masks and 1 subjects"),
-    ([np.eye(20)], [np.zeros((20, 21))], r"slice 0 is \(20, 20\) and its mask \(20, 21\)"),
-    ([np.eye(20)], [np.full((20, 20), 2)], r"other labels than 0 and 1: \[2\]"),
-    ([np.eye(20)], [np.zeros((20, 20))], "no lesion pixels"),
-    ([np.where(np.eye(20) > 0, np.nan, 1)], [np.eye(20)], "Training slice 0: .* 20 values"),
-    ([np.ones((20, 20))], [np.ones((20, 20))], "Every training slice is constant"),
-])
+@pytest.mark.parametrize(
+    ("images", "masks", "message"),
+    [
+        ([], [], "0 slices"),
+        ([np.eye(20)], [], "1 slices, 0 masks and 1 subjects"),
+        ([np.eye(20)], [np.zeros((20, 21))], r"slice 0 is \(20, 20\) and its mask \(20, 21\)"),
+        ([np.eye(20)], [np.full((20, 20), 2)], r"other labels than 0 and 1: \[2\]"),
+        ([np.eye(20)], [np.zeros((20, 20))], "no lesion pixels"),
+        ([np.where(np.eye(20) > 0, np.nan, 1)], [np.eye(20)], "Training slice 0: .* 20 values"),
+        ([np.ones((20, 20))], [np.ones((20, 20))], "Every training slice is constant"),
+    ],
+)
 def test_bad_training_data_is_refused(images, masks, message):
     with pytest.raises(ValueError, match=message):
         classical.fit("svm", images, masks)
@@ -340,8 +354,10 @@ def slices(draw):
 @given(data=st.data())
 def test_any_slice_gives_a_mask_of_its_shape_or_a_clear_error(name, taught, data):
     image = slices(data.draw)
-    point = (data.draw(st.integers(0, image.shape[0] - 1)),
-             data.draw(st.integers(0, image.shape[1] - 1)))
+    point = (
+        data.draw(st.integers(0, image.shape[0] - 1)),
+        data.draw(st.integers(0, image.shape[1] - 1)),
+    )
     try:
         steps = classical.steps(name, image, point, taught.get(name))
     except ValueError as error:
@@ -364,18 +380,21 @@ def test_gain_and_offset_of_the_scanner_change_nothing_where_no_training_was(nam
     assert dice(first, second) > 0.99
 
 
-@pytest.mark.parametrize(("image", "message"), [
-    (np.zeros((30, 30)), "constant: every pixel is 0"),
-    (np.full((30, 30), 7.5), "constant: every pixel is 7.5"),
-    (np.zeros((0, 30)), r"empty: its shape is \(0, 30\)"),
-    (np.eye(3), "3×3 pixels: at least 4×4"),
-    (np.eye(30) * 1e300, r"from 0 to 1e\+300: normalise"),
-    (np.where(np.eye(30) > 0, np.nan, 1), "30 values that are NaN"),
-    (np.where(np.eye(30) > 0, np.inf, 1), "30 values that are NaN or infinite"),
-    (np.ones((30, 30, 1)), r"shape \(30, 30, 1\): pass image\[..., 0\]"),
-    (np.array([["a", "b"]]), "must be real numbers"),
-    (np.eye(30) * 1j, "must be real numbers"),
-])
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((30, 30)), "constant: every pixel is 0"),
+        (np.full((30, 30), 7.5), "constant: every pixel is 7.5"),
+        (np.zeros((0, 30)), r"empty: its shape is \(0, 30\)"),
+        (np.eye(3), "3×3 pixels: at least 4×4"),
+        (np.eye(30) * 1e300, r"from 0 to 1e\+300: normalise"),
+        (np.where(np.eye(30) > 0, np.nan, 1), "30 values that are NaN"),
+        (np.where(np.eye(30) > 0, np.inf, 1), "30 values that are NaN or infinite"),
+        (np.ones((30, 30, 1)), r"shape \(30, 30, 1\): pass image\[..., 0\]"),
+        (np.array([["a", "b"]]), "must be real numbers"),
+        (np.eye(30) * 1j, "must be real numbers"),
+    ],
+)
 @pytest.mark.parametrize("name", classical.names())
 def test_slices_that_cannot_be_used_are_refused(name, image, message, taught):
     with pytest.raises(ValueError, match=message):
@@ -383,15 +402,18 @@ def test_slices_that_cannot_be_used_are_refused(name, image, message, taught):
 
 
 @pytest.mark.parametrize("name", SEEDED)
-@pytest.mark.parametrize(("point", "message"), [
-    (None, "needs? .*|got none"),
-    ((96, 3), r"\(96, 3\) lies outside the slice of 96×96"),
-    ((3, -1), r"\(3, -1\) lies outside"),
-    ((3, 4, 5), "seed point is"),
-    ((3.5, 4), "whole pixels"),
-    ((np.nan, 4), "whole pixels"),
-    ("here", "seed point is 'here'"),
-])
+@pytest.mark.parametrize(
+    ("point", "message"),
+    [
+        (None, "needs? .*|got none"),
+        ((96, 3), r"\(96, 3\) lies outside the slice of 96×96"),
+        ((3, -1), r"\(3, -1\) lies outside"),
+        ((3, 4, 5), "seed point is"),
+        ((3.5, 4), "whole pixels"),
+        ((np.nan, 4), "whole pixels"),
+        ("here", "seed point is 'here'"),
+    ],
+)
 def test_clicks_that_cannot_be_used_are_refused(name, point, message):
     with pytest.raises(ValueError, match=message):
         classical.segment(name, head(1)[0], point)
@@ -415,19 +437,37 @@ def test_unknown_names_and_options_are_named():
         classical.segment("graph_cut", image, classical.click(mask), lambda_=3)
     with pytest.raises(ValueError, match="Unknown prior-based method None"):
         classical.needs(None)
-    assert classical.names() == ["thresholding", "region_growing", "edge_detection", "graph_cut",
-                                 "level_set", "svm", "random_forest"]
+    assert classical.names() == [
+        "thresholding",
+        "region_growing",
+        "edge_detection",
+        "graph_cut",
+        "level_set",
+        "svm",
+        "random_forest",
+    ]
 
 
-@pytest.mark.parametrize(("name", "option", "value"), [
-    ("thresholding", "rule", "li"), ("thresholding", "deviations", -1),
-    ("region_growing", "tolerance", -0.1), ("region_growing", "smoothing", np.nan),
-    ("edge_detection", "weak", 0.95), ("edge_detection", "sigma", "wide"),
-    ("graph_cut", "smoothness", -2), ("level_set", "contour", "snake"),
-    ("level_set", "iterations", 0), ("level_set", "smoothing", 1.5), ("level_set", "radius", None),
-    ("graph_cut", "smoothness", 2000), ("thresholding", "opening", 0.5),
-    ("edge_detection", "largest_gap", -3), ("edge_detection", "strong", np.inf),
-])
+@pytest.mark.parametrize(
+    ("name", "option", "value"),
+    [
+        ("thresholding", "rule", "li"),
+        ("thresholding", "deviations", -1),
+        ("region_growing", "tolerance", -0.1),
+        ("region_growing", "smoothing", np.nan),
+        ("edge_detection", "weak", 0.95),
+        ("edge_detection", "sigma", "wide"),
+        ("graph_cut", "smoothness", -2),
+        ("level_set", "contour", "snake"),
+        ("level_set", "iterations", 0),
+        ("level_set", "smoothing", 1.5),
+        ("level_set", "radius", None),
+        ("graph_cut", "smoothness", 2000),
+        ("thresholding", "opening", 0.5),
+        ("edge_detection", "largest_gap", -3),
+        ("edge_detection", "strong", np.inf),
+    ],
+)
 def test_options_out_of_range_are_named_with_their_value(name, option, value):
     image, mask = head(1)
     with pytest.raises(ValueError, match=f"{option} is .*{value}"):

@@ -10,8 +10,15 @@ from kenseg_utils import figures, slices
 from kenseg_utils.evaluation import corruptions
 from kenseg_utils.evaluation.corruptions import corrupt
 
-STRONG = {"noise": 0.2, "gain": 1.7, "gamma": 1.5, "bias field": 0.5, "blur": 2, "ghosting": 0.8,
-          "flip": 1}
+STRONG = {
+    "noise": 0.2,
+    "gain": 1.7,
+    "gamma": 1.5,
+    "bias field": 0.5,
+    "blur": 2,
+    "ghosting": 0.8,
+    "flip": 1,
+}
 
 
 def head(shape=(40, 48)):
@@ -107,12 +114,22 @@ def test_a_flip_undoes_itself():
     assert np.array_equal(once, head()[::-1]) and np.array_equal(corrupt(once, "flip", 1), head())
 
 
-@pytest.mark.parametrize("kind, strength, message", [
-    ("noise", -0.1, "strength"), ("noise", np.nan, "strength"), ("gain", -1, "strength"),
-    ("gain", np.inf, "strength"), ("gamma", 0, "gamma"), ("gamma", np.nan, "gamma"),
-    ("bias field", 1, "share"), ("blur", -2, "strength"), ("ghosting", 1.2, "share"),
-    ("flip", 0.5, "flip"), ("fog", 1, "noise, gain"),
-])
+@pytest.mark.parametrize(
+    "kind, strength, message",
+    [
+        ("noise", -0.1, "strength"),
+        ("noise", np.nan, "strength"),
+        ("gain", -1, "strength"),
+        ("gain", np.inf, "strength"),
+        ("gamma", 0, "gamma"),
+        ("gamma", np.nan, "gamma"),
+        ("bias field", 1, "share"),
+        ("blur", -2, "strength"),
+        ("ghosting", 1.2, "share"),
+        ("flip", 0.5, "flip"),
+        ("fog", 1, "noise, gain"),
+    ],
+)
 def test_bad_strengths_and_names_are_refused(kind, strength, message):
     with pytest.raises(ValueError, match=message):
         corrupt(head(), kind, strength)
@@ -129,9 +146,14 @@ def test_an_empty_image_survives():
 
 
 def test_curves_have_a_line_a_method_and_mark_what_is_unchanged():
-    table = pd.DataFrame([
-        dict(kind=kind, strength=strength, method=method, mean=0.5, low=np.nan, high=np.nan)
-        for kind in ("noise", "gain") for strength in (0.5, 1, 2) for method in ("a", "b")])
+    table = pd.DataFrame(
+        [
+            dict(kind=kind, strength=strength, method=method, mean=0.5, low=np.nan, high=np.nan)
+            for kind in ("noise", "gain")
+            for strength in (0.5, 1, 2)
+            for method in ("a", "b")
+        ]
+    )
     figure = figures.curves_by_strength(table, corruptions.UNCHANGED)
     for axes, kind, place in zip(figure.axes, ("noise", "gain"), (0, 1)):
         assert axes.get_title() == kind and len(axes.lines) == 3

@@ -37,15 +37,19 @@ def test_edges_of_unetpp_are_those_of_the_article(ken_model):
             expected[f"x{i - 1}0", f"x{i}0"] = "down"
         for j in range(1, 4 - i):
             expected[f"x{i + 1}{j - 1}", f"x{i}{j}"] = "up"
-            expected |= {(f"x{i}{k}", f"x{i}{j}"): "skip" if k == j - 1 else "dense"
-                         for k in range(j)}
+            expected |= {
+                (f"x{i}{k}", f"x{i}{j}"): "skip" if k == j - 1 else "dense" for k in range(j)
+            }
     assert figures.grid_edges(ken_model) == expected
 
 
 def test_edges_of_unet_have_one_skip_a_row(unet):
     edges = figures.grid_edges(unet)
     assert {edge for edge, kind in edges.items() if kind == "skip"} == {
-        ("x00", "x03"), ("x10", "x12"), ("x20", "x21")}
+        ("x00", "x03"),
+        ("x10", "x12"),
+        ("x20", "x21"),
+    }
     assert sorted(edges.values()) == ["down"] * 3 + ["skip"] * 3 + ["up"] * 3
 
 
@@ -70,7 +74,9 @@ def test_the_grid_names_nodes_channels_and_sizes(ken_model):
     for i, width in enumerate(WIDTHS):
         assert {f"x{i}{j}\n{width}" for j in range(4 - i)} <= set(words)
         assert f"{32 // 2**i}×{48 // 2**i}" in words
-    assert len(figure.findobj(FancyArrowPatch)) == len(figures.grid_edges(ken_model)) == 3 + 6 + 6 + 4
+    assert (
+        len(figure.findobj(FancyArrowPatch)) == len(figures.grid_edges(ken_model)) == 3 + 6 + 6 + 4
+    )
     assert "with the\nKen block" in words
     colours = {arrow.get_edgecolor() for arrow in figure.findobj(FancyArrowPatch)}
     assert len(colours) == 4
@@ -108,10 +114,13 @@ def test_no_line_of_a_block_diagram_runs_through_a_box(ken_model):
     """The skip goes around what it skips."""
     for block in ("bottleneck", "x10_block1", "x00"):
         figure = figures.block_diagram(ken_model, block)
-        axes, = figure.axes
+        (axes,) = figure.axes
         boxes = [box for box in figure.findobj(FancyBboxPatch) if box.get_visible()]
-        lines = [line for line in axes.findobj(Line2D) if len(line.get_xdata()) >= 2
-                 and line.get_color() == figures.GREY]
+        lines = [
+            line
+            for line in axes.findobj(Line2D)
+            if len(line.get_xdata()) >= 2 and line.get_color() == figures.GREY
+        ]
         assert lines
         for line in lines:
             corners = np.column_stack(line.get_data())
@@ -121,8 +130,9 @@ def test_no_line_of_a_block_diagram_runs_through_a_box(ken_model):
                 x, y, wide, high = box.get_x(), box.get_y(), box.get_width(), box.get_height()
                 middle = (round(x + wide / 2, 6), round(y + high / 2, 6))
                 if middle not in {(round(a, 6), round(b, 6)) for a, b in ends}:
-                    inside = ((points > (x + 0.1, y + 0.1))
-                              & (points < (x + wide - 0.1, y + high - 0.1))).all(axis=1)
+                    inside = (
+                        (points > (x + 0.1, y + 0.1)) & (points < (x + wide - 0.1, y + high - 0.1))
+                    ).all(axis=1)
                     assert not inside.any(), (block, middle)
 
 
@@ -138,8 +148,9 @@ def test_receptive_field_tells_how_far_a_block_sees():
     dense, dilated = np.zeros((15, 15)), np.zeros((15, 15))
     dense[5:10, 5:10] = -1  # gradients may be negative
     dilated[3:12:4, 5:10:2] = 1
-    words = texts(figures.receptive_field({"two 3×3": dense, "dilated": dilated,
-                                           "blind": np.zeros((15, 15))}))
+    words = texts(
+        figures.receptive_field({"two 3×3": dense, "dilated": dilated, "blind": np.zeros((15, 15))})
+    )
     assert "two 3×3\nsees 5×5 pixels" in words
     assert "dilated\nsees 9×5 pixels" in words
     assert "blind\nsees 0×0 pixels" in words
@@ -152,9 +163,15 @@ def test_words_stay_inside_their_boxes(ken_model):
         figure = figures.block_diagram(ken_model, block)
         renderer = FigureCanvasAgg(figure).get_renderer()
         figure.draw(renderer)
-        boxes = [box.get_window_extent() for box in figure.findobj(FancyBboxPatch)
-                 if box.get_visible()]
+        boxes = [
+            box.get_window_extent() for box in figure.findobj(FancyBboxPatch) if box.get_visible()
+        ]
         words = [text.get_window_extent(renderer) for text in figure.axes[0].texts]
         assert len(words) == len(boxes)
-        assert all(any(box.x0 < word.x0 and word.x1 < box.x1 and box.y0 < word.y0
-                       and word.y1 < box.y1 for box in boxes) for word in words)
+        assert all(
+            any(
+                box.x0 < word.x0 and word.x1 < box.x1 and box.y0 < word.y0 and word.y1 < box.y1
+                for box in boxes
+            )
+            for word in words
+        )

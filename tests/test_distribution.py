@@ -43,17 +43,27 @@ def test_two_devices_give_the_history_of_one(backend, smoke_crops, tmp_path):
     train, validation, _ = smoke_crops
     rows = [train.rows[np.linspace(0, len(train) - 1, 24).astype(int)], validation.rows[:4]]
     result = subprocess.run(
-        [sys.executable, "-c", TRAIN, str(train.folder),
-         json.dumps([part.tolist() for part in rows]), str(tmp_path)],
-        env=os.environ | {"KERAS_BACKEND": backend,
-                          "XLA_FLAGS": "--xla_force_host_platform_device_count=2"},
-        capture_output=True, text=True, timeout=400)
+        [
+            sys.executable,
+            "-c",
+            TRAIN,
+            str(train.folder),
+            json.dumps([part.tolist() for part in rows]),
+            str(tmp_path),
+        ],
+        env=os.environ
+        | {"KERAS_BACKEND": backend, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"},
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
     assert result.returncode == 0, result.stderr[-3000:]
     one, two = (training.Run(tmp_path / name) for name in ("one", "two"))
     assert (one.provenance["devices"], two.provenance["devices"]) == (1, 2)
     compared = ["epoch", "loss", "val_loss", "val_dice", "learning_rate"]
-    pd.testing.assert_frame_equal(one.history[compared], two.history[compared], rtol=2e-3,
-                                  atol=1e-4)
+    pd.testing.assert_frame_equal(
+        one.history[compared], two.history[compared], rtol=2e-3, atol=1e-4
+    )
     answers = [np.load(run.folder / "answer.npy") for run in (one, two)]
     assert np.abs(answers[0] - answers[1]).max() < 5e-3
     assert np.ptp(one.history.loss) > 0.02  # both have learned, and the same

@@ -36,9 +36,16 @@ def scans(tmp_path_factory):
         mask = np.zeros(SHAPE, np.uint8)
         mask[box] = 1
         image = (random.random(SHAPE) + 3 * mask).astype(np.float32)
-        rows.append(dict(subject=subject, session="ses-1", site=f"R{number % 2}", space="MNI152",
-                         t1w=write(folder / f"{subject}_T1w.nii.gz", image),
-                         masks=(write(folder / f"{subject}_mask.nii.gz", mask),)))
+        rows.append(
+            dict(
+                subject=subject,
+                session="ses-1",
+                site=f"R{number % 2}",
+                space="MNI152",
+                t1w=write(folder / f"{subject}_T1w.nii.gz", image),
+                masks=(write(folder / f"{subject}_mask.nii.gz", mask),),
+            )
+        )
     broken = folder / "004_T1w.nii.gz"
     broken.write_bytes(b"no scan")
     rows.append(rows[0] | dict(subject="004", t1w=str(broken)))
@@ -51,10 +58,12 @@ def find_bright(image, affine):
 
 # --- whole volumes ------------------------------------------------------------------------------
 
+
 def test_each_scan_gets_a_row_and_a_scan_that_fails_keeps_its_own(scans, tmp_path):
     with pytest.warns(UserWarning, match="1 of 4 scans .* 004"):
-        table = evaluation.evaluate(find_bright, scans, progress=False,
-                                    save_as=tmp_path / "scores.csv")
+        table = evaluation.evaluate(
+            find_bright, scans, progress=False, save_as=tmp_path / "scores.csv"
+        )
     assert table["subject"].tolist() == ["001", "002", "003", "004"]
     assert table["dice"].tolist()[:3] == [1, 1, 1] and np.isnan(table["dice"][3])
     assert table["side"].tolist() == ["right", "left", "both", ""]
@@ -90,16 +99,21 @@ def crashes(image, affine):
     raise RuntimeError("out of memory on the device")
 
 
-@pytest.mark.parametrize("method, message", [
-    (crashes, "RuntimeError: out of memory"),
-    (lambda image, affine: image[:-1] > 2, "shape"),
-    (lambda image, affine: np.clip(image / 4, 0, 1), "soft map"),
-    (lambda image, affine: 2 * find_bright(image, affine), "0 and 1"),
-    (lambda image, affine: image * np.nan, "NaN"),
-    (lambda image, affine: None, "shape"),
-    (lambda image, affine: nibabel.Nifti1Image(find_bright(image, affine), np.eye(4)),
-     r"another grid.*spacing is \[1.0, 1.0, 1.0\]"),
-])
+@pytest.mark.parametrize(
+    "method, message",
+    [
+        (crashes, "RuntimeError: out of memory"),
+        (lambda image, affine: image[:-1] > 2, "shape"),
+        (lambda image, affine: np.clip(image / 4, 0, 1), "soft map"),
+        (lambda image, affine: 2 * find_bright(image, affine), "0 and 1"),
+        (lambda image, affine: image * np.nan, "NaN"),
+        (lambda image, affine: None, "shape"),
+        (
+            lambda image, affine: nibabel.Nifti1Image(find_bright(image, affine), np.eye(4)),
+            r"another grid.*spacing is \[1.0, 1.0, 1.0\]",
+        ),
+    ],
+)
 @pytest.mark.filterwarnings("ignore:3 of 3 scans")
 def test_what_a_method_does_wrong_stands_in_its_rows(scans, method, message):
     table = evaluation.evaluate(method, scans[:3], progress=False)
@@ -113,7 +127,9 @@ def test_what_a_method_does_wrong_stands_in_its_rows(scans, method, message):
 def test_a_nibabel_image_on_the_scans_grid_is_a_mask_too(scans):
     table = evaluation.evaluate(
         lambda image, affine: nibabel.Nifti1Image(find_bright(image, affine), affine),
-        scans[:3], progress=False)
+        scans[:3],
+        progress=False,
+    )
     assert table["dice"].tolist() == [1, 1, 1]
 
 
@@ -137,10 +153,9 @@ def test_a_model_goes_through_segment_volume(scans, monkeypatch):
     assert (soft["calibration_error"] > 0.05).all() and len(calls) == 3
 
 
-@pytest.mark.parametrize("method, chosen, message", [
-    (find_bright, [], "no scans"),
-    ("thresholding", [0, 1], "callable"),
-])
+@pytest.mark.parametrize(
+    "method, chosen, message", [(find_bright, [], "no scans"), ("thresholding", [0, 1], "callable")]
+)
 def test_bad_calls_are_refused(scans, method, chosen, message):
     with pytest.raises(ValueError, match=message):
         evaluation.evaluate(method, scans.iloc[chosen], progress=False)
@@ -172,15 +187,18 @@ def test_side_is_told_in_space_not_by_index(scans, tmp_path):
     assert anatomy.lesion_side(mask * 0, AFFINE) == "none"
     moved = AFFINE.copy()  # a native scan, whose x = 0 is anywhere
     moved[0, 3] += 500
-    row = dict(scans.iloc[0], space="orig",
-               t1w=write(tmp_path / "i.nii.gz", np.asarray(nibabel.load(scans["t1w"][0]).dataobj),
-                         moved),
-               masks=(write(tmp_path / "m.nii.gz", mask, moved),))
+    row = dict(
+        scans.iloc[0],
+        space="orig",
+        t1w=write(tmp_path / "i.nii.gz", np.asarray(nibabel.load(scans["t1w"][0]).dataobj), moved),
+        masks=(write(tmp_path / "m.nii.gz", mask, moved),),
+    )
     table = evaluation.evaluate(find_bright, pd.DataFrame([row]), progress=False)
     assert table["side"].tolist() == ["right"]
 
 
 # --- slices -------------------------------------------------------------------------------------
+
 
 @dataclass
 class Slices:
@@ -200,8 +218,18 @@ def slice_set():
     subjects = ["s2", "s1", "s3", "s1", "s2", "s1", "s3"]
     masks = (random.random((7, 16, 16)) < 0.2).astype(np.uint8)
     masks[3] = 0
-    index = pd.DataFrame(dict(subject=subjects, session="ses-1", site=[s[1] for s in subjects],
-                              z=range(7), scale=2.0, row_mm=1.0, column_mm=1.0, slice_mm=3.0))
+    index = pd.DataFrame(
+        dict(
+            subject=subjects,
+            session="ses-1",
+            site=[s[1] for s in subjects],
+            z=range(7),
+            scale=2.0,
+            row_mm=1.0,
+            column_mm=1.0,
+            slice_mm=3.0,
+        )
+    )
     return Slices((random.random(masks.shape) + masks)[..., None], masks, index)
 
 
@@ -214,26 +242,33 @@ def test_slices_and_subjects_have_their_rows(slice_set):
     found = guess(slice_set.batch(slice(None))[0]) >= 0.6
     slices = scores.slices.set_index("z")
     for z in range(7):
-        assert slices.loc[z, "dice"] == pytest.approx(
-            metrics.dice(slice_set.masks[z], found[z]))
+        assert slices.loc[z, "dice"] == pytest.approx(metrics.dice(slice_set.masks[z], found[z]))
     table = scores.subjects.set_index("subject")
     assert table.index.tolist() == ["s1", "s2", "s3"] and table["slices"].tolist() == [3, 2, 2]
     for subject in table.index:
         mine = (slice_set.index["subject"] == subject).to_numpy()
         for name in metrics.SCORES:
             assert table.loc[subject, name] == pytest.approx(
-                getattr(metrics, name)(slice_set.masks[mine], found[mine]))
+                getattr(metrics, name)(slice_set.masks[mine], found[mine])
+            )
         soft = guess(slice_set.batch(mine)[0])
         assert table.loc[subject, "pr_auc"] == metrics.pr_auc(slice_set.masks[mine], soft)
         assert table.loc[subject, "truth_volume_ml"] == pytest.approx(
-            slice_set.masks[mine].sum() * 0.25 * 3 / 1000)
+            slice_set.masks[mine].sum() * 0.25 * 3 / 1000
+        )
 
 
 def test_arrays_and_callables_of_every_form_say_the_same(slice_set):
     soft = guess(slice_set.images)
     expected = evaluation.evaluate_slices(guess, slice_set).subjects["dice"].tolist()
-    for given_ in (soft, soft[..., None], np.stack([1 - soft, soft], -1), soft >= 0.5,
-                   (soft >= 0.5).astype(np.uint8), lambda images: guess(images)[..., None]):
+    for given_ in (
+        soft,
+        soft[..., None],
+        np.stack([1 - soft, soft], -1),
+        soft >= 0.5,
+        (soft >= 0.5).astype(np.uint8),
+        lambda images: guess(images)[..., None],
+    ):
         table = evaluation.evaluate_slices(given_, slice_set).subjects
         assert table["dice"].tolist() == pytest.approx(expected)
 
@@ -245,9 +280,11 @@ def test_the_three_reductions_stand_side_by_side(slice_set):
     for score in metrics.SCORES:
         table = scores.reductions(score).set_index("reduction")
         assert table.loc["per slice", "mean"] == pytest.approx(
-            metrics.per_slice(counts, score).mean())
+            metrics.per_slice(counts, score).mean()
+        )
         assert table.loc["per subject", "mean"] == pytest.approx(
-            metrics.per_subject(counts, slice_set.index["subject"], score).mean())
+            metrics.per_subject(counts, slice_set.index["subject"], score).mean()
+        )
         assert table.loc["pooled", "mean"] == pytest.approx(metrics.pooled(counts, score))
         assert table["subjects"].tolist() == [3, 3, 3]
         assert (table["low"] <= table["mean"]).all() and (table["mean"] <= table["high"]).all()
@@ -278,14 +315,17 @@ def test_where_every_subject_fails_the_tables_still_say_so(slice_set):
     assert (table["failed_subjects"] == 3).all() and table["mean"].isna().all()
 
 
-@pytest.mark.parametrize("spoil, message", [
-    (lambda soft: soft[:-1], "shape"),
-    (lambda soft: soft[:, :-1], "shape"),
-    (lambda soft: np.stack([soft] * 3, -1), "one or two classes"),
-    (lambda soft: soft * np.nan, "probabilities"),
-    (lambda soft: soft * 10 - 5, "probabilities"),
-    (lambda soft: (soft * 4).astype(int), "0 and 1"),
-])
+@pytest.mark.parametrize(
+    "spoil, message",
+    [
+        (lambda soft: soft[:-1], "shape"),
+        (lambda soft: soft[:, :-1], "shape"),
+        (lambda soft: np.stack([soft] * 3, -1), "one or two classes"),
+        (lambda soft: soft * np.nan, "probabilities"),
+        (lambda soft: soft * 10 - 5, "probabilities"),
+        (lambda soft: (soft * 4).astype(int), "0 and 1"),
+    ],
+)
 def test_arrays_that_do_not_fit_are_refused(slice_set, spoil, message):
     with pytest.raises(ValueError, match=message):
         evaluation.evaluate_slices(spoil(guess(slice_set.images)), slice_set)
@@ -301,9 +341,13 @@ def test_a_keras_model_is_run_in_batches(slice_set):
     import keras
 
     images = keras.Input((16, 16, 1))
-    half = keras.layers.Conv2D(2, 1, activation="softmax",
-                               kernel_initializer=keras.initializers.Constant([[[[-3.0, 3.0]]]]),
-                               bias_initializer=keras.initializers.Constant([3.0, -3.0]))
+    half = keras.layers.Conv2D(
+        2,
+        1,
+        activation="softmax",
+        kernel_initializer=keras.initializers.Constant([[[[-3.0, 3.0]]]]),
+        bias_initializer=keras.initializers.Constant([3.0, -3.0]),
+    )
     table = evaluation.evaluate_slices(keras.Model(images, half(images)), slice_set).subjects
     expected = evaluation.evaluate_slices(slice_set.images[..., 0] >= 1, slice_set).subjects
     assert table["dice"].tolist() == pytest.approx(expected["dice"].tolist())
@@ -311,13 +355,21 @@ def test_a_keras_model_is_run_in_batches(slice_set):
 
 # --- summaries ----------------------------------------------------------------------------------
 
+
 @pytest.fixture
 def table():
     random = np.random.default_rng(2)
-    rows = pd.DataFrame(dict(subject=[f"s{n:02}" for n in range(20)], site=["A", "B"] * 10,
-                             side=["left", "right", "both", "left"] * 5,
-                             truth_volume_ml=np.geomspace(0.1, 400, 20), error="",
-                             dice=random.random(20), hd95_mm=random.random(20) * 30))
+    rows = pd.DataFrame(
+        dict(
+            subject=[f"s{n:02}" for n in range(20)],
+            site=["A", "B"] * 10,
+            side=["left", "right", "both", "left"] * 5,
+            truth_volume_ml=np.geomspace(0.1, 400, 20),
+            error="",
+            dice=random.random(20),
+            hd95_mm=random.random(20) * 30,
+        )
+    )
     rows.loc[3, "hd95_mm"] = np.nan
     rows.loc[[5, 6], ["dice", "hd95_mm"]] = np.nan
     rows.loc[[5, 6], "error"] = "RuntimeError: no"
@@ -327,9 +379,17 @@ def table():
 def test_a_summary_counts_what_failed_and_what_is_undefined(table):
     summary = evaluation.summarise(table).set_index("score")
     assert summary.loc["dice", ["scored", "failed", "undefined", "subjects"]].tolist() == [
-        18, 2, 0, 18]
+        18,
+        2,
+        0,
+        18,
+    ]
     assert summary.loc["hd95_mm", ["scored", "failed", "undefined", "subjects"]].tolist() == [
-        18, 2, 1, 17]
+        18,
+        2,
+        1,
+        17,
+    ]
     assert summary.loc["dice", "mean"] == pytest.approx(table["dice"].mean())
     assert summary.loc["dice", "mean_if_failed_is_zero"] == pytest.approx(table["dice"].sum() / 20)
     assert pd.isna(summary.loc["hd95_mm", "mean_if_failed_is_zero"])
@@ -352,8 +412,15 @@ def test_strata_by_size_site_and_side(table):
 
 def test_size_bins_include_their_lower_edge():
     names = list(evaluation.size_bins([0, 0.999, 1, 4.999, 5, 100, 99.9, np.nan]))
-    assert names[:-1] == ["no lesion", "< 1 ml", "1–5 ml", "1–5 ml", "5–20 ml", "≥ 100 ml",
-                          "20–100 ml"]
+    assert names[:-1] == [
+        "no lesion",
+        "< 1 ml",
+        "1–5 ml",
+        "1–5 ml",
+        "5–20 ml",
+        "≥ 100 ml",
+        "20–100 ml",
+    ]
     assert pd.isna(names[-1])
 
 
@@ -365,19 +432,23 @@ def test_one_subject_has_no_interval_and_the_table_says_why(table):
     assert evaluation.summarise(sessions, ["dice"])["interval"][0] == "undefined: one subject"
 
 
-@pytest.mark.parametrize("change, options, message", [
-    (lambda t: t[:0], {}, "no rows"),
-    (lambda t: t, dict(scores=["dise"]), "dise"),
-    (lambda t: t, dict(by="scanner"), "scanner"),
-    (lambda t: t.drop(columns="truth_volume_ml"), dict(by="size"), "'size'"),
-    (lambda t: t.drop(columns="subject"), {}, "'subject'"),
-])
+@pytest.mark.parametrize(
+    "change, options, message",
+    [
+        (lambda t: t[:0], {}, "no rows"),
+        (lambda t: t, dict(scores=["dise"]), "dise"),
+        (lambda t: t, dict(by="scanner"), "scanner"),
+        (lambda t: t.drop(columns="truth_volume_ml"), dict(by="size"), "'size'"),
+        (lambda t: t.drop(columns="subject"), {}, "'subject'"),
+    ],
+)
 def test_summaries_of_nothing_are_refused(table, change, options, message):
     with pytest.raises(ValueError, match=message):
         evaluation.summarise(change(table), **options)
 
 
 # --- comparisons --------------------------------------------------------------------------------
+
 
 def plain_signed_ranks(differences):
     """Exact two-sided p by trying every pattern of signs, and the rank-biserial correlation."""
@@ -386,8 +457,10 @@ def plain_signed_ranks(differences):
     ranks = [sum(b < a for b in sizes) + (sizes.count(a) + 1) / 2 for a in sizes]
     positive = sum(rank for rank, d in zip(ranks, changed, strict=True) if d > 0)
     total = sum(ranks)
-    patterns = [sum(rank for rank, sign in zip(ranks, signs, strict=True) if sign)
-                for signs in itertools.product([0, 1], repeat=len(ranks))]
+    patterns = [
+        sum(rank for rank, sign in zip(ranks, signs, strict=True) if sign)
+        for signs in itertools.product([0, 1], repeat=len(ranks))
+    ]
     far = abs(positive - total / 2)
     p = sum(abs(value - total / 2) >= far - 1e-9 for value in patterns) / len(patterns)
     return p, (2 * positive - total) / total
@@ -425,8 +498,10 @@ def method_tables():
     good = random.uniform(0.5, 0.8, 30)
     subjects = [f"s{n}" for n in range(30)]
     scores = dict(good=good, same=good + random.normal(0, 1e-3, 30), bad=good - 0.2)
-    return {name: pd.DataFrame(dict(subject=subjects, dice=dice, hd95_mm=10 - 10 * dice, error=""))
-            for name, dice in scores.items()}
+    return {
+        name: pd.DataFrame(dict(subject=subjects, dice=dice, hd95_mm=10 - 10 * dice, error=""))
+        for name, dice in scores.items()
+    }
 
 
 def test_a_comparison_says_which_method_is_better_and_how_sure_it_is():
@@ -469,13 +544,16 @@ def test_comparisons_without_an_answer_say_so():
     assert (equal["p"], equal["rank_biserial"], equal["verdict"]) == (1, 0, "no difference shown")
 
 
-@pytest.mark.parametrize("tables, options, message", [
-    (dict(a=pd.DataFrame(dict(subject=["s"], dice=[1.0]))), {}, "two methods"),
-    (pd.DataFrame(dict(a=[], b=[])), {}, "0 subjects"),
-    (pd.DataFrame(dict(a=[1.0], b=[1.0])), dict(reference="c"), "no method 'c'"),
-    (pd.DataFrame(dict(a=[1.0, 2], b=[1.0, 2]), index=["s", "s"]), {}, "several rows"),
-    (dict(a=pd.DataFrame(dict(subject=["s"], dice=[1.0]))), dict(score="iou"), "'iou'"),
-])
+@pytest.mark.parametrize(
+    "tables, options, message",
+    [
+        (dict(a=pd.DataFrame(dict(subject=["s"], dice=[1.0]))), {}, "two methods"),
+        (pd.DataFrame(dict(a=[], b=[])), {}, "0 subjects"),
+        (pd.DataFrame(dict(a=[1.0], b=[1.0])), dict(reference="c"), "no method 'c'"),
+        (pd.DataFrame(dict(a=[1.0, 2], b=[1.0, 2]), index=["s", "s"]), {}, "several rows"),
+        (dict(a=pd.DataFrame(dict(subject=["s"], dice=[1.0]))), dict(score="iou"), "'iou'"),
+    ],
+)
 def test_comparisons_of_nothing_are_refused(tables, options, message):
     with pytest.raises(ValueError, match=message):
         evaluation.compare(tables, **options)
@@ -483,13 +561,15 @@ def test_comparisons_of_nothing_are_refused(tables, options, message):
 
 # --- tables on disk -----------------------------------------------------------------------------
 
+
 def test_a_table_is_written_whole_or_not_at_all(tmp_path):
     class Unprintable:
         def __str__(self):
             raise RuntimeError("no text")
 
-    path = evaluation.save_table(pd.DataFrame(dict(subject=["0031"], dice=[0.5])),
-                                 tmp_path / "new" / "t.csv")
+    path = evaluation.save_table(
+        pd.DataFrame(dict(subject=["0031"], dice=[0.5])), tmp_path / "new" / "t.csv"
+    )
     with pytest.raises(RuntimeError):
         evaluation.save_table(pd.DataFrame(dict(subject=[Unprintable()])), path)
     assert evaluation.open_table(path)["subject"].tolist() == ["0031"]

@@ -35,13 +35,23 @@ def printed(cell):
 
 
 def exercises(cells):
-    return list(zip(tagged(cells, "exercise"), tagged(cells, "check"), tagged(cells, "solution"),
-                    strict=True))
+    return list(
+        zip(
+            tagged(cells, "exercise"),
+            tagged(cells, "check"),
+            tagged(cells, "solution"),
+            strict=True,
+        )
+    )
 
 
 def test_at_least_three_exercises_in_order(chapter):
-    tags = [tag for cell in chapter for tag in cell["metadata"].get("tags", [])
-            if tag in ("exercise", "check", "solution")]
+    tags = [
+        tag
+        for cell in chapter
+        for tag in cell["metadata"].get("tags", [])
+        if tag in ("exercise", "check", "solution")
+    ]
     assert tags == ["exercise", "check", "solution"] * (len(tags) // 3)
     assert len(tags) // 3 >= LEAST
 
@@ -60,8 +70,9 @@ def test_blanks_are_blank_checks_check_and_solutions_are_checked(chapter):
         assert re.search(r"\.\.\.|= None", source(blank)), "nothing to fill in"
         assert f"def check_{number}(answer" in source(check)
         assert f"teaching.feedback(check_{number}," in source(check)
-        asserts = [node for node in ast.walk(ast.parse(source(check)))
-                   if isinstance(node, ast.Assert)]
+        asserts = [
+            node for node in ast.walk(ast.parse(source(check))) if isinstance(node, ast.Assert)
+        ]
         assert asserts and all(node.msg for node in asserts), "an assert says what is wrong"
         # Called directly, so that a solution that is wrong stops the build.
         assert re.search(rf"^(?:print\()?check_{number}\(", source(solution), re.M)
@@ -85,8 +96,13 @@ def test_the_blank_gets_a_hint_and_the_solution_passes(name, executed):
 @pytest.mark.parametrize("name", ASK_A_QUESTION)
 def test_chapters_ask_questions_that_answer_every_choice(name, executed):
     cells = json.loads(executed(name).read_text())["cells"]
-    pages = ["".join(output["data"]["text/html"]) for cell in cells if cell["cell_type"] == "code"
-             for output in cell["outputs"] if "text/html" in output.get("data", {})]
+    pages = [
+        "".join(output["data"]["text/html"])
+        for cell in cells
+        if cell["cell_type"] == "code"
+        for output in cell["outputs"]
+        if "text/html" in output.get("data", {})
+    ]
     quizzes = [page for page in pages if 'class="kenseg-quiz"' in page]
     assert quizzes, "no multiple-choice question"
     for quiz in map(Page, quizzes):

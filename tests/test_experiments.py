@@ -16,8 +16,14 @@ from conftest import write_release
 from kenseg_utils import experiments, slices
 from kenseg_utils.machine import _cluster as cluster
 
-TINY = dict(widths=(4, 8), options=dict(blocks_per_node=1), epochs=1, batch_size=4,
-            precision="float32", augment=False)
+TINY = dict(
+    widths=(4, 8),
+    options=dict(blocks_per_node=1),
+    epochs=1,
+    batch_size=4,
+    precision="float32",
+    augment=False,
+)
 
 
 def quick(**more):
@@ -31,8 +37,9 @@ def quick(**more):
 def crops(tmp_path_factory):
     """24 slices of 32×32 pixels, four of each of six subjects."""
     root = tmp_path_factory.mktemp("small")
-    scans = write_release(root, 6, (32, 32, 12),
-                          lambda number: np.s_[5:12 + number, 6:15, 4:8], dark=20)
+    scans = write_release(
+        root, 6, (32, 32, 12), lambda number: np.s_[5 : 12 + number, 6:15, 4:8], dark=20
+    )
     return slices.prepare(scans, size=28, padded=32, work_dir=root, workers=1)
 
 
@@ -52,14 +59,22 @@ def stand_in(experiment):
     subjects = held_out.index[["subject", "session"]].drop_duplicates().reset_index(drop=True)
     subjects["dice"] = rate + 0.1 * seed + 0.01 * subjects["subject"].str[-1].astype(int)
     subjects["error"] = ""
-    return dict(dice=subjects["dice"].mean(), dice_pooled=np.float32(0.5),
-                subjects=np.int64(len(subjects)), epochs=1, parameters=10, seconds=2.0,
-                device="none", commit="none"), subjects
+    return dict(
+        dice=subjects["dice"].mean(),
+        dice_pooled=np.float32(0.5),
+        subjects=np.int64(len(subjects)),
+        epochs=1,
+        parameters=10,
+        seconds=2.0,
+        device="none",
+        commit="none",
+    ), subjects
 
 
 def run(recipes, crops, work_dir, **more):
-    return experiments.run(recipes, crops, work_dir=work_dir, progress=False,
-                           **dict(folds=3, conduct=stand_in) | more)
+    return experiments.run(
+        recipes, crops, work_dir=work_dir, progress=False, **dict(folds=3, conduct=stand_in) | more
+    )
 
 
 def starts(work_dir):
@@ -68,15 +83,19 @@ def starts(work_dir):
 
 # Trainings in this process ---------------------------------------------------------------------
 
+
 def test_networks_are_trained_scored_and_kept(crops, tmp_path, monkeypatch):
     """Two folds of a real network; one whose options are wrong is a row, not the end."""
     from kenseg_utils.training import _loop as training
 
-    recipes = {"broken": quick(options=dict(block="bricks")),
-               "tiny": quick()}
+    recipes = {"broken": quick(options=dict(block="bricks")), "tiny": quick()}
     table = experiments.run(recipes, crops, folds=2, work_dir=tmp_path, progress=False)
     assert table[["name", "fold"]].to_numpy().tolist() == [
-        ["broken", 0], ["tiny", 0], ["broken", 1], ["tiny", 1]]
+        ["broken", 0],
+        ["tiny", 0],
+        ["broken", 1],
+        ["tiny", 1],
+    ]
     broken, tiny = (table[table["name"] == name] for name in ("broken", "tiny"))
     assert (broken["status"] == "failed").all() and broken["dice"].isna().all()
     assert broken["error"].str.contains("block must be one of .*; got 'bricks'").all()
@@ -98,8 +117,9 @@ def test_networks_are_trained_scored_and_kept(crops, tmp_path, monkeypatch):
     assert len(folders) == 4  # the broken ones claim theirs before their networks are built
 
     monkeypatch.setattr(training, "_fit", lambda *_: pytest.fail("trained again"))
-    again = experiments.run({"tiny": recipes["tiny"]}, crops, folds=2, work_dir=tmp_path,
-                            progress=False)
+    again = experiments.run(
+        {"tiny": recipes["tiny"]}, crops, folds=2, work_dir=tmp_path, progress=False
+    )
     pd.testing.assert_frame_equal(again, tiny.reset_index(drop=True))
 
 
@@ -122,6 +142,7 @@ def test_training_validation_and_held_out_subjects_are_apart(crops, recipes, tmp
 
 # The table -------------------------------------------------------------------------------------
 
+
 def test_rows_stream_into_one_table_and_nothing_is_done_twice(crops, recipes, tmp_path):
     lengths = []
 
@@ -130,15 +151,15 @@ def test_rows_stream_into_one_table_and_nothing_is_done_twice(crops, recipes, tm
         assert (table["status"] == "done").sum() == len(stored)
         lengths.append(len(stored))
 
-    first = run({"slow": recipes["slow"]}, crops, tmp_path, table=tmp_path / "all.csv",
-                watch=watch)
+    first = run({"slow": recipes["slow"]}, crops, tmp_path, table=tmp_path / "all.csv", watch=watch)
     assert lengths == [1, 2, 3]
     both = run(recipes, crops, tmp_path, table=tmp_path / "all.csv")
     assert len(both) == 6 and len(starts(tmp_path)) == len(set(starts(tmp_path))) == 6
     pd.testing.assert_frame_equal(both[both["name"] == "slow"].reset_index(drop=True), first)
     stored = experiments.open_table(tmp_path / "all.csv")
     pd.testing.assert_frame_equal(
-        stored, both.sort_values(["name", "fold", "seed"], ignore_index=True))
+        stored, both.sort_values(["name", "fold", "seed"], ignore_index=True)
+    )
 
 
 def test_the_order_in_which_experiments_end_leaves_no_trace(crops, recipes, tmp_path):
@@ -159,10 +180,17 @@ def test_other_data_recipe_or_way_of_doing_it_is_another_experiment(crops, recip
     def other_way(experiment):
         return stand_in(experiment)
 
-    keys = [set(run({"a": recipe}, data, tmp_path, **more)["key"]) for recipe, data, more in (
-        (recipes["slow"], crops, {}), (recipes["quick"], crops, {}),
-        (recipes["slow"], crops.subset(range(20)), {}), (recipes["slow"], crops, {"folds": 2}),
-        (recipes["slow"], crops, {"seeds": [7]}), (recipes["slow"], crops, {"conduct": other_way}))]
+    keys = [
+        set(run({"a": recipe}, data, tmp_path, **more)["key"])
+        for recipe, data, more in (
+            (recipes["slow"], crops, {}),
+            (recipes["quick"], crops, {}),
+            (recipes["slow"], crops.subset(range(20)), {}),
+            (recipes["slow"], crops, {"folds": 2}),
+            (recipes["slow"], crops, {"seeds": [7]}),
+            (recipes["slow"], crops, {"conduct": other_way}),
+        )
+    ]
     assert len(set.union(*keys)) == sum(map(len, keys))
     part = run({"a": recipes["slow"]}, crops, tmp_path, only_folds=[2])
     assert part["fold"].tolist() == [2] and set(part["key"]) < keys[0]
@@ -200,8 +228,9 @@ def test_bad_input_is_refused_before_anything_starts(crops, recipes, tmp_path):
             run(recipes, data, tmp_path, **more)
 
     refused("7 folds of 6 subjects", folds=7)
-    refused("1 is left to train on", data=crops.of_subjects(crops.index.subject.unique()[:2]),
-            folds=2)
+    refused(
+        "1 is left to train on", data=crops.of_subjects(crops.index.subject.unique()[:2]), folds=2
+    )
     refused("this one is empty", recipes={})
     refused("no slices for 'quick'", data={"slow": crops})
     refused("'unet' is none", recipes={"unet": "unet"})
@@ -217,13 +246,16 @@ def test_bad_input_is_refused_before_anything_starts(crops, recipes, tmp_path):
 
 # On a cluster ----------------------------------------------------------------------------------
 
+
 @pytest.fixture(scope="module")
 def three_workers():
     import dask
     from distributed import LocalCluster
 
-    with dask.config.set({"distributed.scheduler.allowed-failures": 1}), LocalCluster(
-            n_workers=3, threads_per_worker=1, dashboard_address=None) as local:
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
+        LocalCluster(n_workers=3, threads_per_worker=1, dashboard_address=None) as local,
+    ):
         yield local.scheduler_address
 
 
@@ -251,8 +283,11 @@ def test_a_killed_worker_loses_its_own_experiment_alone(three_workers, crops, re
     tables = []
     there = tmp_path / "there"
     there.mkdir()
-    thread = threading.Thread(target=lambda: tables.append(run(
-        wild, crops, there, seeds=(0, 1), conduct=conduct, scheduler=three_workers)))
+    thread = threading.Thread(
+        target=lambda: tables.append(
+            run(wild, crops, there, seeds=(0, 1), conduct=conduct, scheduler=three_workers)
+        )
+    )
     thread.start()
     deadline = time.monotonic() + 120
     running = []
@@ -272,8 +307,9 @@ def test_a_killed_worker_loses_its_own_experiment_alone(three_workers, crops, re
     assert len(again) == 2 and again[1] != process
     assert len(tries) == 18 + 1 and len({key for key, _ in tries}) == 18
     pd.testing.assert_frame_equal(tables[0], here)
-    assert ((there / "experiments/table.csv").read_bytes()
-            == (tmp_path / "here/experiments/table.csv").read_bytes())
+    assert (there / "experiments/table.csv").read_bytes() == (
+        tmp_path / "here/experiments/table.csv"
+    ).read_bytes()
 
 
 def test_a_recipe_that_kills_every_worker_is_a_row(three_workers, crops, recipes, tmp_path):
@@ -336,8 +372,9 @@ def test_a_scheduler_that_does_not_answer(crops, recipes, tmp_path, silent_port,
 
 
 def test_a_worker_without_the_work_folder_says_so(crops, recipes, tmp_path):
-    experiment = next(iter(experiments._plan(recipes, crops, 3, (0,), None, tmp_path,
-                                             stand_in).values()))
+    experiment = next(
+        iter(experiments._plan(recipes, crops, 3, (0,), None, tmp_path, stand_in).values())
+    )
     elsewhere = experiments.replace(experiment, slices_folder="/not/mounted/here")
     result = experiments.perform(elsewhere, stand_in, None)
     assert result["status"] == "failed"
@@ -353,6 +390,7 @@ def test_nothing_large_travels_to_a_worker(crops, recipes, tmp_path):
 
 
 # Summaries and recorded results ----------------------------------------------------------------
+
 
 def test_a_summary_rests_on_subjects(crops, recipes, tmp_path):
     wild = recipes | {"wild": quick(learning_rate=0.9)}
@@ -377,8 +415,9 @@ def test_a_recorded_result_comes_back_with_its_provenance(crops, recipes, tmp_pa
     table = run(recipes, crops, tmp_path)
     tables = {"summary": experiments.summary(table, tmp_path), "experiments": table}
     assert experiments.open_result("networks-smoke", tmp_path) is None
-    file = experiments.save_result("networks-smoke", tables, tmp_path, profile="smoke",
-                                   **experiments.evidence(table))
+    file = experiments.save_result(
+        "networks-smoke", tables, tmp_path, profile="smoke", **experiments.evidence(table)
+    )
     text = file.read_text()
     assert file == tmp_path / "networks-smoke.json" and str(tmp_path) not in text
     assert text.count('"name":"slow"') == 1 + 3

@@ -20,9 +20,13 @@ def built(name, policy="float32", shape=(32, 48, 1), **options):
     finally:
         keras.config.set_dtype_policy("float32")
     rng = np.random.default_rng(2)
-    model.set_weights([weight * rng.uniform(0.8, 1.2, weight.shape).astype(np.float32)
-                       + rng.normal(0, 0.02, weight.shape).astype(np.float32)
-                       for weight in model.get_weights()])
+    model.set_weights(
+        [
+            weight * rng.uniform(0.8, 1.2, weight.shape).astype(np.float32)
+            + rng.normal(0, 0.02, weight.shape).astype(np.float32)
+            for weight in model.get_weights()
+        ]
+    )
     return model
 
 
@@ -31,10 +35,13 @@ def ken():
     return built("ken_unetpp", widths=(4, 8, 16), blocks_per_node=1)
 
 
-NETWORKS = [("ken_unetpp", dict(widths=(4, 8, 16), blocks_per_node=1)),
-            ("ken_unetpp", dict(widths=(4, 8), blocks_per_node=1, normalisation="group")),
-            ("unetpp", dict(widths=(4, 8, 16), deep_supervision=True)),
-            ("xnet", dict(width_multiplier=0.1)), ("deeplab_v3plus", dict(width_multiplier=0.1))]
+NETWORKS = [
+    ("ken_unetpp", dict(widths=(4, 8, 16), blocks_per_node=1)),
+    ("ken_unetpp", dict(widths=(4, 8), blocks_per_node=1, normalisation="group")),
+    ("unetpp", dict(widths=(4, 8, 16), deep_supervision=True)),
+    ("xnet", dict(width_multiplier=0.1)),
+    ("deeplab_v3plus", dict(width_multiplier=0.1)),
+]
 
 
 @pytest.mark.parametrize(("name", "options"), NETWORKS, ids=lambda value: str(value)[:40])

@@ -58,7 +58,7 @@ def test_show_sends_one_png_with_its_alternative_text(shown):
     figure = Figure()
     figure.subplots().plot([1, 2])
     figures.show(figure, "  A line that rises\nfrom one to two. ")
-    output, = shown
+    (output,) = shown
     assert output["metadata"] == {"image/png": {"alt": "A line that rises from one to two."}}
     assert base64.b64decode(output["data"]["image/png"]).startswith(b"\x89PNG")
     assert "A line that rises" in output["data"]["text/plain"]
@@ -100,7 +100,9 @@ def test_overlay_shows_truth_and_prediction_in_their_colours():
     figures.slice_overlay(axes, image, truth, prediction)
     fills = [picture.get_array() for picture in axes.images[1:]]
     assert [tuple(fill[10, 8, :3]) for fill in fills] == [
-        figures.to_rgba(figures.TRUTH)[:3], figures.to_rgba(figures.PREDICTION)[:3]]
+        figures.to_rgba(figures.TRUTH)[:3],
+        figures.to_rgba(figures.PREDICTION)[:3],
+    ]
     assert fills[0][10, 12, 3] == 0 and fills[1][10, 3, 3] == 0
     assert all(fill[..., 3].max() < 0.5 for fill in fills)  # the tissue stays visible
 
@@ -113,8 +115,10 @@ def test_overlay_takes_empty_and_full_masks_without_a_warning(recwarn):
     assert not [warning for warning in recwarn if warning.category is UserWarning]
 
 
-@pytest.mark.parametrize("image, mask", [(np.zeros(5), None), (np.zeros((4, 4, 4)), None),
-                                         (np.zeros((4, 4)), np.zeros((4, 5)))])
+@pytest.mark.parametrize(
+    "image, mask",
+    [(np.zeros(5), None), (np.zeros((4, 4, 4)), None), (np.zeros((4, 4)), np.zeros((4, 5)))],
+)
 def test_overlay_says_which_shape_is_wrong(image, mask):
     with pytest.raises(ValueError, match="shape"):
         figures.slice_overlay(Figure().subplots(), image, mask)
@@ -177,15 +181,25 @@ def test_gallery_shows_each_image_with_its_title(head):
 
 def history(epochs, scale=1.0):
     epoch = np.arange(1, epochs + 1)
-    return pd.DataFrame({"epoch": epoch, "loss": scale / epoch, "val_loss": scale / epoch + 0.1,
-                         "val_dice": 1 - 1 / epoch})
+    return pd.DataFrame(
+        {
+            "epoch": epoch,
+            "loss": scale / epoch,
+            "val_loss": scale / epoch + 0.1,
+            "val_dice": 1 - 1 / epoch,
+        }
+    )
 
 
 def test_learning_curves_draw_what_was_recorded():
     figure = figures.learning_curves({"Ken": history(5), "U-Net": history(5, 2)})
     loss, dice = figure.axes
     assert [line.get_label() for line in loss.lines] == [
-        "Ken, training", "Ken, validation", "U-Net, training", "U-Net, validation"]
+        "Ken, training",
+        "Ken, validation",
+        "U-Net, training",
+        "U-Net, validation",
+    ]
     np.testing.assert_allclose(loss.lines[2].get_ydata(), 2 / np.arange(1, 6))
     assert [line.get_label() for line in dice.lines] == ["Ken, validation", "U-Net, validation"]
     assert loss.lines[0].get_color() != loss.lines[2].get_color()
@@ -198,10 +212,11 @@ def test_learning_curves_draw_what_was_recorded():
 
 # --- Charts --------------------------------------------------------------------------------------
 
+
 def test_volume_histogram_holds_every_volume():
     volumes = [0, 0.5, 1, 2, 4, 300]
     figure = figures.volume_histogram(volumes)
-    axes, = figure.axes
+    (axes,) = figure.axes
     assert axes.get_xscale() == "log"
     assert sum(bar.get_height() for bar in axes.patches) == 5
     assert {"5 lesion volumes, and 1 of zero", "median 2 ml"} <= set(texts(figure))
@@ -221,7 +236,8 @@ def test_slices_with_lesion_sorts_subjects_and_sums_heights():
 def test_class_imbalance_names_each_share():
     figure = figures.class_imbalance({"whole volume": 0.002, "window": 0.0, "odd": 0.75})
     assert {"0.20% lesion, 1 in 500", "0.00% lesion", "75.00% lesion", "whole volume"} <= set(
-        texts(figure))
+        texts(figure)
+    )
     lesion = [bar.get_width() for bar in figure.axes[0].containers[1]]
     np.testing.assert_allclose(lesion, [0.2, 0, 75])
 
@@ -241,7 +257,7 @@ def test_overlap_map_shows_the_most_along_each_line_of_sight(head):
 
 def test_gradient_norms_leave_zeros_out():
     figure = figures.gradient_norms({"plain": [1, 0.1, 0], "residual": [1, 0.9, 0.8]})
-    axes, = figure.axes
+    (axes,) = figure.axes
     assert axes.get_yscale() == "log"
     assert np.isnan(axes.lines[0].get_ydata()[2]) and axes.lines[0].get_ydata()[1] == 0.1
     assert len({line.get_marker() for line in axes.lines}) == 2
@@ -249,9 +265,13 @@ def test_gradient_norms_leave_zeros_out():
 
 
 def test_dice_by_size_draws_subjects_and_medians_of_thirds():
-    table = pd.DataFrame({"truth_volume_ml": [0, 1, 2, 4, 8, 16, 32, 64],
-                          "dice": [1, 0.1, 0.3, np.nan, 0.4, 0.6, 0.8, 1.0]})
-    axes, = figures.dice_by_size(table).axes
+    table = pd.DataFrame(
+        {
+            "truth_volume_ml": [0, 1, 2, 4, 8, 16, 32, 64],
+            "dice": [1, 0.1, 0.3, np.nan, 0.4, 0.6, 0.8, 1.0],
+        }
+    )
+    (axes,) = figures.dice_by_size(table).axes
     assert len(axes.collections[0].get_offsets()) == 6
     np.testing.assert_allclose([line.get_ydata()[0] for line in axes.lines], [0.2, 0.5, 0.9])
     assert not figures.dice_by_size(table[:4]).axes[0].lines
@@ -260,24 +280,37 @@ def test_dice_by_size_draws_subjects_and_medians_of_thirds():
 
 
 def test_bars_with_intervals_sort_and_bear_missing_intervals():
-    table = pd.DataFrame({"network": ["b", "a", "c"], "mean": [0.6, 0.4, 0.5],
-                          "low": [0.5, 0.3, None], "high": [0.7, 0.5, None]})
-    axes, = figures.bars_with_intervals(table, label="network").axes
+    table = pd.DataFrame(
+        {
+            "network": ["b", "a", "c"],
+            "mean": [0.6, 0.4, 0.5],
+            "low": [0.5, 0.3, None],
+            "high": [0.7, 0.5, None],
+        }
+    )
+    (axes,) = figures.bars_with_intervals(table, label="network").axes
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["a", "c", "b"]
     np.testing.assert_allclose(axes.lines[0].get_xdata(), [0.4, 0.5, 0.6])
     assert [text.get_text() for text in axes.texts] == ["0.40", "0.50", "0.60"]
-    unsorted, = figures.bars_with_intervals(table.set_index("network"), sort=False).axes
+    (unsorted,) = figures.bars_with_intervals(table.set_index("network"), sort=False).axes
     assert [tick.get_text() for tick in unsorted.get_yticklabels()] == ["c", "a", "b"]
 
 
 def test_reduction_comparison_takes_one_method_or_several():
-    table = pd.DataFrame({"reduction": ["per slice", "per subject", "pooled"],
-                          "mean": pd.array([0.5, 0.4, 0.6], dtype="Float64"),
-                          "low": pd.array([0.4, 0.3, pd.NA], dtype="Float64"),
-                          "high": pd.array([0.6, 0.5, pd.NA], dtype="Float64")})
-    axes, = figures.reduction_comparison(table).axes
-    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["per slice", "per subject",
-                                                                     "pooled"]
+    table = pd.DataFrame(
+        {
+            "reduction": ["per slice", "per subject", "pooled"],
+            "mean": pd.array([0.5, 0.4, 0.6], dtype="Float64"),
+            "low": pd.array([0.4, 0.3, pd.NA], dtype="Float64"),
+            "high": pd.array([0.6, 0.5, pd.NA], dtype="Float64"),
+        }
+    )
+    (axes,) = figures.reduction_comparison(table).axes
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == [
+        "per slice",
+        "per subject",
+        "pooled",
+    ]
     assert list(axes.lines[0].get_ydata()) == [2, 1, 0]
     both = figures.reduction_comparison({"Ken": table, "U-Net": table})
     assert {"Ken", "U-Net"} <= set(texts(both)) and len(both.axes[0].lines) == 2
@@ -285,18 +318,22 @@ def test_reduction_comparison_takes_one_method_or_several():
 
 # --- Windows -------------------------------------------------------------------------------------
 
+
 def test_crop_and_pad_draws_the_window_where_it_is(head):
     image, mask = (array[:, :, 20] for array in head)
     placement = slices.Placement(top=3, left=20, height=20, width=24, shape=image.shape)
     figure = figures.crop_and_pad(image, placement, 32, mask)
     whole, framed = figure.axes
-    box, = whole.patches
+    (box,) = whole.patches
     assert (box.get_x(), box.get_y(), box.get_width(), box.get_height()) == (2.5, 19.5, 20, 24)
     frame = framed.images[0].get_array()
     assert frame.shape == (32, 32)
     np.testing.assert_array_equal(frame[4:28, 6:26], image[3:23, 20:44].T)
-    assert frame.mask[:4].all() and frame.mask[:, :6].all() if np.ma.is_masked(frame) else (
-        np.isnan(frame[:4]).all() and np.isnan(frame[:, :6]).all())
+    assert (
+        frame.mask[:4].all() and frame.mask[:, :6].all()
+        if np.ma.is_masked(frame)
+        else (np.isnan(frame[:4]).all() and np.isnan(frame[:, :6]).all())
+    )
     assert {"window, 20×24", "padding, 4 or 6 pixels a side", "true lesion"} <= set(texts(figure))
     with pytest.raises(ValueError, match="does not fit"):
         figures.crop_and_pad(image, placement, 20)
@@ -306,18 +343,25 @@ def test_crop_and_pad_agrees_with_the_package(head):
     image, mask = (array[:, :, 20] for array in head)
     window, placement = slices.crop(image, slices.lesion_centre(mask), 25)
     drawn = figures.crop_and_pad(image, placement, 32).axes[1].images[0].get_array()
-    np.testing.assert_array_equal(np.nan_to_num(np.ma.filled(drawn, np.nan), nan=-1),
-                                  slices.pad(window, 32, fill=-1).T)
+    np.testing.assert_array_equal(
+        np.nan_to_num(np.ma.filled(drawn, np.nan), nan=-1), slices.pad(window, 32, fill=-1).T
+    )
 
 
 # --- All -----------------------------------------------------------------------------------------
 
+
 def test_every_figure_is_white_with_readable_letters(head):
     image, mask = head
-    for figure in (figures.three_planes(image, mask), figures.learning_curves(history(3)),
-                   figures.gallery([image[:, :, 20]], [mask[:, :, 20]]),
-                   figures.overlap_map(mask, image), figures.volume_histogram([1, 2, 3]),
-                   figures.class_imbalance({"a": 0.1}), figures.halving_ladder()):
+    for figure in (
+        figures.three_planes(image, mask),
+        figures.learning_curves(history(3)),
+        figures.gallery([image[:, :, 20]], [mask[:, :, 20]]),
+        figures.overlap_map(mask, image),
+        figures.volume_histogram([1, 2, 3]),
+        figures.class_imbalance({"a": 0.1}),
+        figures.halving_ladder(),
+    ):
         assert min(font_sizes(figure)) >= 9
         assert (pixels(figure)[0, 0] == 255).all()
 

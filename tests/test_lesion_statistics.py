@@ -32,8 +32,15 @@ def test_measures_are_in_millimetres():
     mask = box_mask(((5, 15), (5, 25), (10, 15)))
     coarse = lesion_statistics.measure([mask], [(2, 1, 3)]).iloc[0]
     fine = lesion_statistics.measure([mask.repeat(2, 0).repeat(3, 2)]).iloc[0]
-    for column in ("volume_ml", "components", "sphericity", "surface_to_volume", "extent",
-                   "volume_share", "axial_share"):
+    for column in (
+        "volume_ml",
+        "components",
+        "sphericity",
+        "surface_to_volume",
+        "extent",
+        "volume_share",
+        "axial_share",
+    ):
         assert coarse[column] == pytest.approx(fine[column])
     assert coarse.slice_areas == (400.0,) * 5
 

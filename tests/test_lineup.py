@@ -14,8 +14,12 @@ TINY = lineup.LineupScale(0.01, True, slices=2, epochs=1, batch_size=2, widths=(
 @pytest.fixture(scope="module")
 def scans(tmp_path_factory):
     """Six scans of 64×64×9 voxels with six slices of lesion each."""
-    return write_release(tmp_path_factory.mktemp("small"), 6, (64, 64, 9),
-                         lambda number: np.s_[20:40 + number, 20:44, 1:7])
+    return write_release(
+        tmp_path_factory.mktemp("small"),
+        6,
+        (64, 64, 9),
+        lambda number: np.s_[20 : 40 + number, 20:44, 1:7],
+    )
 
 
 @pytest.fixture(scope="module")
@@ -32,13 +36,28 @@ def stand_in(experiment):
     subjects = held_out.index[["subject", "session"]].drop_duplicates().reset_index(drop=True)
     subjects["dice"] = len(network) / 20 + 0.01 * subjects["subject"].str[-1].astype(int)
     subjects["channels"], subjects["error"] = held_out.shape[-1], ""
-    return dict(dice=subjects["dice"].mean(), dice_pooled=0.5, subjects=len(subjects), epochs=1,
-                parameters=10, seconds=2.0, device="none", commit="none"), subjects
+    return dict(
+        dice=subjects["dice"].mean(),
+        dice_pooled=0.5,
+        subjects=len(subjects),
+        epochs=1,
+        parameters=10,
+        seconds=2.0,
+        device="none",
+        commit="none",
+    ), subjects
 
 
 def run(sets, work_dir, **more):
-    return lineup.run_lineup(lineup.recipes(TINY), sets, TINY.folds, conduct=stand_in, work_dir=work_dir,
-                      progress=False, **more)
+    return lineup.run_lineup(
+        lineup.recipes(TINY),
+        sets,
+        TINY.folds,
+        conduct=stand_in,
+        work_dir=work_dir,
+        progress=False,
+        **more,
+    )
 
 
 def test_every_network_takes_part_and_the_recipes_differ_in_it_alone():
@@ -63,8 +82,9 @@ def test_at_the_papers_scale_networks_are_as_published_but_for_normalisation():
 def test_smoke_scale_builds(name):
     scale = lineup.SCALES["smoke"]
     size = lineup.size_of(name, scale)
-    model = networks.build(name, (64, 64, lineup.MEMBERS[name].channels), widths=size["widths"],
-                           **size["options"])
+    model = networks.build(
+        name, (64, 64, lineup.MEMBERS[name].channels), widths=size["widths"], **size["options"]
+    )
     assert model.count_params() < 60_000
 
 
@@ -114,7 +134,9 @@ def test_a_comparison_is_recorded_with_its_scale(sets, tmp_path):
     table = run(sets, tmp_path)
     lineup.record_lineup(table, TINY, "small scans", tmp_path, tmp_path)
     found = lineup.experiments.open_result("networks", tmp_path)
-    assert found.provenance["scale"]["epochs"] == 1 and found.provenance["data_name"] == "small scans"
+    assert (
+        found.provenance["scale"]["epochs"] == 1 and found.provenance["data_name"] == "small scans"
+    )
     assert "filters × 0.01" in found.provenance["meaning"]
     expected = lineup.ranking(lineup.experiments.subject_scores(table, tmp_path))
     again = lineup.ranking(found.tables["scores"])

@@ -17,9 +17,7 @@ def reference(name, y, p):
     def focal(alpha, gamma):
         return -np.mean(
             np.where(
-                y == 1,
-                alpha * (1 - p) ** gamma * np.log(p),
-                (1 - alpha) * p**gamma * np.log(1 - p),
+                y == 1, alpha * (1 - p) ** gamma * np.log(p), (1 - alpha) * p**gamma * np.log(1 - p)
             )
         )
 
@@ -52,8 +50,10 @@ def each_image(name, labels, p):
     if name != "cross_entropy_batch_dice":
         return [reference(name, y.ravel(), q.ravel()) for y, q in zip(labels, p)]
     together = reference("dice", labels.ravel(), p.ravel())
-    return [reference("sparse_categorical_crossentropy", y.ravel(), q.ravel()) + together
-            for y, q in zip(labels, p)]
+    return [
+        reference("sparse_categorical_crossentropy", y.ravel(), q.ravel()) + together
+        for y, q in zip(labels, p)
+    ]
 
 
 @pytest.mark.parametrize("name", losses.names())
@@ -89,11 +89,17 @@ def test_one_false_pixel_in_an_empty_slice_costs_the_batch_a_pixel():
     right = np.where(labels, 0.999, 0.001)[..., None]
     one_more = right.copy()
     one_more[1, 4, 4] = 0.999
-    cost = {name: float(np.mean(losses.get(name)(labels, two_classes(one_more)))
-                        - np.mean(losses.get(name)(labels, two_classes(right))))
-            - float(np.mean(losses.sparse_categorical_crossentropy(labels, two_classes(one_more)))
-                    - np.mean(losses.sparse_categorical_crossentropy(labels, two_classes(right))))
-            for name in ("cross_entropy_dice", "cross_entropy_batch_dice")}
+    cost = {
+        name: float(
+            np.mean(losses.get(name)(labels, two_classes(one_more)))
+            - np.mean(losses.get(name)(labels, two_classes(right)))
+        )
+        - float(
+            np.mean(losses.sparse_categorical_crossentropy(labels, two_classes(one_more)))
+            - np.mean(losses.sparse_categorical_crossentropy(labels, two_classes(right)))
+        )
+        for name in ("cross_entropy_dice", "cross_entropy_batch_dice")
+    }
     assert cost["cross_entropy_dice"] > 0.2 and 0 < cost["cross_entropy_batch_dice"] < 0.04
 
 

@@ -22,6 +22,7 @@ DISTANCE_TOLERANCE = dict(rel=0, abs=1e-3)
 
 # --- random masks -------------------------------------------------------------------------------
 
+
 @st.composite
 def masks(draw, shape):
     kind = draw(st.sampled_from(["empty", "full", "one voxel", "speckle", "boxes", "boxes"]))
@@ -66,6 +67,7 @@ spacings = st.tuples(*[st.floats(0.2, 6.0)] * 3)
 
 # --- references ---------------------------------------------------------------------------------
 
+
 def plain_counts(truth, prediction):
     tp = fp = fn = tn = 0
     for true, called in zip(truth.ravel().tolist(), prediction.ravel().tolist(), strict=True):
@@ -82,8 +84,11 @@ def plain_counts(truth, prediction):
 
 def plain_lesions(mask, corners):
     """Lesions as sets of voxels, by flooding from each voxel in the order of the array."""
-    steps = [step for step in itertools.product((-1, 0, 1), repeat=mask.ndim)
-             if any(step) and (corners or sum(map(abs, step)) == 1)]
+    steps = [
+        step
+        for step in itertools.product((-1, 0, 1), repeat=mask.ndim)
+        if any(step) and (corners or sum(map(abs, step)) == 1)
+    ]
     left = set(map(tuple, np.argwhere(mask).tolist()))
     lesions = []
     for start in sorted(left):
@@ -112,8 +117,14 @@ def plain_lenient_f1(truth, prediction, corners=False):
 
 
 def plain_pairs(truths, predictions):
-    return sorted(((-len(t & p) / len(t | p), i, j) for i, t in enumerate(truths)
-                   for j, p in enumerate(predictions) if len(t & p) / len(t | p) >= 0.25))
+    return sorted(
+        (
+            (-len(t & p) / len(t | p), i, j)
+            for i, t in enumerate(truths)
+            for j, p in enumerate(predictions)
+            if len(t & p) / len(t | p) >= 0.25
+        )
+    )
 
 
 def plain_strict_f1(truth, prediction, corners=True):
@@ -146,7 +157,7 @@ def plain_distances(truth, prediction, spacing):
     if not all(map(len, surfaces)):
         return None
     apart = (surfaces[0][:, None] - surfaces[1][None]) * np.array(spacing)
-    apart = np.sqrt((apart ** 2).sum(axis=2))
+    apart = np.sqrt((apart**2).sum(axis=2))
     return apart.min(axis=1), apart.min(axis=0)
 
 
@@ -160,6 +171,7 @@ def plain_percentile(values, share):
 
 
 # --- voxels -------------------------------------------------------------------------------------
+
 
 @HUNDREDS
 @given(mask_pairs(axes=(1, 2, 3)))
@@ -184,9 +196,10 @@ def test_voxel_scores_agree_with_plain_counting(pair):
     else:
         assert math.isnan(prose)
     assert metrics.volume_difference_voxels(*pair) == abs((tp + fp) - (tp + fn))
-    spacing = [0.9, 1.1, 2.5][:pair[0].ndim]
+    spacing = [0.9, 1.1, 2.5][: pair[0].ndim]
     assert metrics.volume_difference_ml(*pair, spacing) == pytest.approx(
-        abs(fp - fn) * math.prod(spacing) / 1000, **VOXEL_TOLERANCE)
+        abs(fp - fn) * math.prod(spacing) / 1000, **VOXEL_TOLERANCE
+    )
 
 
 @pytest.mark.parametrize("empty", [0.0, 1.0, 0.25, math.nan])
@@ -194,8 +207,15 @@ def test_two_empty_masks_score_what_is_asked_for(empty):
     nothing = np.zeros((4, 5), np.uint8)
     something = nothing.copy()
     something[1, 2] = 1
-    for score in (metrics.dice, metrics.iou, metrics.precision, metrics.recall,
-                  metrics.paper_dice, metrics.f1_atlas22, metrics.f1_isles26):
+    for score in (
+        metrics.dice,
+        metrics.iou,
+        metrics.precision,
+        metrics.recall,
+        metrics.paper_dice,
+        metrics.f1_atlas22,
+        metrics.f1_isles26,
+    ):
         assert score(nothing, nothing, empty=empty) == pytest.approx(empty, nan_ok=True)
         assert score(nothing, something, empty=empty) == 0
         assert score(something, nothing, empty=empty) == 0
@@ -210,24 +230,35 @@ def test_the_papers_formulas_do_not_reach_one():
 
 
 @HUNDREDS
-@given(st.integers(1, 7), st.integers(1, 5), st.integers(0, 2**32 - 1),
-       st.sampled_from(sorted(metrics.SCORES)), st.sampled_from([0.0, 1.0]))
+@given(
+    st.integers(1, 7),
+    st.integers(1, 5),
+    st.integers(0, 2**32 - 1),
+    st.sampled_from(sorted(metrics.SCORES)),
+    st.sampled_from([0.0, 1.0]),
+)
 def test_reductions_agree_with_plain_loops(slices, side, seed, score, empty):
     random = np.random.default_rng(seed)
-    truth, prediction = (random.random((2, slices, side, side)) < random.choice([0, 0.1, 0.5]))
+    truth, prediction = random.random((2, slices, side, side)) < random.choice([0, 0.1, 0.5])
     subjects = random.choice(["s3", "s1", "s2"], slices)
-    one = {"dice": metrics.dice, "iou": metrics.iou, "precision": metrics.precision,
-           "recall": metrics.recall}[score]
+    one = {
+        "dice": metrics.dice,
+        "iou": metrics.iou,
+        "precision": metrics.precision,
+        "recall": metrics.recall,
+    }[score]
     counts = metrics.count_slices(truth, prediction)
     assert metrics.per_slice(counts, score, empty) == pytest.approx(
-        [one(t, p, empty=empty) for t, p in zip(truth, prediction, strict=True)])
+        [one(t, p, empty=empty) for t, p in zip(truth, prediction, strict=True)]
+    )
     table = metrics.per_subject(counts, subjects, score, empty)
     assert list(table.index) == sorted(set(subjects))
     for subject, value in table.items():
         mine = subjects == subject
         assert value == pytest.approx(one(truth[mine], prediction[mine], empty=empty))
     assert metrics.pooled(counts, score, empty) == pytest.approx(
-        one(truth, prediction, empty=empty))
+        one(truth, prediction, empty=empty)
+    )
 
 
 def test_the_three_reductions_differ_on_the_same_predictions():
@@ -244,14 +275,17 @@ def test_the_three_reductions_differ_on_the_same_predictions():
 
 # --- lesions ------------------------------------------------------------------------------------
 
+
 @HUNDREDS
 @given(mask_pairs())
 def test_lesion_scores_agree_with_flood_filling(pair):
     truth, prediction = pair[0].astype(bool), pair[1].astype(bool)
     assert metrics.f1_atlas22(*pair) == pytest.approx(
-        plain_lenient_f1(truth, prediction), **VOXEL_TOLERANCE)
+        plain_lenient_f1(truth, prediction), **VOXEL_TOLERANCE
+    )
     assert metrics.f1_isles26(*pair) == pytest.approx(
-        plain_strict_f1(truth, prediction), **VOXEL_TOLERANCE)
+        plain_strict_f1(truth, prediction), **VOXEL_TOLERANCE
+    )
     for corners in (False, True):
         counted = [len(plain_lesions(mask, corners)) for mask in (truth, prediction)]
         assert metrics.lesion_count_difference(*pair, corners) == abs(counted[0] - counted[1])
@@ -262,8 +296,11 @@ def test_lesion_scores_agree_with_flood_filling(pair):
 def test_lenient_f1_is_never_below_strict_f1_on_equal_connectivity(pair, corners):
     match = metrics.match_lesions(*pair, corners)
     assert metrics.f1_from_lenient_match(match) >= metrics.f1_from_strict_match(match) - 1e-12
-    if all(metrics.label_lesions(mask.astype(bool), True)[1]
-           == metrics.label_lesions(mask.astype(bool), False)[1] for mask in pair):
+    if all(
+        metrics.label_lesions(mask.astype(bool), True)[1]
+        == metrics.label_lesions(mask.astype(bool), False)[1]
+        for mask in pair
+    ):
         assert metrics.f1_atlas22(*pair) >= metrics.f1_isles26(*pair) - 1e-12
 
 
@@ -300,10 +337,11 @@ def test_the_strict_threshold_is_an_iou_of_a_quarter_and_counts_itself(length, f
 
 # --- distances ----------------------------------------------------------------------------------
 
+
 @HUNDREDS
 @given(mask_pairs(), spacings)
 def test_distances_agree_with_brute_force(pair, spacing):
-    spacing = spacing[:pair[0].ndim]
+    spacing = spacing[: pair[0].ndim]
     expected = plain_distances(pair[0].astype(bool), pair[1].astype(bool), spacing)
     hd95, assd = metrics.hd95_mm(*pair, spacing), metrics.assd_mm(*pair, spacing)
     if expected is None:
@@ -311,10 +349,12 @@ def test_distances_agree_with_brute_force(pair, spacing):
         for value in (hd95, assd):
             assert value == 0 if nothing else math.isnan(value)
         return
-    assert hd95 == pytest.approx(max(plain_percentile(one, 0.95) for one in expected),
-                                 **DISTANCE_TOLERANCE)
-    assert assd == pytest.approx(sum(map(sum, expected)) / sum(map(len, expected)),
-                                 **DISTANCE_TOLERANCE)
+    assert hd95 == pytest.approx(
+        max(plain_percentile(one, 0.95) for one in expected), **DISTANCE_TOLERANCE
+    )
+    assert assd == pytest.approx(
+        sum(map(sum, expected)) / sum(map(len, expected)), **DISTANCE_TOLERANCE
+    )
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
@@ -342,20 +382,25 @@ def test_distance_is_in_mm_along_each_axis():
 
 # --- all at once --------------------------------------------------------------------------------
 
+
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(mask_pairs(axes=(3,)), spacings)
 def test_lesion_scores_holds_each_score_and_ignores_surrounding_background(pair, spacing):
     before = [mask.copy() for mask in pair]
     scores = metrics.lesion_scores(*pair, spacing)
     expected = {
-        "dice": metrics.dice(*pair), "iou": metrics.iou(*pair),
-        "precision": metrics.precision(*pair), "recall": metrics.recall(*pair),
-        "f1_atlas22": metrics.f1_atlas22(*pair), "f1_isles26": metrics.f1_isles26(*pair),
+        "dice": metrics.dice(*pair),
+        "iou": metrics.iou(*pair),
+        "precision": metrics.precision(*pair),
+        "recall": metrics.recall(*pair),
+        "f1_atlas22": metrics.f1_atlas22(*pair),
+        "f1_isles26": metrics.f1_isles26(*pair),
         "count_difference": metrics.lesion_count_difference(*pair),
         "count_difference_isles26": metrics.lesion_count_difference(*pair, corners=True),
         "volume_difference_voxels": metrics.volume_difference_voxels(*pair),
         "volume_difference_ml": metrics.volume_difference_ml(*pair, spacing),
-        "hd95_mm": metrics.hd95_mm(*pair, spacing), "assd_mm": metrics.assd_mm(*pair, spacing),
+        "hd95_mm": metrics.hd95_mm(*pair, spacing),
+        "assd_mm": metrics.assd_mm(*pair, spacing),
         "truth_volume_ml": pair[0].sum() * math.prod(spacing) / 1000,
         "prediction_volume_ml": pair[1].sum() * math.prod(spacing) / 1000,
         "truth_lesions": len(plain_lesions(pair[0], False)),
@@ -372,8 +417,11 @@ def test_scoring_an_atlas_volume_stays_within_a_gibibyte():
     random = np.random.default_rng(0)
     truth, prediction = np.zeros((2, 197, 233, 189), np.uint8)
     truth[60:100, 80:130, 60:100] = 1
-    prediction[random.integers(0, 197, 30_000), random.integers(0, 233, 30_000),
-               random.integers(0, 189, 30_000)] = 1  # false alarms over the whole head
+    prediction[
+        random.integers(0, 197, 30_000),
+        random.integers(0, 233, 30_000),
+        random.integers(0, 189, 30_000),
+    ] = 1  # false alarms over the whole head
     tracemalloc.start()
     try:
         scores = metrics.lesion_scores(truth, prediction, (1, 1, 1))
@@ -384,6 +432,7 @@ def test_scoring_an_atlas_volume_stays_within_a_gibibyte():
 
 
 # --- soft maps ----------------------------------------------------------------------------------
+
 
 @HUNDREDS
 @given(st.integers(1, 60), st.integers(0, 2**32 - 1), st.sampled_from([1, 2, 5, 1000]))
@@ -409,13 +458,16 @@ def test_pr_auc_without_a_lesion():
 def test_calibration_agrees_with_plain_bins(voxels, bins, seed):
     random = np.random.default_rng(seed)
     soft = random.choice([0, 0.5, 1, *random.random(5)], voxels).astype(np.float32)
-    truth = random.random(voxels) < soft ** 2
+    truth = random.random(voxels) < soft**2
     error, seen = 0.0, 0
     table = metrics.reliability_table(truth, soft, bins)
     for place in range(bins):
         last = place == bins - 1
-        inside = [(float(s), bool(t)) for s, t in zip(soft, truth, strict=True)
-                  if place / bins <= s and (s < (place + 1) / bins or last)]
+        inside = [
+            (float(s), bool(t))
+            for s, t in zip(soft, truth, strict=True)
+            if place / bins <= s and (s < (place + 1) / bins or last)
+        ]
         assert table["voxels"][place] == len(inside)
         if inside:
             probability = sum(s for s, _ in inside) / len(inside)
@@ -429,6 +481,7 @@ def test_calibration_agrees_with_plain_bins(voxels, bins, seed):
 
 
 # --- intervals ----------------------------------------------------------------------------------
+
 
 def test_an_interval_of_two_subjects_spans_them():
     interval = metrics.bootstrap_interval([0.0, 1.0])  # resampled means: 0, 0.5, 1 at 1:2:1
@@ -445,8 +498,9 @@ def test_an_interval_agrees_with_plain_resampling():
         means.append(np.concatenate([values[groups == group] for group in drawn]).mean())
     interval = metrics.bootstrap_interval(values, groups, level=0.9)
     assert interval.mean == pytest.approx(values.mean())
-    assert [interval.low, interval.high] == pytest.approx(np.quantile(means, [0.05, 0.95]),
-                                                          abs=0.015)
+    assert [interval.low, interval.high] == pytest.approx(
+        np.quantile(means, [0.05, 0.95]), abs=0.015
+    )
 
 
 def test_more_slices_of_the_same_subjects_make_no_narrower_interval():
@@ -460,8 +514,9 @@ def test_more_slices_of_the_same_subjects_make_no_narrower_interval():
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say():
     random = np.random.default_rng(1)
-    intervals = [metrics.bootstrap_interval(random.random(40), n=500, seed=trial)
-                 for trial in range(400)]
+    intervals = [
+        metrics.bootstrap_interval(random.random(40), n=500, seed=trial) for trial in range(400)
+    ]
     covered = np.mean([interval.low <= 0.5 <= interval.high for interval in intervals])
     assert 0.90 <= covered <= 0.975
 
@@ -476,24 +531,38 @@ def test_one_subject_has_no_interval():
 MASK = np.ones((3, 3, 3), np.uint8)
 
 
-@pytest.mark.parametrize("truth, prediction, message", [
-    (MASK, MASK[:2], "shape"),
-    (MASK, MASK * 2, "0 and 1"),
-    (MASK, -1 * MASK.astype(int), "0 and 1"),
-    (MASK, MASK * 0.4, "soft map"),
-    (MASK * 0.99999998, MASK, "soft map"),
-    (MASK * np.nan, MASK, "truth holds NaN"),
-    (MASK, np.where(np.eye(3, dtype=bool), np.nan, MASK), "prediction holds NaN"),
-    (MASK, MASK * np.inf, "0 and 1"),
-    (MASK, MASK.astype(str), "0 and 1"),
-])
-@pytest.mark.parametrize("score", [
-    metrics.dice, metrics.iou, metrics.precision, metrics.recall, metrics.paper_dice,
-    metrics.paper_prose_dice, metrics.count_slices, metrics.f1_atlas22, metrics.f1_isles26,
-    metrics.lesion_count_difference, metrics.volume_difference_voxels,
-    lambda truth, prediction: metrics.lesion_scores(truth, prediction, (1, 1, 1)),
-    lambda truth, prediction: metrics.hd95_mm(truth, prediction, (1, 1, 1)),
-])
+@pytest.mark.parametrize(
+    "truth, prediction, message",
+    [
+        (MASK, MASK[:2], "shape"),
+        (MASK, MASK * 2, "0 and 1"),
+        (MASK, -1 * MASK.astype(int), "0 and 1"),
+        (MASK, MASK * 0.4, "soft map"),
+        (MASK * 0.99999998, MASK, "soft map"),
+        (MASK * np.nan, MASK, "truth holds NaN"),
+        (MASK, np.where(np.eye(3, dtype=bool), np.nan, MASK), "prediction holds NaN"),
+        (MASK, MASK * np.inf, "0 and 1"),
+        (MASK, MASK.astype(str), "0 and 1"),
+    ],
+)
+@pytest.mark.parametrize(
+    "score",
+    [
+        metrics.dice,
+        metrics.iou,
+        metrics.precision,
+        metrics.recall,
+        metrics.paper_dice,
+        metrics.paper_prose_dice,
+        metrics.count_slices,
+        metrics.f1_atlas22,
+        metrics.f1_isles26,
+        metrics.lesion_count_difference,
+        metrics.volume_difference_voxels,
+        lambda truth, prediction: metrics.lesion_scores(truth, prediction, (1, 1, 1)),
+        lambda truth, prediction: metrics.hd95_mm(truth, prediction, (1, 1, 1)),
+    ],
+)
 def test_masks_that_are_none_are_refused(score, truth, prediction, message):
     with pytest.raises(ValueError, match=message):
         score(truth, prediction)
@@ -512,22 +581,25 @@ def test_spacings_that_differ_are_refused():
         metrics.lesion_scores(MASK, MASK, (1, 1, 2), (1, 1, 1))
 
 
-@pytest.mark.parametrize("call, message", [
-    (lambda: metrics.pr_auc(MASK, MASK[:2] * 0.5), "shape"),
-    (lambda: metrics.pr_auc(MASK * 0.5, MASK * 0.5), "soft map"),
-    (lambda: metrics.pr_auc(MASK, MASK * np.nan), "NaN"),
-    (lambda: metrics.calibration_error(MASK, MASK * 1.5), r"\[0, 1\]"),
-    (lambda: metrics.calibration_error(MASK[:0], MASK[:0] * 0.5), "no voxels"),
-    (lambda: metrics.pr_auc(MASK[:0], MASK[:0] * 0.5), "no voxels"),
-    (lambda: metrics.reliability_table(MASK, MASK * 0.5, bins=0), "bins"),
-    (lambda: metrics.count_slices(MASK[:0], MASK[:0]), "stack"),
-    (lambda: metrics.per_slice(metrics.count_slices(MASK, MASK), "f1"), "dice, iou"),
-    (lambda: metrics.per_subject(metrics.count_slices(MASK, MASK), ["a"]), "subject"),
-    (lambda: metrics.bootstrap_interval([]), "got 0"),
-    (lambda: metrics.bootstrap_interval([1.0, math.nan]), "NaN"),
-    (lambda: metrics.bootstrap_interval([1.0, 2.0], ["a"]), "group"),
-    (lambda: metrics.bootstrap_interval([1.0, 2.0], level=95), "level"),
-])
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: metrics.pr_auc(MASK, MASK[:2] * 0.5), "shape"),
+        (lambda: metrics.pr_auc(MASK * 0.5, MASK * 0.5), "soft map"),
+        (lambda: metrics.pr_auc(MASK, MASK * np.nan), "NaN"),
+        (lambda: metrics.calibration_error(MASK, MASK * 1.5), r"\[0, 1\]"),
+        (lambda: metrics.calibration_error(MASK[:0], MASK[:0] * 0.5), "no voxels"),
+        (lambda: metrics.pr_auc(MASK[:0], MASK[:0] * 0.5), "no voxels"),
+        (lambda: metrics.reliability_table(MASK, MASK * 0.5, bins=0), "bins"),
+        (lambda: metrics.count_slices(MASK[:0], MASK[:0]), "stack"),
+        (lambda: metrics.per_slice(metrics.count_slices(MASK, MASK), "f1"), "dice, iou"),
+        (lambda: metrics.per_subject(metrics.count_slices(MASK, MASK), ["a"]), "subject"),
+        (lambda: metrics.bootstrap_interval([]), "got 0"),
+        (lambda: metrics.bootstrap_interval([1.0, math.nan]), "NaN"),
+        (lambda: metrics.bootstrap_interval([1.0, 2.0], ["a"]), "group"),
+        (lambda: metrics.bootstrap_interval([1.0, 2.0], level=95), "level"),
+    ],
+)
 def test_other_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()

@@ -29,10 +29,14 @@ def exercises():
     script = Path(__file__).with_name("exercise_networks.py")
     started = {
         backend: subprocess.Popen(
-            [sys.executable, str(script)], text=True,
+            [sys.executable, str(script)],
+            text=True,
             env=os.environ | {"KERAS_BACKEND": backend, "XLA_FLAGS": SOONER},
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        for backend in BACKENDS}
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for backend in BACKENDS
+    }
     yield started
     for process in started.values():
         process.kill()
@@ -45,8 +49,11 @@ WIDE = (64, 128, 256, 512, 1024)
 PUBLISHED = {  # network, parameters, how it is built
     "U-Net, widths of its article": ("unet", 31_030_658, dict(widths=WIDE)),
     "U-Net of the UNet++ article": ("unet", 7_759_521, dict(classes=1)),
-    "wide U-Net of the UNet++ article":
-        ("unet", 9_282_246, dict(classes=1, widths=(35, 70, 140, 280, 560))),
+    "wide U-Net of the UNet++ article": (
+        "unet",
+        9_282_246,
+        dict(classes=1, widths=(35, 70, 140, 280, 560)),
+    ),
     "UNet++": ("unetpp", 9_041_601, dict(classes=1)),
     "UNet++, two classes": ("unetpp", 9_041_634, {}),
     "UNet++, four heads": ("unetpp", 9_041_832, dict(deep_supervision=True)),
@@ -56,8 +63,11 @@ PUBLISHED = {  # network, parameters, how it is built
     "ResUNet of X-Net's table, two classes": ("resunet", 33_160_322, dict(widths=WIDE)),
     "Dense-UNet": ("dense_unet_2d", 49_970_531, dict(classes=3, input_shape=(64, 64, 3))),
     "Dense-UNet, one slice": ("dense_unet_2d", 49_961_058, dict(input_shape=(64, 64, 1))),
-    "Dense-UNet without Scale layers":
-        ("dense_unet_2d", 49_741_057, dict(classes=1, input_shape=(64, 64, 1), scale=False)),
+    "Dense-UNet without Scale layers": (
+        "dense_unet_2d",
+        49_741_057,
+        dict(classes=1, input_shape=(64, 64, 1), scale=False),
+    ),
     "DeepLab v3+": ("deeplab_v3plus", 41_258_213, dict(classes=21, input_shape=(64, 64, 3))),
     "DeepLab v3+, one slice": ("deeplab_v3plus", 41_252_754, {}),
     "PSPNet-50": ("pspnet", 46_634_818, {}),
@@ -69,8 +79,7 @@ PUBLISHED = {  # network, parameters, how it is built
     "D-UNet": ("dunet", 8_640_163, dict(classes=1)),
     "X-Net": ("xnet", 15_117_646, dict(classes=1, input_shape=(224, 192, 1))),
     "X-Net, two classes": ("xnet", 15_117_711, {}),
-    "X-Net without its similarity module":
-        ("xnet", 12_719_822, dict(classes=1, similarity=False)),
+    "X-Net without its similarity module": ("xnet", 12_719_822, dict(classes=1, similarity=False)),
 }
 
 
@@ -82,6 +91,7 @@ def test_parameters_are_the_published_ones(case):
 
 def ken_parameters(widths, block="residual", blocks=2, ken="concatenate", norm=4, classes=2):
     """The Ken-model's parameters from its figure; `norm`: values a channel in normalisation."""
+
     def node(inputs, filters):
         total = 0
         for c in [inputs] + [filters] * (blocks - 1):
@@ -97,25 +107,41 @@ def ken_parameters(widths, block="residual", blocks=2, ken="concatenate", norm=4
             total += 4 * widths[i + 1] * widths[i] + widths[i]  # 2×2 transposed convolution
             total += node((j + 1) * widths[i], widths[i])
     kernels = 1 + 9 + 25 + 49
-    total += {None: 0,
-              "concatenate": kernels * deep * deep // 4 + norm * deep,
-              "full": kernels * deep * deep + 4 * norm * deep + 4 * deep * deep + norm * deep}[ken]
+    total += {
+        None: 0,
+        "concatenate": kernels * deep * deep // 4 + norm * deep,
+        "full": kernels * deep * deep + 4 * norm * deep + 4 * deep * deep + norm * deep,
+    }[ken]
     return total + widths[0] * classes + classes
 
 
-@pytest.mark.parametrize("options", [
-    dict(), dict(ken="full"), dict(ken=None), dict(block="plain"), dict(block="dilated"),
-    dict(blocks_per_node=1, block="plain"), dict(normalisation="group"),
-    dict(widths=(2, 4, 8, 16, 32, 64)), dict(widths=(8, 16, 32, 64, 128, 256)),
-    dict(widths=(8, 16, 32, 64, 512), classes=1),
-], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(),
+        dict(ken="full"),
+        dict(ken=None),
+        dict(block="plain"),
+        dict(block="dilated"),
+        dict(blocks_per_node=1, block="plain"),
+        dict(normalisation="group"),
+        dict(widths=(2, 4, 8, 16, 32, 64)),
+        dict(widths=(8, 16, 32, 64, 128, 256)),
+        dict(widths=(8, 16, 32, 64, 512), classes=1),
+    ],
+    ids=str,
+)
 def test_ken_model_and_its_variants_are_as_large_as_their_figure_says(options):
     widths = options.get("widths", (8, 16, 32, 64, 128))
     model = networks.build("ken_unetpp", input_shape=(64, 64, 1), **{**options, "widths": widths})
     assert model.count_params() == ken_parameters(
-        widths, options.get("block", "residual"), options.get("blocks_per_node", 2),
-        options.get("ken", "concatenate"), 2 if options.get("normalisation") == "group" else 4,
-        options.get("classes", 2))
+        widths,
+        options.get("block", "residual"),
+        options.get("blocks_per_node", 2),
+        options.get("ken", "concatenate"),
+        2 if options.get("normalisation") == "group" else 4,
+        options.get("classes", 2),
+    )
 
 
 def test_published_ken_model_has_the_size_that_its_docstring_says():
@@ -138,12 +164,15 @@ def test_ken_variants_differ_in_what_they_are_named_for():
     assert {layer.dilation_rate for layer in second_convolutions("dilated")} == {(2, 2)}
     without = networks.build("ken_unetpp", input_shape=(8, 8, 1), widths=(4, 8), ken=None)
     assert "bottleneck" not in {layer.name for layer in without.layers}
-    group = networks.build("ken_unetpp", input_shape=(8, 8, 1), widths=(4, 8), normalisation="group")
+    group = networks.build(
+        "ken_unetpp", input_shape=(8, 8, 1), widths=(4, 8), normalisation="group"
+    )
     kinds = {type(layer) for layer in group.layers}
     assert layers.GroupNormalization in kinds and layers.BatchNormalization not in kinds
 
 
 # --- Cost ----------------------------------------------------------------------------------------
+
 
 def test_multiply_adds_counted_by_hand():
     inputs = keras.Input((8, 6, 3))
@@ -156,15 +185,26 @@ def test_multiply_adds_counted_by_hand():
     x = layers.Dot(axes=2, name="dot")([x, x])  # 48×48
     model = keras.Model(inputs, x)
     found = {row["name"]: row["multiply_adds"] for row in networks.layer_costs(model)}
-    expected = dict(strided=12 * 5 * 27, depthwise=12 * 9 * 5, separable=12 * (9 * 5 + 5 * 7),
-                    transposed=12 * 4 * 7 * 2, dense=48 * 2 * 4, dot=48 * 48 * 4)
+    expected = dict(
+        strided=12 * 5 * 27,
+        depthwise=12 * 9 * 5,
+        separable=12 * (9 * 5 + 5 * 7),
+        transposed=12 * 4 * 7 * 2,
+        dense=48 * 2 * 4,
+        dot=48 * 48 * 4,
+    )
     assert {name: found[name] for name in expected} == expected
     assert networks.multiply_adds(model) == sum(expected.values())
 
 
-@pytest.mark.parametrize("name, options, billions", [
-    ("unetpp", dict(classes=1), 7.44), ("unet", dict(classes=1), 3.01),
-    ("unet", dict(classes=1, widths=WIDE), 12.0)])
+@pytest.mark.parametrize(
+    "name, options, billions",
+    [
+        ("unetpp", dict(classes=1), 7.44),
+        ("unet", dict(classes=1), 3.01),
+        ("unet", dict(classes=1, widths=WIDE), 12.0),
+    ],
+)
 def test_multiply_adds_at_128_are_those_counted_elsewhere(name, options, billions):
     counted = networks.multiply_adds(networks.build(name, **options)) / 1e9
     assert float(f"{counted:.3g}") == billions
@@ -172,13 +212,14 @@ def test_multiply_adds_at_128_are_those_counted_elsewhere(name, options, billion
 
 # --- SegNet --------------------------------------------------------------------------------------
 
+
 def test_unpooling_puts_maxima_back():
     images = np.random.default_rng(0).normal(size=(2, 6, 8, 3)).astype("float32")
     pooled = layers.MaxPooling2D(2)(images)
     back = np.asarray(MaxUnpooling()([pooled, images]))
     expected = np.zeros_like(images)
     for b, i, j, c in np.ndindex(2, 3, 4, 3):
-        window = images[b, 2 * i:2 * i + 2, 2 * j:2 * j + 2, c]
+        window = images[b, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2, c]
         row, column = np.unravel_index(window.argmax(), (2, 2))
         expected[b, 2 * i + row, 2 * j + column, c] = window.max()
     np.testing.assert_array_equal(back, expected)
@@ -195,6 +236,7 @@ def test_unpooling_places_other_values_where_the_maxima_lay_and_each_once():
 
 # --- PSPNet --------------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize("bins", [1, 2, 3, 6])
 def test_adaptive_pooling_is_the_mean_of_each_part(bins):
     images = np.random.default_rng(1).normal(size=(2, 16, 13, 3)).astype("float32")
@@ -207,6 +249,7 @@ def test_adaptive_pooling_is_the_mean_of_each_part(bins):
 
 
 # --- DeepLab v3+ ---------------------------------------------------------------------------------
+
 
 def test_large_dilation_rates_on_a_small_map_are_their_centre_tap():
     """At 12 and 18 all but the middle weight of 3×3 meet padding on 8×8; at 6 some do not."""
@@ -241,6 +284,7 @@ def test_dilation_rates_fit_the_map():
 
 # --- FCN-8s, D-UNet, X-Net -----------------------------------------------------------------------
 
+
 def test_fcn_enlarges_as_interpolation_does():
     """A slope stays a slope, away from the border where padding comes in."""
     inputs = keras.Input((8, 8, 2))
@@ -254,14 +298,27 @@ def test_fcn_enlarges_as_interpolation_does():
 
 def test_dunet_shapes_between_three_dimensions_and_two():
     model = networks.build("dunet", input_shape=(192, 192, 4), classes=1)
-    shapes = {name: model.get_layer(name).output.shape[1:] for name in
-              ("volume0_1", "volume1_1", "volume2_1", "transform1_depth_as_channels",
-               "transform2_depth_as_channels", "transform1", "transform2")}
+    shapes = {
+        name: model.get_layer(name).output.shape[1:]
+        for name in (
+            "volume0_1",
+            "volume1_1",
+            "volume2_1",
+            "transform1_depth_as_channels",
+            "transform2_depth_as_channels",
+            "transform1",
+            "transform2",
+        )
+    }
     assert shapes == {
-        "volume0_1": (192, 192, 4, 32), "volume1_1": (96, 96, 2, 64),
-        "volume2_1": (48, 48, 1, 128), "transform1_depth_as_channels": (96, 96, 2),
-        "transform2_depth_as_channels": (48, 48, 1), "transform1": (96, 96, 64),
-        "transform2": (48, 48, 128)}
+        "volume0_1": (192, 192, 4, 32),
+        "volume1_1": (96, 96, 2, 64),
+        "volume2_1": (48, 48, 1, 128),
+        "transform1_depth_as_channels": (96, 96, 2),
+        "transform2_depth_as_channels": (48, 48, 1),
+        "transform1": (96, 96, 64),
+        "transform2": (48, 48, 128),
+    }
 
 
 @pytest.mark.parametrize("shape, pixels", [((128, 128, 1), 64), ((224, 192, 1), 168)])
@@ -282,6 +339,7 @@ def test_similarity_is_the_product_of_two_projections():
 
 # --- UNet++ --------------------------------------------------------------------------------------
 
+
 def test_pruned_networks_are_the_heads_of_the_full_one():
     widths = (4, 8, 12, 16, 20)
     model = networks.build("unetpp", (32, 32, 1), widths=widths, deep_supervision=True)
@@ -296,7 +354,9 @@ def test_pruned_networks_are_the_heads_of_the_full_one():
     assert np.abs(heads[0] - heads[3]).max() > 1e-3  # or the comparison above would say nothing
     average = networks.average_heads(model)
     np.testing.assert_allclose(average.predict_on_batch(image), np.mean(heads, axis=0), atol=1e-6)
-    np.testing.assert_allclose(networks.prune(average, 2).predict_on_batch(image), heads[1], atol=1e-6)
+    np.testing.assert_allclose(
+        networks.prune(average, 2).predict_on_batch(image), heads[1], atol=1e-6
+    )
     assert networks.average_heads(average) is average
 
 
@@ -327,19 +387,34 @@ def test_a_reduced_resunet_is_the_same_network_between_an_average_and_an_enlarge
 
 def test_a_normalised_fcn8s_has_the_same_convolutions():
     plain = networks.build("fcn8s", (32, 32, 1), width_multiplier=0.01)
-    normalised = networks.build("fcn8s", (32, 32, 1), width_multiplier=0.01,
-                                normalisation="batch")
-    extra = sum(4 * layer.filters for layer in plain.layers
-                if hasattr(layer, "filters") and layer.name.endswith("_conv"))
+    normalised = networks.build("fcn8s", (32, 32, 1), width_multiplier=0.01, normalisation="batch")
+    extra = sum(
+        4 * layer.filters
+        for layer in plain.layers
+        if hasattr(layer, "filters") and layer.name.endswith("_conv")
+    )
     assert normalised.count_params() - plain.count_params() == extra > 0
 
 
 # --- Bad input -----------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("name, multiple", [
-    ("ken_unetpp", 16), ("unetpp", 16), ("unet", 16), ("resunet", 8), ("deeplab_v3plus", 16),
-    ("dense_unet_2d", 32), ("pspnet", 8), ("segnet", 32), ("fcn8s", 32), ("dunet", 16),
-    ("xnet", 16)])
+
+@pytest.mark.parametrize(
+    "name, multiple",
+    [
+        ("ken_unetpp", 16),
+        ("unetpp", 16),
+        ("unet", 16),
+        ("resunet", 8),
+        ("deeplab_v3plus", 16),
+        ("dense_unet_2d", 32),
+        ("pspnet", 8),
+        ("segnet", 32),
+        ("fcn8s", 32),
+        ("dunet", 16),
+        ("xnet", 16),
+    ],
+)
 def test_sizes_that_do_not_fit_are_told_those_that_do(name, multiple):
     channels = 4 if name == "dunet" else 1
     with pytest.raises(ValueError, match=f"multiples of {multiple} .*got 125 x 128"):
@@ -351,27 +426,31 @@ def test_every_network_is_tested_for_size():
     assert set(SMALL) == set(networks.names())
 
 
-@pytest.mark.parametrize("given, told", [
-    (dict(name="u_net"), "Unknown network 'u_net'. Known: ken_unetpp, unetpp, unet"),
-    (dict(name="unet", classes=0), "classes must be.*0"),
-    (dict(name="unet", classes=1.5), "classes must be.*1.5"),
-    (dict(name="unet", widths=(8,)), "widths needs two levels"),
-    (dict(name="unet", widths=(8, -4)), "whole numbers above zero.*-4"),
-    (dict(name="unet", widths=(8, 2.5)), "whole numbers above zero.*2.5"),
-    (dict(name="unet", width_multiplier=0), "width_multiplier must be above zero; got 0"),
-    (dict(name="unet", depth=3), "unet takes no depth. It takes: input_shape, classes, widths"),
-    (dict(name="unet", input_shape=(128, 128)), "three whole numbers above zero"),
-    (dict(name="segnet", widths=(8, 8)), "segnet takes no widths"),
-    (dict(name="unetpp", deep_supervision="list"), "deep_supervision must be.*'list'"),
-    (dict(name="dunet", input_shape=(128, 128, 1)), r"\(height, width, 4\)"),
-    (dict(name="dunet", widths=(8, 8)), "three widths at least"),
-    (dict(name="pspnet", input_shape=(40, 128, 1)), "at least 48; got 40 x 128"),
-    (dict(name="dense_unet_2d", blocks=(1, 1)), "four dense blocks"),
-    (dict(name="ken_unetpp", block="dense"), "block must be one of plain, residual, dilated"),
-    (dict(name="ken_unetpp", ken="half"), "concatenate.*full.*half"),
-    (dict(name="ken_unetpp", widths=(4, 6)), "6 is no multiple of 4"),
-    (dict(name="ken_unetpp", normalisation="layer"), "normalisation must be.*layer"),
-], ids=lambda value: str(value) if isinstance(value, dict) else "")
+@pytest.mark.parametrize(
+    "given, told",
+    [
+        (dict(name="u_net"), "Unknown network 'u_net'. Known: ken_unetpp, unetpp, unet"),
+        (dict(name="unet", classes=0), "classes must be.*0"),
+        (dict(name="unet", classes=1.5), "classes must be.*1.5"),
+        (dict(name="unet", widths=(8,)), "widths needs two levels"),
+        (dict(name="unet", widths=(8, -4)), "whole numbers above zero.*-4"),
+        (dict(name="unet", widths=(8, 2.5)), "whole numbers above zero.*2.5"),
+        (dict(name="unet", width_multiplier=0), "width_multiplier must be above zero; got 0"),
+        (dict(name="unet", depth=3), "unet takes no depth. It takes: input_shape, classes, widths"),
+        (dict(name="unet", input_shape=(128, 128)), "three whole numbers above zero"),
+        (dict(name="segnet", widths=(8, 8)), "segnet takes no widths"),
+        (dict(name="unetpp", deep_supervision="list"), "deep_supervision must be.*'list'"),
+        (dict(name="dunet", input_shape=(128, 128, 1)), r"\(height, width, 4\)"),
+        (dict(name="dunet", widths=(8, 8)), "three widths at least"),
+        (dict(name="pspnet", input_shape=(40, 128, 1)), "at least 48; got 40 x 128"),
+        (dict(name="dense_unet_2d", blocks=(1, 1)), "four dense blocks"),
+        (dict(name="ken_unetpp", block="dense"), "block must be one of plain, residual, dilated"),
+        (dict(name="ken_unetpp", ken="half"), "concatenate.*full.*half"),
+        (dict(name="ken_unetpp", widths=(4, 6)), "6 is no multiple of 4"),
+        (dict(name="ken_unetpp", normalisation="layer"), "normalisation must be.*layer"),
+    ],
+    ids=lambda value: str(value) if isinstance(value, dict) else "",
+)
 def test_bad_input_is_named(given, told):
     with pytest.raises(ValueError, match=told):
         networks.build(**given)
@@ -383,10 +462,12 @@ def test_one_class_is_a_sigmoid(name):
     last = model.layers[-1]
     assert model.output.shape[-1] == 1
     assert last.name == "probabilities" and (
-        isinstance(last, layers.Average) or last.activation is keras.activations.sigmoid)
+        isinstance(last, layers.Average) or last.activation is keras.activations.sigmoid
+    )
 
 
 # --- Backends ------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_every_network_learns_predicts_and_is_saved_and_loaded(exercises, backend):

@@ -41,8 +41,9 @@ def test_order_of_a_chapter(notebook):
     assert "at most" in source(found[1])
     assert "setup" in tags(found[2])
     assert "parameters" in tags(found[3])
-    headings = re.findall(r"^## (.+)$", "\n".join(source(c) for c in found
-                                                  if c["cell_type"] == "markdown"), re.M)
+    headings = re.findall(
+        r"^## (.+)$", "\n".join(source(c) for c in found if c["cell_type"] == "markdown"), re.M
+    )
     assert headings[-2:] == ["Key takeaways", "Where next"]
     assert "closing" in tags(found[-1])
 
@@ -73,8 +74,11 @@ def test_figures_are_shown_with_alternative_text(notebook):
     for cell in cells(notebook):
         if cell["cell_type"] != "code":
             continue
-        shows = [node for node in ast.walk(tree(cell)) if isinstance(node, ast.Call)
-                 and ast.unparse(node.func) == "figures.show"]
+        shows = [
+            node
+            for node in ast.walk(tree(cell))
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "figures.show"
+        ]
         assert len(shows) <= 1, "one figure a cell: the page takes one alternative text from each"
         assert "plt.show" not in source(cell)
 
@@ -85,36 +89,49 @@ def test_shown_code_equals_packaged_code(notebook):
             continue
         module = cell["metadata"]["same_as"]
         path = importlib.util.find_spec(module).origin
-        packaged = {node.name: node for node in ast.parse(open(path).read()).body
-                    if hasattr(node, "name")}
+        packaged = {
+            node.name: node for node in ast.parse(open(path).read()).body if hasattr(node, "name")
+        }
         shown = [node for node in tree(cell).body if hasattr(node, "name")]
         assert shown, "a cell tagged same-as-package without a function or class"
         for node in shown:
             assert node.name in packaged, f"{module} has no {node.name}"
             assert ast.dump(node) == ast.dump(packaged[node.name]), (
-                f"{notebook.name} shows another {node.name} than {module} holds")
+                f"{notebook.name} shows another {node.name} than {module} holds"
+            )
 
 
 # What the chapters teach to build, and must therefore show as it runs: {chapter: {module: names}}.
 TAUGHT = {
-    "02": {"slices": "Intensity", "windows": "Placement crop lesion_centre pad unpad uncrop"},
-    "03": {"blocks": "normalise convolution convolution_block residual_block dilated_block "
-                     "ken_block"},
+    "02": {
+        "slices._prepare": "Intensity",
+        "slices._windows": "Placement crop lesion_centre pad unpad uncrop",
+    },
+    "03": {
+        "blocks": "normalise convolution convolution_block residual_block dilated_block ken_block"
+    },
     "04": {"blocks": "upsample head nested_grid", "networks.ken_unetpp": "ken_unetpp"},
-    "05": {"batches": "augment"},
-    "06": {"metrics": "Counts count dice_from iou_from dice paper_dice paper_prose_dice"},
-    "09": {"ablation": "yardstick"},
-    "10": {"corruptions": "noise"},
+    "05": {"training._batches": "augment"},
+    "06": {"metrics._overlap": "Counts count dice_from iou_from dice paper_dice paper_prose_dice"},
+    "09": {"experiments.ablation": "yardstick"},
+    "10": {"evaluation.corruptions": "noise"},
 }
 
 
 @pytest.mark.parametrize("chapter", TAUGHT)
 def test_every_function_that_a_chapter_teaches_is_held_to_the_package(chapter):
     path = next(path for path in NOTEBOOKS if path.stem.startswith(chapter))
-    shown = {(cell["metadata"]["same_as"], node.name) for cell in cells(path)
-             if "same-as-package" in tags(cell) for node in tree(cell).body}
-    wanted = {(f"kenseg_utils.{module}", name) for module, names in TAUGHT[chapter].items()
-              for name in names.split()}
+    shown = {
+        (cell["metadata"]["same_as"], node.name)
+        for cell in cells(path)
+        if "same-as-package" in tags(cell)
+        for node in tree(cell).body
+    }
+    wanted = {
+        (f"kenseg_utils.{module}", name)
+        for module, names in TAUGHT[chapter].items()
+        for name in names.split()
+    }
     assert wanted <= shown, f"not shown as packaged: {sorted(wanted - shown)}"
 
 

@@ -12,8 +12,12 @@ def test_notebook_runs(name, executed):
     code = [cell for cell in content["cells"] if cell["cell_type"] == "code"]
     assert content["metadata"]["papermill"]["exception"] is None
     assert all(cell["execution_count"] for cell in code if "".join(cell["source"]).strip())
-    pictures = [output for cell in code for output in cell["outputs"]
-                if "image/png" in output.get("data", {})]
+    pictures = [
+        output
+        for cell in code
+        for output in cell["outputs"]
+        if "image/png" in output.get("data", {})
+    ]
     assert pictures, "a chapter without a picture"
     for picture in pictures:
         alt = picture["metadata"].get("image/png", {}).get("alt", "")

@@ -26,11 +26,15 @@ def in_processes(function, items):
 
 
 def contents(root):
-    return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in sorted(root.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }
 
 
 # --- an ordinary ATLAS R2.0 folder ---------------------------------------------------------------
+
 
 @pytest.fixture(scope="module")
 def release(tmp_path_factory):
@@ -43,7 +47,9 @@ def test_release_is_an_atlas_tree(release):
     anat = root / "ATLAS_2/Training/R002/sub-r002s001/ses-1/anat"
     stem = "sub-r002s001_ses-1_space-MNI152NLin2009aSym"
     assert sorted(path.name for path in anat.iterdir()) == [
-        f"{stem}_T1w.nii.gz", f"{stem}_label-L_desc-T1lesion_mask.nii.gz"]
+        f"{stem}_T1w.nii.gz",
+        f"{stem}_label-L_desc-T1lesion_mask.nii.gz",
+    ]
     assert scans.subject.tolist() == ["sub-r001s001", "sub-r002s001"]
     assert scans.site.tolist() == ["R001", "R002"]
     assert scans.equals(atlas.find_scans(root))
@@ -68,7 +74,7 @@ def test_readme_says_synthetic_and_carries_the_notice(release):
     text = (release[0] / "README.txt").read_text()
     notice = (Path(__file__).resolve().parents[1] / "NOTICE").read_text()
     start = notice.index("Copyright (C) 1993")
-    assert notice[start:notice.index("Nothing in this repository")].strip() in text
+    assert notice[start : notice.index("Nothing in this repository")].strip() in text
     assert "SYNTHETIC" in text and "seed 0" in text
 
 
@@ -109,12 +115,13 @@ def test_bad_input(release):
 
 # --- heads ---------------------------------------------------------------------------------------
 
+
 @cache
 def subject(index):
     """Image with white matter = 1, mask, tissue, and signed depth from the lesion's border."""
     image, mask, _ = phantom.make_subject(index)
     tissue = phantom.make_tissue(index)
-    depth = (ndimage.distance_transform_edt(mask) - ndimage.distance_transform_edt(mask == 0))
+    depth = ndimage.distance_transform_edt(mask) - ndimage.distance_transform_edt(mask == 0)
     white = image[(tissue.white > 0.95) & (depth < -8)].mean()
     return image / np.float32(white), mask > 0, tissue, depth
 
@@ -142,7 +149,9 @@ def test_hosts_are_asymmetric_heads(index):
     template = phantom.template()
     assert np.array_equal(template.white, template.white[::-1])  # what a network could learn
     assert np.abs(tissue.white - tissue.white[::-1])[brain].mean() > 0.1
-    shell = ndimage.binary_dilation(brain, iterations=14) & ~ndimage.binary_dilation(brain, iterations=6)
+    shell = ndimage.binary_dilation(brain, iterations=14) & ~ndimage.binary_dilation(
+        brain, iterations=6
+    )
     upper = np.s_[:, :, 90:]
     assert (image[upper][shell[upper]] > 0.8).mean() > 0.1  # scalp
     assert (image[upper][shell[upper]] < 0.3).mean() > 0.1  # skull
@@ -166,6 +175,7 @@ def test_small_lesions_have_poor_contrast():
 
 
 # --- ATLAS's statistics --------------------------------------------------------------------------
+
 
 def measured(index):
     mask = phantom.make_mask(index)
@@ -222,11 +232,15 @@ def test_shapes_follow_real_masks(measures, real):
 def test_deciles_of_real_shapes_are_those_of_the_masks(real):
     for name, bin_of_real in lesion_statistics.by_volume(real):
         for shape, deciles in lesion_statistics.REAL_SHAPES[name].items():
-            assert np.allclose(deciles, np.percentile(bin_of_real[shape], range(10, 100, 10)),
-                               atol=0.0006 if shape != "extent" else 0.06)
+            assert np.allclose(
+                deciles,
+                np.percentile(bin_of_real[shape], range(10, 100, 10)),
+                atol=0.0006 if shape != "extent" else 0.06,
+            )
 
 
 # --- hard in the right way -----------------------------------------------------------------------
+
 
 def simple_methods(index):
     """Dice of thresholds and of left-right differences over the brain, and features of a third
@@ -242,8 +256,9 @@ def simple_methods(index):
         return 2 * (found & mask).sum() / (found.sum() + size)
 
     scores = {}
-    blurred = {0: image[box]} | {s: ndimage.gaussian_filter(image[box], s, truncate=3)
-                                 for s in (1, 2, 4)}
+    blurred = {0: image[box]} | {
+        s: ndimage.gaussian_filter(image[box], s, truncate=3) for s in (1, 2, 4)
+    }
     for scale in (0, 1):
         for classes in (2, 3, 4):
             dark = brain & (blurred[scale] < threshold_multiotsu(blurred[scale][brain], classes)[0])
@@ -272,16 +287,24 @@ def dice_of_forests(subjects, thresholds):
     for taught, judged in (halves, halves[::-1]):
         features, labels = [], []
         for _, x, y in taught:
-            chosen = np.concatenate([draw.permutation(np.flatnonzero(y == label))[:many]
-                                     for label, many in ((True, 1500), (False, 4000))])
+            chosen = np.concatenate(
+                [
+                    draw.permutation(np.flatnonzero(y == label))[:many]
+                    for label, many in ((True, 1500), (False, 4000))
+                ]
+            )
             features.append(x[chosen])
             labels.append(y[chosen])
         forest = RandomForestClassifier(50, min_samples_leaf=5, n_jobs=PROCESSES, random_state=0)
         forest.fit(np.concatenate(features), np.concatenate(labels))
         for _, x, y in judged:
             likely = forest.predict_proba(x)[:, 1]
-            scores.append([2 * ((likely > t) & y).sum() / max(((likely > t).sum() + y.sum()), 1)
-                           for t in thresholds])
+            scores.append(
+                [
+                    2 * ((likely > t) & y).sum() / max(((likely > t).sum() + y.sum()), 1)
+                    for t in thresholds
+                ]
+            )
     return np.array(scores)
 
 
@@ -289,8 +312,10 @@ def test_simple_methods_fail_on_whole_volumes():
     """Mean Dice a subject, each method at the setting that is best on these very subjects."""
     subjects = in_processes(simple_methods, range(24))
     means = pd.DataFrame([scores for scores, _, _ in subjects]).mean()
-    otsu, mirror = (means[[setting for setting in means.index if setting[0] == method]].max()
-                    for method in ("otsu", "mirror"))
+    otsu, mirror = (
+        means[[setting for setting in means.index if setting[0] == method]].max()
+        for method in ("otsu", "mirror")
+    )
     forest = dice_of_forests(subjects, np.arange(0.1, 1, 0.05)).mean(0).max()
     print(f"Otsu {otsu:.3f}, left-right difference {mirror:.3f}, random forest {forest:.3f}")
     assert 0 < otsu <= 0.25

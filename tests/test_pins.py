@@ -28,9 +28,13 @@ def normal(name):
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-@pytest.mark.parametrize(("lock", "extras"), [
-    ("requirements.lock", ("book", "fast", "cluster")),
-    ("requirements-test.lock", tuple(name for name in EXTRAS if name != "peers"))])
+@pytest.mark.parametrize(
+    ("lock", "extras"),
+    [
+        ("requirements.lock", ("book", "fast", "cluster")),
+        ("requirements-test.lock", tuple(name for name in EXTRAS if name != "peers")),
+    ],
+)
 def test_lock_satisfies_the_project(lock, extras):
     pins = locked(lock)
     wanted = PROJECT["dependencies"] + [line for extra in extras for line in EXTRAS[extra]]
@@ -78,9 +82,20 @@ def test_environment_installs_the_same_pins():
 
 
 def test_design_packages_are_really_used():
-    code = "\n".join(path.read_text() for folder in ("kenseg_utils", "book/_tools")
-                     for path in (ROOT / folder).rglob("*.py"))
-    for package in ("tensorflow", "nibabel", "matplotlib", "ipywidgets", "papermill",
-                    "jupyter_book", "nilearn", "filelock"):
+    code = "\n".join(
+        path.read_text()
+        for folder in ("kenseg_utils", "book/_tools")
+        for path in (ROOT / folder).rglob("*.py")
+    )
+    for package in (
+        "tensorflow",
+        "nibabel",
+        "matplotlib",
+        "ipywidgets",
+        "papermill",
+        "jupyter_book",
+        "nilearn",
+        "filelock",
+    ):
         name = package.replace("_", "[-_]")
         assert re.search(rf"\b{name}\b", code), f"{package} is pinned and not used"

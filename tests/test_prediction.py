@@ -31,8 +31,9 @@ def head():
 @pytest.mark.parametrize("code", ["LPS", "SAR", "AIR", "PLI"])
 def test_the_answer_does_not_depend_on_how_the_scan_is_stored(model, head, code):
     expected = prediction.lesion_probability(model, head.get_fdata(), head.affine)
-    change = orientations.ornt_transform(orientations.io_orientation(head.affine),
-                                         orientations.axcodes2ornt(code))
+    change = orientations.ornt_transform(
+        orientations.io_orientation(head.affine), orientations.axcodes2ornt(code)
+    )
     turned = head.as_reoriented(change)
     found = prediction.lesion_probability(model, turned.get_fdata(), turned.affine)
     assert found.shape == turned.shape
@@ -81,17 +82,23 @@ def test_four_channels_get_the_neighbouring_slices(head):
     assert np.unravel_index(found.argmax(), found.shape) == (8, 9, 5)
 
 
-@pytest.mark.parametrize(("image", "affine", "told"), [
-    (np.zeros((5, 5)), np.eye(4), "volume"),
-    (np.zeros((5, 5, 5)), np.eye(3), "volume"),
-    (np.full((5, 5, 5), np.nan), np.eye(4), "not finite")])
+@pytest.mark.parametrize(
+    ("image", "affine", "told"),
+    [
+        (np.zeros((5, 5)), np.eye(4), "volume"),
+        (np.zeros((5, 5, 5)), np.eye(3), "volume"),
+        (np.full((5, 5, 5), np.nan), np.eye(4), "not finite"),
+    ],
+)
 def test_bad_volumes(model, image, affine, told):
     with pytest.raises(ValueError, match=told):
         prediction.segment_volume(model, image, affine)
 
 
-@pytest.mark.parametrize(("affine", "told"), [
-    (np.diag([0.0, 1, 1, 1]), "singular"), (np.diag([100.0, 1, 1, 1]), "millimetres")])
+@pytest.mark.parametrize(
+    ("affine", "told"),
+    [(np.diag([0.0, 1, 1, 1]), "singular"), (np.diag([100.0, 1, 1, 1]), "millimetres")],
+)
 def test_bad_geometry(model, affine, told):
     with pytest.raises(ValueError, match=told):
         prediction.segment_volume(model, np.random.default_rng(0).random((30, 30, 12)), affine)
@@ -136,17 +143,26 @@ def stored_otherwise(path, target, code, spacing, order=1, oblique=0.0):
     middle = image.affine @ [*(np.array(image.shape) - 1) / 2, 1]
     affine[:3, 3] = middle[:3] - affine[:3, :3] @ ((shape - 1) / 2)
     other = resample_from_to(image, (tuple(shape), affine), order=order)
-    change = orientations.ornt_transform(orientations.io_orientation(other.affine),
-                                         orientations.axcodes2ornt(code))
+    change = orientations.ornt_transform(
+        orientations.io_orientation(other.affine), orientations.axcodes2ornt(code)
+    )
     nib.save(other.as_reoriented(change), target)
     return target
 
 
-@pytest.mark.parametrize(("code", "spacing", "oblique", "least"), [
-    ("LPS", (1, 1, 1), 0, 0.99), ("PIR", (0.8, 0.8, 0.8), 0, 0.8), ("ASL", (1.2, 0.9, 1.5), 0, 0.75),
-    ("RAS", (1, 1, 3), 0, 0.6), ("RSP", (1, 1, 1), 0.1, 0.6)])
-def test_storage_hardly_changes_the_mask(phantom_head, tmp_path, monkeypatch, code, spacing,
-                                         oblique, least):
+@pytest.mark.parametrize(
+    ("code", "spacing", "oblique", "least"),
+    [
+        ("LPS", (1, 1, 1), 0, 0.99),
+        ("PIR", (0.8, 0.8, 0.8), 0, 0.8),
+        ("ASL", (1.2, 0.9, 1.5), 0, 0.75),
+        ("RAS", (1, 1, 3), 0, 0.6),
+        ("RSP", (1, 1, 1), 0.1, 0.6),
+    ],
+)
+def test_storage_hardly_changes_the_mask(
+    phantom_head, tmp_path, monkeypatch, code, spacing, oblique, least
+):
     """Dice with the mask of the original file, on the stored file's voxels; same grid and affine."""
     monkeypatch.setattr(prediction, "at_shape", lambda model, frame: model)
     path, target = tmp_path / "head.nii.gz", tmp_path / "lesion.nii.gz"
@@ -158,8 +174,14 @@ def test_storage_hardly_changes_the_mask(phantom_head, tmp_path, monkeypatch, co
     straight = nib.load(phantom_head[0])
     expected = prediction.segment_volume(DarkSpots(), straight.get_fdata(), straight.affine)
     assert expected.sum() > 1000
-    there = resample_from_to(nib.Nifti1Image(expected.astype(np.float32), straight.affine),
-                             (original.shape, original.affine), order=1).get_fdata() >= 0.5
+    there = (
+        resample_from_to(
+            nib.Nifti1Image(expected.astype(np.float32), straight.affine),
+            (original.shape, original.affine),
+            order=1,
+        ).get_fdata()
+        >= 0.5
+    )
     found = np.asarray(written.dataobj) > 0
     dice = 2 * (found & there).sum() / (found.sum() + there.sum())
     assert dice >= least
@@ -174,10 +196,14 @@ def test_the_working_grid_takes_atlas_s_own_as_it_is(phantom_head):
 def test_a_head_in_a_large_field_of_view_comes_to_the_same_place(phantom_head):
     """Air and shifts do not matter: the box is laid around the head."""
     image = nib.load(phantom_head[0]).get_fdata(dtype=np.float32)
-    grids = [prediction.WorkingGrid.of(np.pad(image, margin), np.eye(4))
-             for margin in (((30, 3), (5, 20), (7, 9)), ((2, 2), (2, 2), (2, 2)))]
-    one, other = (np.subtract(grid.corner, [margin[0] for margin in shift]) for grid, shift in
-                  zip(grids, (((30, 3), (5, 20), (7, 9)), ((2, 2), (2, 2), (2, 2)))))
+    grids = [
+        prediction.WorkingGrid.of(np.pad(image, margin), np.eye(4))
+        for margin in (((30, 3), (5, 20), (7, 9)), ((2, 2), (2, 2), (2, 2)))
+    ]
+    one, other = (
+        np.subtract(grid.corner, [margin[0] for margin in shift])
+        for grid, shift in zip(grids, (((30, 3), (5, 20), (7, 9)), ((2, 2), (2, 2), (2, 2))))
+    )
     assert np.abs(one - other).max() <= 1
 
 
@@ -233,16 +259,19 @@ def test_without_a_recorded_network_one_is_told_how_to_make_it(monkeypatch):
         prediction.open_network()
 
 
-@pytest.mark.skipif(not (ROOT / "results/whole_slices.npz").exists(),
-                    reason="no network is recorded: results/whole_slices.npz")
+@pytest.mark.skipif(
+    not (ROOT / "results/whole_slices.npz").exists(),
+    reason="no network is recorded: results/whole_slices.npz",
+)
 def test_the_recorded_network_finds_a_large_lesion_that_it_never_saw(tmp_path):
     """In a phantom of another seed than those it learned from, stored with other axes."""
     scans = phantom.make_release(tmp_path, 4, seed=1234)
     loaded = [atlas.load_scan(row) for _, row in scans.iterrows()]
     scan = max(loaded, key=lambda one: one.mask.sum())
     image = np.ascontiguousarray(scan.image.transpose(1, 2, 0)[::-1])
-    affine = scan.affine @ np.array([[0, 0, 1, 0], [-1, 0, 0, scan.image.shape[1] - 1],
-                                     [0, 1, 0, 0], [0, 0, 0, 1.0]])
+    affine = scan.affine @ np.array(
+        [[0, 0, 1, 0], [-1, 0, 0, scan.image.shape[1] - 1], [0, 1, 0, 0], [0, 0, 0, 1.0]]
+    )
     found = prediction.segment_volume(prediction.open_network(), image, affine)
     truth = scan.mask.transpose(1, 2, 0)[::-1]
     assert truth.sum() > 20_000 and metrics.dice(truth, found) > 0.6
@@ -283,4 +312,6 @@ def test_a_real_head_of_another_grid(tmp_path, capsys):
     original, written = nib.load(REAL_HEAD), nib.load(target)
     assert written.shape == original.shape and np.array_equal(written.affine, original.affine)
     with capsys.disabled():
-        print(f" [untrained network: {report.summary(report.volume_report(scan, mask))[:60]}]", end="")
+        print(
+            f" [untrained network: {report.summary(report.volume_report(scan, mask))[:60]}]", end=""
+        )

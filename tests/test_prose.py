@@ -8,16 +8,31 @@ import tomllib
 import pytest
 from conftest import NOTEBOOKS, ROOT
 
-PROSE = ["README.md", "CONTRIBUTING.md", "NOTICE", "CITATION.cff", "Makefile", "_config.yml",
-         "pyproject.toml", "book", "notebooks", "kenseg_utils", "tests", "benchmarks", ".github"]
-PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "book").glob("*.md"),
-                *NOTEBOOKS])
+PROSE = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "NOTICE",
+    "CITATION.cff",
+    "Makefile",
+    "_config.yml",
+    "pyproject.toml",
+    "book",
+    "notebooks",
+    "kenseg_utils",
+    "tests",
+    "benchmarks",
+    ".github",
+]
+PAGES = sorted(
+    [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "book").glob("*.md"), *NOTEBOOKS]
+)
 
 
 def spell(*arguments, cwd):
     pytest.importorskip("codespell_lib", reason="codespell is not installed")
-    return subprocess.run([sys.executable, "-m", "codespell_lib", *arguments], cwd=cwd,
-                          capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, "-m", "codespell_lib", *arguments], cwd=cwd, capture_output=True, text=True
+    )
 
 
 def test_words_are_spelt_right():
@@ -44,8 +59,10 @@ def test_every_module_has_its_place_on_the_package_pages():
     pages = "".join(path.read_text() for path in (ROOT / "book").glob("api-*.md"))
     documented = re.findall(r"^\.\. automodule:: ([\w.]+)$", pages, re.M)
     listed = re.findall(r"^   (kenseg_utils[\w.]*)$", (ROOT / "book/api.md").read_text(), re.M)
-    modules = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-               for path in (ROOT / "kenseg_utils").rglob("*.py")} - {"kenseg_utils"}
+    modules = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for path in (ROOT / "kenseg_utils").rglob("*.py")
+    } - {"kenseg_utils"}
     assert sorted(documented) == sorted(modules) == sorted(listed)
 
 

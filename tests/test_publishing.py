@@ -25,6 +25,7 @@ HERE = "https://github.com/owner/name"
 
 # --- The address ---------------------------------------------------------------------------------
 
+
 @pytest.fixture
 def no_environment(monkeypatch, tmp_path):
     """A folder without git, and none of the variables."""
@@ -39,16 +40,31 @@ def test_an_unknown_address_is_empty(no_environment):
     assert address.repository() == address.revision() == address.source_commit() == ""
 
 
-@pytest.mark.parametrize("given", ["owner/name", HERE, HERE + ".git", HERE + "/",
-                                   "git@github.com:owner/name.git",
-                                   "ssh://git@github.com/owner/name"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        "owner/name",
+        HERE,
+        HERE + ".git",
+        HERE + "/",
+        "git@github.com:owner/name.git",
+        "ssh://git@github.com/owner/name",
+    ],
+)
 def test_an_address_in_any_of_its_forms(no_environment, monkeypatch, given):
     monkeypatch.setenv("REPOSITORY", given)
     assert address.repository() == HERE
 
 
-@pytest.mark.parametrize("given", ["https://gitlab.com/owner/name", "name", "owner/name; rm -rf x",
-                                   "https://github.com.example.org/owner/name"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        "https://gitlab.com/owner/name",
+        "name",
+        "owner/name; rm -rf x",
+        "https://github.com.example.org/owner/name",
+    ],
+)
 def test_another_address_is_refused_rather_than_bent(no_environment, monkeypatch, given):
     monkeypatch.setenv("REPOSITORY", given)
     with pytest.raises(SystemExit, match="owner/name"):
@@ -57,8 +73,11 @@ def test_another_address_is_refused_rather_than_bent(no_environment, monkeypatch
 
 def test_the_remote_and_the_commit_are_found(no_environment, monkeypatch):
     git = ["git", "-c", "user.name=t", "-c", "user.email=t@example"]
-    for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "x"],
-                    ["remote", "add", "origin", "https://gitlab.com/owner/name"]):
+    for command in (
+        ["init", "-q"],
+        ["commit", "-q", "--allow-empty", "-m", "x"],
+        ["remote", "add", "origin", "https://gitlab.com/owner/name"],
+    ):
         subprocess.run([*git, *command], check=True)
     assert address.repository() == ""  # a remote elsewhere is no error and no address
     subprocess.run(["git", "remote", "set-url", "origin", HERE + ".git"], check=True)
@@ -73,9 +92,13 @@ def test_the_remote_and_the_commit_are_found(no_environment, monkeypatch):
 
 # --- The stamp -----------------------------------------------------------------------------------
 
+
 def setup_cell(content):
-    return next("".join(cell["source"]) for cell in content["cells"]
-                if "setup" in cell["metadata"].get("tags", []))
+    return next(
+        "".join(cell["source"])
+        for cell in content["cells"]
+        if "setup" in cell["metadata"].get("tags", [])
+    )
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -89,8 +112,9 @@ def test_every_notebook_can_be_stamped_and_is_not(path):
         stamp.stamped(stamped, HERE, "0123abc")
 
 
-@pytest.mark.parametrize("given", [("x; rm -rf /", "abc"), (HERE, "$(reboot)"), (HERE, ""),
-                                   ("--upload-pack=x", "abc")])
+@pytest.mark.parametrize(
+    "given", [("x; rm -rf /", "abc"), (HERE, "$(reboot)"), (HERE, ""), ("--upload-pack=x", "abc")]
+)
 def test_a_stamp_holds_no_shell_code(given):
     with pytest.raises(ValueError, match="only"):
         stamp.stamped(json.loads(NOTEBOOKS[0].read_text()), *given)
@@ -98,28 +122,43 @@ def test_a_stamp_holds_no_shell_code(given):
 
 # --- The page of last runs -----------------------------------------------------------------------
 
+
 def executed_copy(seconds, profile="demo", promised=2):
-    closing = ("kenseg_utils 0.1.0 · commit abc+ · requirements.lock 123 · numpy 2.0.2\n"
-               f"CPU (2 cores) · profile {profile} · data phantom ATLAS (key 12) · {seconds} s · "
-               "verified on 2026-01-02\n")
+    closing = (
+        "kenseg_utils 0.1.0 · commit abc+ · requirements.lock 123 · numpy 2.0.2\n"
+        f"CPU (2 cores) · profile {profile} · data phantom ATLAS (key 12) · {seconds} s · "
+        "verified on 2026-01-02\n"
+    )
     box = f"**Time**: at most {promised} minutes to run on two CPU cores (profile demo)."
-    return {"cells": [{"cell_type": "markdown", "source": ["(x)=\n", "# A chapter\n", "\n", box]},
-                      {"cell_type": "code", "source": "", "outputs": [{"text": closing}]}],
-            "metadata": {"papermill": {"duration": seconds, "exception": None,
-                                       "end_time": "2026-01-02T03:04:05+00:00",
-                                       "parameters": {"profile": profile}}}}
+    return {
+        "cells": [
+            {"cell_type": "markdown", "source": ["(x)=\n", "# A chapter\n", "\n", box]},
+            {"cell_type": "code", "source": "", "outputs": [{"text": closing}]},
+        ],
+        "metadata": {
+            "papermill": {
+                "duration": seconds,
+                "exception": None,
+                "end_time": "2026-01-02T03:04:05+00:00",
+                "parameters": {"profile": profile},
+            }
+        },
+    }
 
 
 def test_the_table_tells_when_how_long_and_on_what(tmp_path):
     names = []
-    for number, copy in enumerate([executed_copy(90), executed_copy(150),
-                                   executed_copy(150, "smoke")]):
+    for number, copy in enumerate(
+        [executed_copy(90), executed_copy(150), executed_copy(150, "smoke")]
+    ):
         names.append(tmp_path / f"0{number}_x.ipynb")
         names[-1].write_text(json.dumps(copy))
     text = status.table(tmp_path, names)
     first, second, third = [line for line in text.splitlines() if line.startswith("| [0")]
-    assert ("| 2026-01-02 03:04 | ran to its end | 1.5 min | at most 2 min | demo | " in
-            first.replace("\N{NON-BREAKING HYPHEN}", "-").replace("\N{NO-BREAK SPACE}", " "))
+    assert (
+        "| 2026-01-02 03:04 | ran to its end | 1.5 min | at most 2 min | demo | "
+        in first.replace("\N{NON-BREAKING HYPHEN}", "-").replace("\N{NO-BREAK SPACE}", " ")
+    )
     assert "CPU (2 cores) · data phantom ATLAS (key 12)" in first
     assert "longer than promised" in second and "longer than promised" not in first + third
     assert "chapters 00, 01, 02: kenseg_utils 0.1.0 · commit abc+" in text
@@ -151,13 +190,16 @@ def test_a_page_without_a_place_for_the_table_is_named(tmp_path):
 
 # --- Colab ---------------------------------------------------------------------------------------
 
+
 def test_drift_names_what_left_the_tested_range():
     there = {"numpy": Version("2.0.2"), "keras": Version("3.13.2"), "scipy": Version("1.16")}
     here = {"numpy": Version("2.4"), "keras": Version("3.15"), "scipy": Version("1.17")}
     published = {"numpy": Version("2.5"), "keras": Version("3.14")}
     assert colab.drift(published, {"numpy", "keras", "scipy", "tqdm"}, there, here) == [
         "numpy: Colab has 2.5, tested are 2.0.2 to 2.4",
-        "scipy: Colab no longer lists it", "tqdm: Colab no longer lists it"]
+        "scipy: Colab no longer lists it",
+        "tqdm: Colab no longer lists it",
+    ]
 
 
 def test_versions_are_read_from_a_published_list():
@@ -176,6 +218,7 @@ def test_what_colab_brings_is_pinned_and_what_it_lacks_is_fetched():
 
 
 # --- Staging -------------------------------------------------------------------------------------
+
 
 @pytest.fixture
 def staged(tmp_path, monkeypatch):

@@ -9,17 +9,30 @@ from kenseg_utils import prediction, training
 @pytest.fixture(scope="module")
 def run(smoke_crops, tmp_path_factory):
     train, validation, _ = smoke_crops
-    recipe = training.Recipe.quick(network="resunet", widths=(4, 8), options=dict(reduce=2), epochs=1,
-                                   batch_size=8, precision="float32")
-    return training.train(recipe, train.subset(range(16)), validation.subset(range(4)),
-                          run_dir=tmp_path_factory.mktemp("runs") / "recorded", progress=False)
+    recipe = training.Recipe.quick(
+        network="resunet",
+        widths=(4, 8),
+        options=dict(reduce=2),
+        epochs=1,
+        batch_size=8,
+        precision="float32",
+    )
+    return training.train(
+        recipe,
+        train.subset(range(16)),
+        validation.subset(range(4)),
+        run_dir=tmp_path_factory.mktemp("runs") / "recorded",
+        progress=False,
+    )
 
 
 def test_a_recorded_network_answers_as_the_trained_one(run, smoke_crops, tmp_path):
     file = prediction.save_network("small", run, tmp_path)
     network, about = prediction.recorded_network("small", tmp_path)
     images, _ = smoke_crops[2].batch(range(4))
-    assert np.abs(training.predict(network, images) - training.predict(run.model, images)).max() < 0.01
+    assert (
+        np.abs(training.predict(network, images) - training.predict(run.model, images)).max() < 0.01
+    )
     assert about["recipe"] == run.recipe.as_dict() and about["commit"] == run.provenance["commit"]
     assert len(about["history"]) == 1
     with np.load(file, allow_pickle=False) as found:  # numbers and text alone

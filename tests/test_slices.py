@@ -20,10 +20,18 @@ sides = st.integers(1, 400)
 
 
 @settings(max_examples=1000, deadline=None)
-@given(sides, sides, st.floats(-50, 450), st.floats(-50, 450), st.integers(1, 200),
-       st.integers(0, 30), st.integers(0, 2**32 - 1))
-def test_round_trip_returns_every_pixel_of_the_window(height, width, row, column, size, margin,
-                                                      seed):
+@given(
+    sides,
+    sides,
+    st.floats(-50, 450),
+    st.floats(-50, 450),
+    st.integers(1, 200),
+    st.integers(0, 30),
+    st.integers(0, 2**32 - 1),
+)
+def test_round_trip_returns_every_pixel_of_the_window(
+    height, width, row, column, size, margin, seed
+):
     image = np.random.default_rng(seed).integers(1, 255, (height, width), np.uint8)
     window, placement = slices.crop(image, (row, column), size)
     padded = slices.pad(window, size + margin)
@@ -55,9 +63,10 @@ def test_a_window_too_large_for_its_frame():
 def test_channels_are_kept():
     image = np.random.default_rng(0).random((50, 60, 4))
     window, placement = slices.crop(image, (25, 30), 20)
-    assert np.allclose(slices.uncrop(slices.unpad(slices.pad(window, 32), placement),
-                                     placement)[placement.top], slices.uncrop(window, placement)[
-                                         placement.top])
+    assert np.allclose(
+        slices.uncrop(slices.unpad(slices.pad(window, 32), placement), placement)[placement.top],
+        slices.uncrop(window, placement)[placement.top],
+    )
 
 
 def test_an_empty_mask_has_no_centre():
@@ -87,8 +96,9 @@ def test_lesion_crops_are_what_the_scan_holds(smoke_scans, work_dir):
     assert lost == pytest.approx(mine.index.outside[position])
     assert mine.index.lesion_pixels[position] == scan.mask[:, :, z].sum()
     window = slices.unpad(mine.images[position][..., 0], place)
-    original = scan.image[place.top : place.top + place.height,
-                          place.left : place.left + place.width, z]
+    original = scan.image[
+        place.top : place.top + place.height, place.left : place.left + place.width, z
+    ]
     expected = slices.Intensity.of(scan.image).apply(original)
     assert np.allclose(window, expected, atol=0.01)  # stored as float16
 
@@ -230,7 +240,12 @@ def test_killed_at_its_end_it_reads_no_scan_again(tmp_path, monkeypatch, where):
     assert (resumed.images == straight.images).all() and (resumed.masks == straight.masks).all()
     pd.testing.assert_frame_equal(resumed.index, straight.index)
     assert sorted(path.name for path in resumed.folder.iterdir()) == [
-        "images.npy", "index.csv", "masks.npy", "report.csv", "settings.json"]
+        "images.npy",
+        "index.csv",
+        "masks.npy",
+        "report.csv",
+        "settings.json",
+    ]
 
 
 FULL = """
@@ -247,11 +262,16 @@ except OSError as error:
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="no limit on file sizes to set here")
-@pytest.mark.parametrize("limit", [20_000, 300_000])  # while scans are read, while arrays are joined
+@pytest.mark.parametrize(
+    "limit", [20_000, 300_000]
+)  # while scans are read, while arrays are joined
 def test_no_room_on_the_disk(tmp_path, limit):
     scans = small_release(tmp_path / "data", 4)
-    process = subprocess.run([sys.executable, "-c", FULL, tmp_path / "data", tmp_path / "a",
-                              str(limit)], capture_output=True, text=True)
+    process = subprocess.run(
+        [sys.executable, "-c", FULL, tmp_path / "data", tmp_path / "a", str(limit)],
+        capture_output=True,
+        text=True,
+    )
     assert process.returncode == 1 and "said: [Errno 27]" in process.stderr, process.stderr
     assert not list((tmp_path / "a").glob("slices-*"))
     resumed = slices.prepare(scans, work_dir=tmp_path / "a", workers=1)
@@ -276,8 +296,11 @@ def test_whole_slices_of_scans_on_different_grids(tmp_path):
             place = part.placement(position)
             back = slices.uncrop(slices.unpad(part.masks[position], place), place)
             assert (back == scan.mask[:, :, z]).all()
-            assert np.allclose(slices.unpad(part.images[position][..., 0], place),
-                               intensity.apply(scan.image[:, :, z]), atol=0.01)
+            assert np.allclose(
+                slices.unpad(part.images[position][..., 0], place),
+                intensity.apply(scan.image[:, :, z]),
+                atol=0.01,
+            )
             assert part.images[position, 0, 0, 0] == np.float16(intensity.apply(np.float32(0)))
 
 
@@ -285,10 +308,10 @@ def test_a_cluster_gives_the_same_slices(tmp_path):
     from distributed import LocalCluster
 
     scans = small_release(tmp_path / "data", 5)
-    with LocalCluster(n_workers=1, threads_per_worker=2, processes=False,
-                      dashboard_address=None) as cluster:
-        there = slices.prepare(scans, work_dir=tmp_path / "a",
-                               scheduler=cluster.scheduler_address)
+    with LocalCluster(
+        n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
+    ) as cluster:
+        there = slices.prepare(scans, work_dir=tmp_path / "a", scheduler=cluster.scheduler_address)
     here = slices.prepare(scans, work_dir=tmp_path / "b", workers=1)
     assert (there.images == here.images).all()
     pd.testing.assert_frame_equal(there.index, here.index)

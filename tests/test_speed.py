@@ -6,14 +6,16 @@ import pytest
 from kenseg_utils import machine, networks
 
 keras = pytest.importorskip("keras")
-pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow",
-                                reason="only TensorFlow has the fused operation")
+pytestmark = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="only TensorFlow has the fused operation"
+)
 
 
 def built():
     keras.utils.set_random_seed(3)
-    model = networks.build("ken_unetpp", input_shape=(32, 32, 1), widths=(4, 8, 16),
-                           blocks_per_node=1)
+    model = networks.build(
+        "ken_unetpp", input_shape=(32, 32, 1), widths=(4, 8, 16), blocks_per_node=1
+    )
     model.compile(keras.optimizers.SGD(0.05), loss="sparse_categorical_crossentropy")
     return model
 

@@ -36,7 +36,8 @@ def test_feedback_of_a_right_answer(capsys):
 def test_feedback_of_a_wrong_answer_gives_the_checks_message(capsys):
     teaching.feedback(check_dice, 0.4)
     assert capsys.readouterr().out == (
-        "Not there yet: Dice is 0.8 here, not 0.4: did you count twice?\n")
+        "Not there yet: Dice is 0.8 here, not 0.4: did you count twice?\n"
+    )
 
 
 @pytest.mark.parametrize("blank, said", [(..., "Fill in the blank"), (None, "replace the blank")])
@@ -56,8 +57,9 @@ def test_closing_line_counts_seconds_and_names_what_ran(monkeypatch):
     monkeypatch.setattr(machine, "device", lambda: "GPU (Tesla T4)")
     monkeypatch.setattr(teaching.artifacts, "commit", lambda: "0123456789ab+")
     monkeypatch.setattr(teaching, "lock_hash", lambda: "requirements.lock 01234567")
-    keras = types.SimpleNamespace(__version__="3.13.2",
-                                  backend=types.SimpleNamespace(backend=lambda: "jax"))
+    keras = types.SimpleNamespace(
+        __version__="3.13.2", backend=types.SimpleNamespace(backend=lambda: "jax")
+    )
     monkeypatch.setitem(sys.modules, "keras", keras)
     monkeypatch.setitem(sys.modules, "jax", types.SimpleNamespace(__version__="0.7.2"))
     line = teaching.closing_line(teaching.start_clock() - 41.2, "demo", "phantom ATLAS")
@@ -65,7 +67,8 @@ def test_closing_line_counts_seconds_and_names_what_ran(monkeypatch):
     assert line == (
         f"kenseg_utils {__version__} · commit 0123456789ab+ · requirements.lock 01234567 · "
         f"jax 0.7.2 · keras 3.13.2 · numpy {np.__version__}\n"
-        f"GPU (Tesla T4) · profile demo · data phantom ATLAS · 41 s · verified on {today}")
+        f"GPU (Tesla T4) · profile demo · data phantom ATLAS · 41 s · verified on {today}"
+    )
     monkeypatch.delitem(sys.modules, "keras")
     assert "runs no network" in teaching.closing_line(teaching.start_clock(), "smoke", "x")
 
@@ -102,15 +105,20 @@ def test_device_tells_what_to_click_only_on_a_colab_cpu(monkeypatch):
 
 
 def test_the_three_modules_load_no_framework():
-    code = ("import sys, kenseg_utils.figures, kenseg_utils.viewers, kenseg_utils.teaching;"
-            "loaded = {'keras', 'tensorflow', 'jax', 'torch', 'kenseg_utils.atlas',"
-            " 'kenseg_utils.training'} & set(sys.modules); assert not loaded, loaded")
+    code = (
+        "import sys, kenseg_utils.figures, kenseg_utils.viewers, kenseg_utils.teaching;"
+        "loaded = {'keras', 'tensorflow', 'jax', 'torch', 'kenseg_utils.atlas',"
+        " 'kenseg_utils.training'} & set(sys.modules); assert not loaded, loaded"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 QUESTION = 'Is 2 < 3 "really"?'
-OPTIONS = {"yes & always": (True, "It's <b>true</b>."), "no": (False, "Count again."),
-           "sometimes": (False, "Numbers do not change.")}
+OPTIONS = {
+    "yes & always": (True, "It's <b>true</b>."),
+    "no": (False, "Count again."),
+    "sometimes": (False, "Numbers do not change."),
+}
 
 
 class Page(HTMLParser):
@@ -148,7 +156,9 @@ def test_quiz_is_a_group_of_named_radio_buttons():
 def test_quiz_escapes_what_it_is_given_and_asks_nothing_of_the_network():
     text = teaching.quiz(QUESTION, OPTIONS).data
     page = Page(text)
-    assert QUESTION in page.text and "yes & always" in page.text and "It's <b>true</b>." in page.text
+    assert (
+        QUESTION in page.text and "yes & always" in page.text and "It's <b>true</b>." in page.text
+    )
     assert "<b>true" not in text and "http" not in text
     hostile = teaching.quiz("</legend><script>alert(1)</script>", OPTIONS).data
     assert len(Page(hostile).all("script")) == 1
@@ -160,38 +170,61 @@ def test_quizzes_do_not_share_names_and_keep_them():
     assert teaching.quiz("One?", OPTIONS).data == first
 
 
-@pytest.mark.parametrize("question, options, message", [
-    ("Q?", {"a": (True, "yes")}, "two options"),
-    ("Q?", {"a": (False, "no"), "b": (False, "no")}, "right"),
-    ("", OPTIONS, "words"), ("Q?", {"a": (True, ""), "b": (False, "no")}, "words")])
+@pytest.mark.parametrize(
+    "question, options, message",
+    [
+        ("Q?", {"a": (True, "yes")}, "two options"),
+        ("Q?", {"a": (False, "no"), "b": (False, "no")}, "right"),
+        ("", OPTIONS, "words"),
+        ("Q?", {"a": (True, ""), "b": (False, "no")}, "words"),
+    ],
+)
 def test_quiz_says_what_is_missing(question, options, message):
     with pytest.raises(ValueError, match=message):
         teaching.quiz(question, options)
 
 
 def test_output_table_has_caption_heads_and_rounded_numbers():
-    table = pd.DataFrame({"network": ["U-Net", "<Ken>"], "Dice": [0.46123, np.nan],
-                          "parameters": [7759521, 12]})
+    table = pd.DataFrame(
+        {"network": ["U-Net", "<Ken>"], "Dice": [0.46123, np.nan], "parameters": [7759521, 12]}
+    )
     text = teaching.output_table(table, "Scores & sizes").data
     page = Page(text)
     assert [head["scope"] for head in page.all("th")] == ["col"] * 3
     for piece in ("Scores & sizes", "<Ken>", "0.46", "–", "7,759,521"):
         assert piece in page.text
     assert "<Ken>" not in text and "0.46123" not in text
-    assert len([cell for cell in page.all("td") if "text-align:right" in cell.get("style", "")]) == 4
+    assert (
+        len([cell for cell in page.all("td") if "text-align:right" in cell.get("style", "")]) == 4
+    )
 
 
-@pytest.mark.parametrize("value, shown", [(1e-6, "1e-06"), (0.0042, "0.0042"), (0.0, "0.00"),
-                                          (-2500.5, "-2,500.50"), (0.01, "0.01"), (np.int64(7), "7"),
-                                          (np.float32(0.5), "0.50"), (None, "–"), ((1, 2), "(1, 2)")])
+@pytest.mark.parametrize(
+    "value, shown",
+    [
+        (1e-6, "1e-06"),
+        (0.0042, "0.0042"),
+        (0.0, "0.00"),
+        (-2500.5, "-2,500.50"),
+        (0.01, "0.01"),
+        (np.int64(7), "7"),
+        (np.float32(0.5), "0.50"),
+        (None, "–"),
+        ((1, 2), "(1, 2)"),
+    ],
+)
 def test_output_table_rounds_no_number_away(value, shown):
-    text = teaching.output_table(pd.DataFrame({"value": pd.Series([value], dtype=object)}), "C").data
+    text = teaching.output_table(
+        pd.DataFrame({"value": pd.Series([value], dtype=object)}), "C"
+    ).data
     assert f">{shown}</td>" in text
 
 
 def test_output_table_with_row_heads_and_nullable_numbers():
-    table = pd.DataFrame({"mean": pd.array([0.5, pd.NA], dtype="Float64"), "ok": [True, False]},
-                         index=pd.Index(["a", "b"], name="method"))
+    table = pd.DataFrame(
+        {"mean": pd.array([0.5, pd.NA], dtype="Float64"), "ok": [True, False]},
+        index=pd.Index(["a", "b"], name="method"),
+    )
     page = Page(teaching.output_table(table, "By method", decimals=3, index=True).data)
     assert [head["scope"] for head in page.all("th")] == ["col"] * 3 + ["row"] * 2
     for piece in ("method", "0.500", "–", "True"):

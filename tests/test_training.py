@@ -14,8 +14,9 @@ from kenseg_utils import networks, slices
 from kenseg_utils.machine import _devices as devices
 from kenseg_utils.training import _loop as training
 
-TINY = dict(widths=(4, 8), options=dict(blocks_per_node=1), epochs=3, batch_size=8,
-            precision="float32")
+TINY = dict(
+    widths=(4, 8), options=dict(blocks_per_node=1), epochs=3, batch_size=8, precision="float32"
+)
 
 
 @pytest.fixture(scope="module")
@@ -28,14 +29,30 @@ def data(smoke_crops):
 @pytest.fixture(scope="module")
 def straight(data, tmp_path_factory):
     """An uninterrupted run."""
-    return training.train(training.Recipe.quick(**TINY), *data,
-                          run_dir=tmp_path_factory.mktemp("runs") / "straight", progress=False)
+    return training.train(
+        training.Recipe.quick(**TINY),
+        *data,
+        run_dir=tmp_path_factory.mktemp("runs") / "straight",
+        progress=False,
+    )
 
 
-@pytest.mark.parametrize(("field", "value"), [
-    ("network", "u-net"), ("loss", "mse"), ("optimizer", "sgd"), ("schedule", "step"),
-    ("precision", "half"), ("batch_size", 0), ("epochs", 2.5), ("learning_rate", 0),
-    ("weight_decay", -1), ("steps_per_execution", 0), ("decay", "none")])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("network", "u-net"),
+        ("loss", "mse"),
+        ("optimizer", "sgd"),
+        ("schedule", "step"),
+        ("precision", "half"),
+        ("batch_size", 0),
+        ("epochs", 2.5),
+        ("learning_rate", 0),
+        ("weight_decay", -1),
+        ("steps_per_execution", 0),
+        ("decay", "none"),
+    ],
+)
 def test_a_recipe_names_the_field_that_is_out_of_range(field, value):
     with pytest.raises(ValueError, match=f"Recipe.{field} is"):
         training.Recipe(**{field: value})
@@ -58,7 +75,12 @@ def test_a_run_holds_its_evidence(straight, data):
     evidence = straight.provenance
     assert evidence["train"] == data[0].key and evidence["versions"]["keras"]
     assert {path.name for path in straight.folder.iterdir()} == {
-        "recipe.json", "history.csv", "model.keras", "provenance.json", ".lock"}
+        "recipe.json",
+        "history.csv",
+        "model.keras",
+        "provenance.json",
+        ".lock",
+    }
     images, _ = data[1].batch(range(2))
     assert np.asarray(straight.model(images)).shape == (2, 128, 128, 2)
 
@@ -139,8 +161,10 @@ def test_augmentation_moves_image_and_mask_together():
 
 
 def test_noise_alone_changes_the_image_and_nothing_else(data):
-    plain, noisy = (training.Batches(data[0], 8, seed=1, augment=augment).batch(0)
-                    for augment in (False, "noise"))
+    plain, noisy = (
+        training.Batches(data[0], 8, seed=1, augment=augment).batch(0)
+        for augment in (False, "noise")
+    )
     assert (plain[1] == noisy[1]).all()
     difference = (noisy[0] - plain[0]).reshape(8, -1)
     assert (0 < difference.std(axis=1)).all() and (difference.std(axis=1) < 0.16).all()
@@ -174,17 +198,28 @@ def test_steps_grouped_in_one_call_are_the_same_steps(straight, data, tmp_path):
     """steps_per_execution saves calls; three steps an epoch are no multiple of two."""
     recipe = training.with_changes(straight.recipe, steps_per_execution=2, epochs=1)
     grouped = training.train(recipe, *data, run_dir=tmp_path, progress=False).history
-    one = training.train(training.with_changes(recipe, steps_per_execution=1), *data,
-                         run_dir=tmp_path / "one", progress=False).history
+    one = training.train(
+        training.with_changes(recipe, steps_per_execution=1),
+        *data,
+        run_dir=tmp_path / "one",
+        progress=False,
+    ).history
     assert np.isclose(grouped.loss[0], one.loss[0], rtol=1e-4)
     assert np.isclose(grouped.val_loss[0], one.val_loss[0], rtol=1e-4)
 
 
-@pytest.mark.parametrize(("gpu", "units", "backend", "policy"), [
-    (("H200", 9.0), False, "tensorflow", "mixed_bfloat16"),
-    (("A100", 8.0), False, "jax", "mixed_bfloat16"), (("T4", 7.5), True, "jax", "mixed_float16"),
-    (("P100", 6.0), True, "tensorflow", "float32"), (None, True, "tensorflow", "mixed_bfloat16"),
-    (None, False, "tensorflow", "float32"), (None, True, "jax", "float32")])
+@pytest.mark.parametrize(
+    ("gpu", "units", "backend", "policy"),
+    [
+        (("H200", 9.0), False, "tensorflow", "mixed_bfloat16"),
+        (("A100", 8.0), False, "jax", "mixed_bfloat16"),
+        (("T4", 7.5), True, "jax", "mixed_float16"),
+        (("P100", 6.0), True, "tensorflow", "float32"),
+        (None, True, "tensorflow", "mixed_bfloat16"),
+        (None, False, "tensorflow", "float32"),
+        (None, True, "jax", "float32"),
+    ],
+)
 def test_precision_suits_the_device(monkeypatch, gpu, units, backend, policy):
     import keras
 
@@ -244,17 +279,35 @@ training.train(recipe, train, validation, run_dir=sys.argv[4], progress=False)
 COMPARED = ["epoch", "loss", "val_loss", "val_dice", "learning_rate"]
 
 
-@pytest.mark.parametrize(("moment", "left"), [
-    ("epoch", ["epoch-0001.keras"]), ("history", ["epoch-0001.keras"]),
-    ("checkpoint", ["epoch-0001.keras"]), ("tidying", ["epoch-0002.keras", "epoch-0003.keras"])])
-def test_killed_at_any_moment_it_ends_as_if_nothing_had_happened(straight, data, tmp_path, moment,
-                                                                left):
+@pytest.mark.parametrize(
+    ("moment", "left"),
+    [
+        ("epoch", ["epoch-0001.keras"]),
+        ("history", ["epoch-0001.keras"]),
+        ("checkpoint", ["epoch-0001.keras"]),
+        ("tidying", ["epoch-0002.keras", "epoch-0003.keras"]),
+    ],
+)
+def test_killed_at_any_moment_it_ends_as_if_nothing_had_happened(
+    straight, data, tmp_path, moment, left
+):
     """kill -9 in the middle of an epoch, of writing history or weights, and of the last file."""
     folder = str(data[0].folder)
     rows = [part.rows.tolist() for part in data]
-    process = subprocess.run([sys.executable, "-c", KILLED, folder, json.dumps(rows),
-                              json.dumps(TINY), str(tmp_path), moment], capture_output=True,
-                             timeout=240)
+    process = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            KILLED,
+            folder,
+            json.dumps(rows),
+            json.dumps(TINY),
+            str(tmp_path),
+            moment,
+        ],
+        capture_output=True,
+        timeout=240,
+    )
     assert process.returncode == -signal.SIGKILL, process.stderr.decode()[-2000:]
     assert sorted(path.name for path in tmp_path.glob("epoch-*")) == left
     assert not (tmp_path / "provenance.json").exists()
@@ -264,7 +317,12 @@ def test_killed_at_any_moment_it_ends_as_if_nothing_had_happened(straight, data,
     for ours, theirs in zip(run.model.get_weights(), straight.model.get_weights(), strict=True):
         assert np.allclose(ours, theirs, atol=1e-5)
     assert {path.name for path in tmp_path.iterdir()} == {
-        "recipe.json", "history.csv", "model.keras", "provenance.json", ".lock"}
+        "recipe.json",
+        "history.csv",
+        "model.keras",
+        "provenance.json",
+        ".lock",
+    }
 
 
 def stop_after_first_checkpoint(monkeypatch):
@@ -289,7 +347,11 @@ def test_a_full_disk_leaves_the_checkpoint_before_it(straight, data, tmp_path, m
     with pytest.raises(training.TrainingError, match="No space left .* make room and call again"):
         training.train(straight.recipe, *data, run_dir=tmp_path, progress=False)
     assert {path.name for path in tmp_path.iterdir()} == {
-        "recipe.json", "history.csv", "epoch-0001.keras", ".lock"}
+        "recipe.json",
+        "history.csv",
+        "epoch-0001.keras",
+        ".lock",
+    }
     monkeypatch.undo()
     run = training.train(straight.recipe, *data, run_dir=tmp_path, progress=False)
     pd.testing.assert_frame_equal(run.history[COMPARED], straight.history[COMPARED], rtol=1e-5)
@@ -318,19 +380,28 @@ def test_a_resumed_run_keeps_its_coupled_decay(data, tmp_path, monkeypatch):
     pd.testing.assert_frame_equal(resumed.history[COMPARED], whole.history[COMPARED], rtol=1e-5)
 
 
-@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: Out of memory")])
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: Out of memory")]
+)
 def test_too_little_memory_says_what_to_lower(data, tmp_path, monkeypatch, error):
     import keras
 
     monkeypatch.setattr(keras.Model, "fit", lambda *_, **__: (_ for _ in ()).throw(error))
-    with pytest.raises(training.TrainingError, match=r"lower batch_size first \(now 8\), then widths"):
+    with pytest.raises(
+        training.TrainingError, match=r"lower batch_size first \(now 8\), then widths"
+    ):
         training.train(training.Recipe.quick(**TINY), *data, run_dir=tmp_path, progress=False)
 
 
 def test_a_network_that_sees_only_background_is_named(data, tmp_path, monkeypatch):
     recipe = training.Recipe.quick(**TINY)
-    monkeypatch.setattr(training, "predict", lambda model, images: np.stack(
-        [np.ones(images.shape[:3]), np.zeros(images.shape[:3])], -1).astype(np.float32))
+    monkeypatch.setattr(
+        training,
+        "predict",
+        lambda model, images: np.stack(
+            [np.ones(images.shape[:3]), np.zeros(images.shape[:3])], -1
+        ).astype(np.float32),
+    )
     with pytest.warns(UserWarning, match="every pixel background"):
         training.train(recipe, *data, run_dir=tmp_path, progress=False)
 
@@ -343,8 +414,13 @@ def test_a_network_starts_from_its_prior(name):
     images = np.random.default_rng(0).normal(size=(4, 32, 32, 1)).astype("float32")
     start = {}
     for prior in (0.0, 0.05):
-        recipe = training.Recipe.quick(network=name, widths=None, precision="float32",
-                                       options=dict(width_multiplier=0.125), lesion_prior=prior)
+        recipe = training.Recipe.quick(
+            network=name,
+            widths=None,
+            precision="float32",
+            options=dict(width_multiplier=0.125),
+            lesion_prior=prior,
+        )
         start[prior] = float(np.median(training.build(recipe, (32, 32, 1))(images)[..., 1]))
     assert start[0.05] < 0.2 < start[0.0]
 
@@ -354,8 +430,14 @@ def test_each_head_of_a_deeply_supervised_network_has_its_own_loss(data, tmp_pat
 
     from kenseg_utils import losses, networks
 
-    recipe = training.Recipe.quick(network="unetpp", widths=(4, 8, 8), epochs=1, batch_size=8,
-                                   precision="float32", options=dict(deep_supervision=True))
+    recipe = training.Recipe.quick(
+        network="unetpp",
+        widths=(4, 8, 8),
+        epochs=1,
+        batch_size=8,
+        precision="float32",
+        options=dict(deep_supervision=True),
+    )
     keras.utils.set_random_seed(0)
     model = training.build(recipe, data[0].shape)
     images, masks = data[0].batch(range(8))

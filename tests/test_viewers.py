@@ -22,7 +22,7 @@ def head():
     x, y, z = np.indices((60, 72, 54)) - np.array([30, 36, 27]).reshape(3, 1, 1, 1)
     image = ((x / 26) ** 2 + (y / 32) ** 2 + (z / 24) ** 2 < 1) * 100.0
     image += np.random.default_rng(0).normal(0, 8, image.shape) * (image > 0)
-    mask = ((x + 10) ** 2 + (y - 5) ** 2 + (z - 8) ** 2 < 36)
+    mask = (x + 10) ** 2 + (y - 5) ** 2 + (z - 8) ** 2 < 36
     return image.astype("float32"), mask.astype("uint8")
 
 
@@ -48,14 +48,21 @@ def links(widget):
 
     def end(reference, trait):
         return models[reference.removeprefix("IPY_MODEL_")]["model_name"], trait
-    return sorted((*end(*model["state"]["source"]), *end(*model["state"]["target"]))
-                  for model in models.values() if model["model_name"] == "LinkModel")
+
+    return sorted(
+        (*end(*model["state"]["source"]), *end(*model["state"]["target"]))
+        for model in models.values()
+        if model["model_name"] == "LinkModel"
+    )
 
 
 def pictures(widget):
     """The embedded pictures, decoded: proves that each is a whole picture."""
-    codes = [code for page in of_kind(widget, ipywidgets.HTML)
-             for code in re.findall(r'src="data:image/webp;base64,([^"]+)"', page.value)]
+    codes = [
+        code
+        for page in of_kind(widget, ipywidgets.HTML)
+        for code in re.findall(r'src="data:image/webp;base64,([^"]+)"', page.value)
+    ]
     return [Image.open(io.BytesIO(base64.b64decode(code))).convert("RGB") for code in codes]
 
 
@@ -65,7 +72,7 @@ def embedded_bytes(widget):
 
 def test_slice_browser_ties_planes_and_slices_in_the_browser(head):
     viewer = viewers.slice_browser(*head, count=9)
-    buttons, = of_kind(viewer, ipywidgets.ToggleButtons)
+    (buttons,) = of_kind(viewer, ipywidgets.ToggleButtons)
     outer, *inner = of_kind(viewer, ipywidgets.Stack)
     assert buttons.options == ("axial", "coronal", "sagittal")
     assert [len(stack.children) for stack in (outer, *inner)] == [3, 9, 9, 9]
@@ -74,13 +81,14 @@ def test_slice_browser_ties_planes_and_slices_in_the_browser(head):
     assert links(viewer) == (
         3 * [("PlayModel", "value", "SelectionSliderModel", "index")]
         + 3 * [("SelectionSliderModel", "index", "StackModel", "selected_index")]
-        + [("ToggleButtonsModel", "index", "StackModel", "selected_index")])
+        + [("ToggleButtonsModel", "index", "StackModel", "selected_index")]
+    )
 
 
 def test_slice_browser_opens_at_the_largest_lesion(head):
     image, mask = head
     viewer = viewers.slice_browser(image, mask, planes=("axial",), count=7)
-    slider, = of_kind(viewer, ipywidgets.SelectionSlider)
+    (slider,) = of_kind(viewer, ipywidgets.SelectionSlider)
     largest = np.argmax(mask.sum(axis=(0, 1)))
     assert slider.label == f"z = {largest}"
     page = of_kind(viewer, ipywidgets.Stack)[0].children[slider.index].value
@@ -116,9 +124,14 @@ def test_slice_browser_keeps_to_its_budget_on_the_hardest_volume():
     assert embedded_bytes(viewer) <= viewers.BUDGET + 40_000  # the words beside the pictures
 
 
-@pytest.mark.parametrize("change, message", [
-    (dict(image=np.zeros((4, 4))), "volume"), (dict(mask=np.zeros((2, 2, 2))), "mask"),
-    (dict(planes=("oblique",)), "oblique")])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (dict(image=np.zeros((4, 4))), "volume"),
+        (dict(mask=np.zeros((2, 2, 2))), "mask"),
+        (dict(planes=("oblique",)), "oblique"),
+    ],
+)
 def test_slice_browser_says_what_is_wrong(head, change, message):
     with pytest.raises(ValueError, match=message):
         viewers.slice_browser(**{"image": head[0], "mask": head[1], **change})
@@ -145,6 +158,7 @@ def test_a_viewer_explains_itself_in_escaped_words(head):
 
 # --- The other viewers ---------------------------------------------------------------------------
 
+
 @pytest.fixture(scope="module")
 def cut(head):
     """A slice, its mask, and a soft map that is 0.9 on the mask and 0.3 on a band beside it."""
@@ -156,15 +170,20 @@ def cut(head):
 
 def notes(widget):
     """The line below each picture, in the order of the slider."""
-    return [html.unescape(re.search(r"<div>([^<]*)</div>", page.value).group(1))
-            for page in of_kind(widget, ipywidgets.HTML) if "<img" in page.value]
+    return [
+        html.unescape(re.search(r"<div>([^<]*)</div>", page.value).group(1))
+        for page in of_kind(widget, ipywidgets.HTML)
+        if "<img" in page.value
+    ]
 
 
 def test_every_picture_carries_its_line_as_alternative_text(cut, head):
     image, mask, soft = cut
-    for viewer in (viewers.threshold_slider(image, mask, soft),
-                   viewers.crop_explorer(image, mask, sizes=(16, 32)),
-                   viewers.slice_browser(*head, count=2)):
+    for viewer in (
+        viewers.threshold_slider(image, mask, soft),
+        viewers.crop_explorer(image, mask, sizes=(16, 32)),
+        viewers.slice_browser(*head, count=2),
+    ):
         pages = [page.value for page in of_kind(viewer, ipywidgets.HTML) if "<img" in page.value]
         assert pages
         for page in pages:
@@ -183,8 +202,9 @@ def test_threshold_slider_tells_the_dice_at_each_threshold(cut):
         f"threshold 0.20: Dice {at_low:.2f}, {lesion + 50} pixels called lesion, {lesion} are lesion",
         f"threshold 0.50: Dice 1.00, {lesion} pixels called lesion, {lesion} are lesion",
         f"threshold 0.90: Dice 1.00, {lesion} pixels called lesion, {lesion} are lesion",
-        f"threshold 0.95: Dice 0.00, 0 pixels called lesion, {lesion} are lesion"]
-    slider, = of_kind(viewer, ipywidgets.SelectionSlider)
+        f"threshold 0.95: Dice 0.00, 0 pixels called lesion, {lesion} are lesion",
+    ]
+    (slider,) = of_kind(viewer, ipywidgets.SelectionSlider)
     assert slider.label == "0.50"
     low, high = (np.asarray(drawn, dtype=int) for drawn in pictures(viewer)[:2])
     blue = (low[..., 2] - low[..., 0] > 60) & ~(high[..., 2] - high[..., 0] > 60)
@@ -201,11 +221,13 @@ def test_crop_explorer_shows_the_windows_of_the_package(cut):
     for centre in (slices.lesion_centre(mask), (29.5, 35.5)):
         for size, side in ((16, 16), (24, 32), (60, 64)):
             inside = slices.crop(mask, centre, size)[0].sum() / mask.sum()
-            expected.append(f"{size}×{size} pixels, padded to {side}×{side}; "
-                            f"{inside:.0%} of the lesion inside")
+            expected.append(
+                f"{size}×{size} pixels, padded to {side}×{side}; {inside:.0%} of the lesion inside"
+            )
     assert found == expected
-    assert found[0].endswith("100% of the lesion inside") and not found[3].endswith("100% of the "
-                                                                                  "lesion inside")
+    assert found[0].endswith("100% of the lesion inside") and not found[3].endswith(
+        "100% of the lesion inside"
+    )
     assert of_kind(viewer, ipywidgets.ToggleButtons)[0].options[0].startswith("around the true")
     padded, unpadded = (np.asarray(pictures(viewer)[k], dtype=int) for k in (1, 0))
     yellow = lambda pixels: ((pixels[..., 0] > 200) & (pixels[..., 2] < 120)).mean()  # noqa: E731
@@ -221,10 +243,18 @@ def test_crop_explorer_without_lesion_offers_no_oracle(cut):
 def test_best_to_worst_sorts_by_score(cut):
     image, mask, _ = cut
     nothing = np.zeros_like(mask)
-    viewer = viewers.best_to_worst([image] * 3, [mask] * 3, [nothing, mask, mask[::-1]],
-                                   [0.0, 1.0, 0.25], names=["a", "b", "<c>"])
-    assert notes(viewer) == ["1 of 3, b: Dice 1.00", "2 of 3, <c>: Dice 0.25",
-                             "3 of 3, a: Dice 0.00"]
+    viewer = viewers.best_to_worst(
+        [image] * 3,
+        [mask] * 3,
+        [nothing, mask, mask[::-1]],
+        [0.0, 1.0, 0.25],
+        names=["a", "b", "<c>"],
+    )
+    assert notes(viewer) == [
+        "1 of 3, b: Dice 1.00",
+        "2 of 3, <c>: Dice 0.25",
+        "3 of 3, a: Dice 0.00",
+    ]
     assert "<c>" not in "".join(page.value for page in of_kind(viewer, ipywidgets.HTML))
     with pytest.raises(ValueError, match="equally long"):
         viewers.best_to_worst([image], [mask], [mask], [0.1, 0.2])
@@ -233,14 +263,14 @@ def test_best_to_worst_sorts_by_score(cut):
 @pytest.fixture(scope="module")
 def history():
     epoch = np.arange(1, 51)
-    return pd.DataFrame({"epoch": epoch, "loss": 1 / epoch, "val_loss": 2 / epoch,
-                         "val_dice": 1 - 1 / epoch})
+    return pd.DataFrame(
+        {"epoch": epoch, "loss": 1 / epoch, "val_loss": 2 / epoch, "val_dice": 1 - 1 / epoch}
+    )
 
 
 def test_curve_scrubber_walks_from_the_first_epoch_to_the_last(history):
     viewer = viewers.curve_scrubber(history, count=5)
-    assert notes(viewer)[0] == ("epoch 1: loss 1.000, validation loss 2.000, "
-                                "validation Dice 0.000")
+    assert notes(viewer)[0] == ("epoch 1: loss 1.000, validation loss 2.000, validation Dice 0.000")
     assert notes(viewer)[-1].startswith("epoch 50: loss 0.020")
     assert of_kind(viewer, ipywidgets.SelectionSlider)[0].label == "50"
     first, last = (np.asarray(pictures(viewer)[k].convert("L"), dtype=int) for k in (0, -1))
@@ -250,16 +280,23 @@ def test_curve_scrubber_walks_from_the_first_epoch_to_the_last(history):
 
 
 def test_cost_explorer_shows_each_networks_numbers():
-    table = pd.DataFrame({"depth": [4, 4, 5], "widths": ["8…64", "<16>", "8…128"],
-                          "parameters": [1000, 4000, 2_000_000], "multiply_adds": [10, 20, 0]})
+    table = pd.DataFrame(
+        {
+            "depth": [4, 4, 5],
+            "widths": ["8…64", "<16>", "8…128"],
+            "parameters": [1000, 4000, 2_000_000],
+            "multiply_adds": [10, 20, 0],
+        }
+    )
     viewer = viewers.cost_explorer(table)
-    buttons, = of_kind(viewer, ipywidgets.ToggleButtons)
+    (buttons,) = of_kind(viewer, ipywidgets.ToggleButtons)
     assert buttons.options == ("4", "5")
     pages = [page.value for page in of_kind(viewer, ipywidgets.HTML)[:-1]]
     assert "2,000,000" in pages[-1] and "width:100.00%" in pages[-1] and "width:0.05%" in pages[0]
     assert links(viewer) == [
         ("SelectionSliderModel", "index", "StackModel", "selected_index"),
-        ("ToggleButtonsModel", "index", "StackModel", "selected_index")]
+        ("ToggleButtonsModel", "index", "StackModel", "selected_index"),
+    ]
     with pytest.raises(ValueError, match="no column params"):
         viewers.cost_explorer(table, measures=["params"])
 
@@ -267,8 +304,10 @@ def test_cost_explorer_shows_each_networks_numbers():
 def test_one_picture_needs_no_slider(history, cut):
     """A slider whose ends are the same would be an error in the browser."""
     image, mask, _ = cut
-    for viewer in (viewers.curve_scrubber(history[:1]),
-                   viewers.best_to_worst([image], [mask], [mask], [1.0])):
+    for viewer in (
+        viewers.curve_scrubber(history[:1]),
+        viewers.best_to_worst([image], [mask], [mask], [1.0]),
+    ):
         assert len(pictures(viewer)) == 1 and not of_kind(viewer, ipywidgets.SelectionSlider)
 
 
@@ -276,11 +315,12 @@ def test_all_viewers_keep_to_their_budget(cut, history):
     image = np.random.default_rng(1).uniform(0, 1, (197, 233))
     mask = np.zeros(image.shape)
     mask[60:120, 90:150] = 1
-    for viewer in (viewers.threshold_slider(image, mask, image),
-                   viewers.crop_explorer(image, mask),
-                   viewers.best_to_worst([image] * 12, [mask] * 12, [image > 0.5] * 12,
-                                         np.linspace(0, 1, 12)),
-                   viewers.curve_scrubber(history)):
+    for viewer in (
+        viewers.threshold_slider(image, mask, image),
+        viewers.crop_explorer(image, mask),
+        viewers.best_to_worst([image] * 12, [mask] * 12, [image > 0.5] * 12, np.linspace(0, 1, 12)),
+        viewers.curve_scrubber(history),
+    ):
         assert embedded_bytes(viewer) <= viewers.BUDGET + 40_000
 
 

@@ -41,8 +41,9 @@ def test_the_recipe_is_wide_and_can_be_changed():
 @pytest.mark.parametrize("name", list(profiles.PROFILES))
 def test_the_network_takes_whole_slices_whose_sides_are_multiples_of_16(name):
     recipe = whole_slices.recipe(profiles.get(name))
-    model = networks.build(recipe.network, (48, 16, 1), widths=[4] * len(recipe.widths),
-                           **recipe.options)
+    model = networks.build(
+        recipe.network, (48, 16, 1), widths=[4] * len(recipe.widths), **recipe.options
+    )
     assert model.output_shape == (None, 48, 16, 2)
 
 
@@ -58,9 +59,13 @@ def test_one_call_trains_and_finds_its_run_again(smoke_scans, work_dir):
 
 def test_the_best_threshold_is_found_on_whole_volumes(smoke_scans, monkeypatch):
     """A map that is 0.4 on the truth and 0.2 on a block far from it."""
+
     def soft(model, image, affine):
-        truth = next(scan.mask for scan in scans if scan.image.shape == image.shape
-                     and np.array_equal(scan.image, image))
+        truth = next(
+            scan.mask
+            for scan in scans
+            if scan.image.shape == image.shape and np.array_equal(scan.image, image)
+        )
         answer = 0.4 * truth.astype(np.float32)
         answer[:20, :20, :20] = np.maximum(answer[:20, :20, :20], 0.2)
         return answer
@@ -73,6 +78,7 @@ def test_the_best_threshold_is_found_on_whole_volumes(smoke_scans, monkeypatch):
     assert table.mean().idxmax() == 0.3
     assert (table[0.5] == 0).all() and (table[0.1] < 1).all()
     for dice, scan in zip(table[0.3], scans):  # all but what is too small to be reported
-        kept = prediction.remove_small(scan.mask > 0, anatomy.voxel_ml(scan.affine),
-                                       prediction.LEAST_ML)
+        kept = prediction.remove_small(
+            scan.mask > 0, anatomy.voxel_ml(scan.affine), prediction.LEAST_ML
+        )
         assert dice == pytest.approx(metrics.dice(scan.mask, kept))

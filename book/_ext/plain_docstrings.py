@@ -5,8 +5,9 @@ import re
 
 def as_text(app, what, name, obj, options, lines):
     """Show single backticks as code and bars as bars."""
-    lines[:] = [re.sub(r"(?<!`)`([^`]+)`(?!`)", r"``\1``", line).replace("|", r"\|")
-                for line in lines]
+    lines[:] = [
+        re.sub(r"(?<!`)`([^`]+)`(?!`)", r"``\1``", line).replace("|", r"\|") for line in lines
+    ]
 
 
 def setup(app):

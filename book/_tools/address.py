@@ -14,13 +14,18 @@ def repository() -> str:
     given = os.environ.get("REPOSITORY", "")
     named = given or os.environ.get("GITHUB_REPOSITORY", "") or _git("remote", "get-url", "origin")
     # owner/name alone, https://github.com/owner/name or git@github.com:owner/name
-    match = re.fullmatch(r"(?:(?:https?://|ssh://git@|git@)github\.com[/:])?"
-                         r"([A-Za-z0-9][\w-]*/[\w.-]+?)(?:\.git)?/?", named)
+    match = re.fullmatch(
+        r"(?:(?:https?://|ssh://git@|git@)github\.com[/:])?"
+        r"([A-Za-z0-9][\w-]*/[\w.-]+?)(?:\.git)?/?",
+        named,
+    )
     if match:
         return f"https://github.com/{match.group(1)}"
     if given:
-        raise SystemExit(f"REPOSITORY={given} is no GitHub repository: write it as owner/name or "
-                         "https://github.com/owner/name.")
+        raise SystemExit(
+            f"REPOSITORY={given} is no GitHub repository: write it as owner/name or "
+            "https://github.com/owner/name."
+        )
     return ""
 
 
@@ -38,8 +43,11 @@ def source_commit() -> str:
 
 def revision() -> str:
     """What launch buttons point at: REVISION, a tag on the commit, or the commit; else empty."""
-    return (os.environ.get("REVISION") or _git("describe", "--tags", "--exact-match", "HEAD")
-            or source_commit())
+    return (
+        os.environ.get("REVISION")
+        or _git("describe", "--tags", "--exact-match", "HEAD")
+        or source_commit()
+    )
 
 
 def _git(*arguments: str) -> str:

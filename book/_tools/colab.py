@@ -40,22 +40,46 @@ def check(python: Path, folder: Path, notebooks: list[Path]) -> int:
     rows = []
     for notebook in notebooks:
         copy = content / notebook.name
-        copy.write_text(json.dumps(stamped(json.loads(notebook.read_text(encoding="utf-8")),
-                                           str(folder / "repository"), commit)))
+        copy.write_text(
+            json.dumps(
+                stamped(
+                    json.loads(notebook.read_text(encoding="utf-8")),
+                    str(folder / "repository"),
+                    commit,
+                )
+            )
+        )
         begun = time.perf_counter()
         result = subprocess.run(
-            [python, "book/_tools/execute.py", copy, folder / "executed" / notebook.name,
-             "--profile", "smoke"], env=environment)
-        rows.append((notebook.stem, f"{time.perf_counter() - begun:.0f} s",
-                     "FAILED" if result.returncode else "ok"))
+            [
+                python,
+                "book/_tools/execute.py",
+                copy,
+                folder / "executed" / notebook.name,
+                "--profile",
+                "smoke",
+            ],
+            env=environment,
+        )
+        rows.append(
+            (
+                notebook.stem,
+                f"{time.perf_counter() - begun:.0f} s",
+                "FAILED" if result.returncode else "ok",
+            )
+        )
     print("\n".join("  ".join(cell.ljust(30) for cell in row) for row in rows))
     return sum(row[-1] == "FAILED" for row in rows)
 
 
 def _snapshot(repository: Path) -> str:
     """A git repository of the working tree as it is; its commit."""
-    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-                            capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     for name in filter(None, listed.split("\0")):
         if Path(name).is_file():  # a deleted file is still listed
             (repository / name).parent.mkdir(parents=True, exist_ok=True)
@@ -63,8 +87,9 @@ def _snapshot(repository: Path) -> str:
     git = ["git", "-C", str(repository), "-c", "user.name=check", "-c", "user.email=check@example"]
     for command in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "as it is"]):
         subprocess.run(git + command, check=True)
-    return subprocess.run(git + ["rev-parse", "HEAD"], capture_output=True, text=True,
-                          check=True).stdout.strip()
+    return subprocess.run(
+        git + ["rev-parse", "HEAD"], capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 def _environment(folder: Path) -> dict:
@@ -76,12 +101,16 @@ def _environment(folder: Path) -> dict:
     startup.mkdir(parents=True)
     (startup / "colab.py").write_text(STAND_IN)
     return os.environ | {
-        "COLAB_RELEASE_TAG": "stand-in", "IPYTHONDIR": str(folder / "ipython"),
-        "PYTHONPATH": str(folder / "stand-in"), "KENSEG_HOME": str(folder / "home"),
-        "TF_CPP_MIN_LOG_LEVEL": "3"}
+        "COLAB_RELEASE_TAG": "stand-in",
+        "IPYTHONDIR": str(folder / "ipython"),
+        "PYTHONPATH": str(folder / "stand-in"),
+        "KENSEG_HOME": str(folder / "home"),
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
 
 
 # --- Drift ---------------------------------------------------------------------------------------
+
 
 def versions(text: str) -> dict[str, Version]:
     """Package → version of the lines `name==version` in a lock file or a list of pip's."""
@@ -103,8 +132,9 @@ def drift(published: dict, needed: set, tested_there: dict, tested_here: dict) -
         elif not ends:
             problems.append(f"{name}: tested in no version")
         elif not min(ends) <= published[name] <= max(ends):
-            problems.append(f"{name}: Colab has {published[name]}, "
-                            f"tested are {min(ends)} to {max(ends)}")
+            problems.append(
+                f"{name}: Colab has {published[name]}, tested are {min(ends)} to {max(ends)}"
+            )
     return problems
 
 
@@ -112,8 +142,10 @@ def needed_packages(root: Path = Path()) -> set[str]:
     """The project's dependencies that Colab brings itself."""
     lock = versions((root / "requirements-colab.lock").read_text())
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
-    names = {re.sub(r"[-_.]+", "-", re.match(r"[\w.-]+", line).group()).lower()
-             for line in project["dependencies"]}
+    names = {
+        re.sub(r"[-_.]+", "-", re.match(r"[\w.-]+", line).group()).lower()
+        for line in project["dependencies"]
+    }
     return names - set(lock)
 
 
@@ -134,9 +166,12 @@ def main() -> int:
     if arguments.part == "wanted":
         print("\n".join(sorted(needed_packages() | set(BESIDE))))
         return 0
-    problems = drift(versions(arguments.published.read_text()), needed_packages(),
-                     versions(Path("requirements-colab-check.lock").read_text()),
-                     versions(Path("requirements.lock").read_text()))
+    problems = drift(
+        versions(arguments.published.read_text()),
+        needed_packages(),
+        versions(Path("requirements-colab-check.lock").read_text()),
+        versions(Path("requirements.lock").read_text()),
+    )
     print("\n".join(problems) or "Colab's packages are within the tested versions.")
     return int(bool(problems))
 

@@ -27,14 +27,22 @@ def main() -> int:
     _keep_terminal_for_the_bar(arguments.output.with_suffix(".log"))
     try:
         papermill.execute_notebook(
-            str(arguments.notebook), str(aside), parameters=parameters, kernel_name="python3",
-            cwd=str(arguments.notebook.parent), progress_bar=True, log_output=False)
+            str(arguments.notebook),
+            str(aside),
+            parameters=parameters,
+            kernel_name="python3",
+            cwd=str(arguments.notebook.parent),
+            progress_bar=True,
+            log_output=False,
+        )
     except PapermillExecutionError as error:
         failed = arguments.output.with_name(f"failed-{arguments.output.name}")
         os.replace(aside, failed)
-        print(f"\n{arguments.notebook}, cell [{error.exec_count}]: {error.ename}: {error.evalue}\n"
-              f"{_tail(error.traceback)}\nThe half-run copy is {failed}; the last good book stays.",
-              file=sys.stderr)
+        print(
+            f"\n{arguments.notebook}, cell [{error.exec_count}]: {error.ename}: {error.evalue}\n"
+            f"{_tail(error.traceback)}\nThe half-run copy is {failed}; the last good book stays.",
+            file=sys.stderr,
+        )
         return 1
     os.replace(aside, arguments.output)
     arguments.output.with_name(f"failed-{arguments.output.name}").unlink(missing_ok=True)

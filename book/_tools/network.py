@@ -49,12 +49,17 @@ def stored(run, test) -> dict:
     found = np.asarray(training.predict(model, numbers.astype(np.float32) / STEPS))[..., -1]
     slices = []
     for row, number, truth, probability in zip(
-            test.index.iloc[chosen].itertuples(), numbers, truths, found):
-        slices.append({
-            "name": f"{row.subject}, z = {row.z}: lesion of {row.lesion_pixels} pixels",
-            "image": _text(number), "truth": _text(truth.astype(np.uint8)),
-            "probability": _text(np.rint(probability * 65535).astype("<u2")),
-            "dice": round(float(metrics.dice(truth, probability >= 0.5)), 3)})
+        test.index.iloc[chosen].itertuples(), numbers, truths, found
+    ):
+        slices.append(
+            {
+                "name": f"{row.subject}, z = {row.z}: lesion of {row.lesion_pixels} pixels",
+                "image": _text(number),
+                "truth": _text(truth.astype(np.uint8)),
+                "probability": _text(np.rint(probability * 65535).astype("<u2")),
+                "dice": round(float(metrics.dice(truth, probability >= 0.5)), 3),
+            }
+        )
     return {"side": images.shape[1], "steps": STEPS, "slices": slices}
 
 
@@ -74,9 +79,11 @@ def main() -> None:
         export.to_onnx(run.model, arguments.folder / "network.onnx")
     except ValueError as reason:  # the exporter is not installed: the page shows what is stored
         print(reason)
-    content["provenance"] = (f"{run.recipe.network}, {run.model.count_params():,} weights, "
-                             f"{len(run.history)} epoch(s), run {run.folder.name}, "
-                             f"commit {artifacts.commit()}")
+    content["provenance"] = (
+        f"{run.recipe.network}, {run.model.count_params():,} weights, "
+        f"{len(run.history)} epoch(s), run {run.folder.name}, "
+        f"commit {artifacts.commit()}"
+    )
     (arguments.folder / "slices.js").write_text(f"window.kensegNetwork = {json.dumps(content)};\n")
 
 

@@ -47,8 +47,9 @@ def stage(executed: Path, staged: Path) -> None:
     social_card.draw(static / "social-card.png", settings["title"])
     settings["html"]["baseurl"] = address.pages()
     extensions = settings["sphinx"]["local_extensions"]
-    settings["sphinx"]["local_extensions"] = {name: str((staged / place).resolve())
-                                              for name, place in extensions.items()}
+    settings["sphinx"]["local_extensions"] = {
+        name: str((staged / place).resolve()) for name, place in extensions.items()
+    }
     (staged / "_config.yml").write_text(yaml.safe_dump(settings, sort_keys=False))
 
 
@@ -57,11 +58,16 @@ def _network(executed: Path, static: Path) -> None:
     folder = static / "network"
     log = static.parents[1] / "network.log"
     with open(log, "w") as out:
-        done = subprocess.run([sys.executable, "book/_tools/network.py", executed, folder],
-                              stdout=out, stderr=subprocess.STDOUT)
+        done = subprocess.run(
+            [sys.executable, "book/_tools/network.py", executed, folder],
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        )
     if done.returncode:
-        sys.exit(f"{log.read_text()[-3000:]}\nThe network for its page could not be made (above); "
-                 "the last good book stays.")
+        sys.exit(
+            f"{log.read_text()[-3000:]}\nThe network for its page could not be made (above); "
+            "the last good book stays."
+        )
     runtime = vendor.runtime(static, CACHE) if (folder / "network.onnx").exists() else ""
     if not runtime:
         print(f"The network in the page: stored answers only. {log.read_text().strip()}")
@@ -72,8 +78,10 @@ def _network(executed: Path, static: Path) -> None:
 def _check_outputs(notebook: Path, content: dict) -> None:
     code = [cell for cell in content["cells"] if cell["cell_type"] == "code"]
     if not any(cell["outputs"] for cell in code):
-        sys.exit(f"{notebook}: its executed copy holds no outputs. Run it again: "
-                 "rm the copy under _build/executed, then make book.")
+        sys.exit(
+            f"{notebook}: its executed copy holds no outputs. Run it again: "
+            "rm the copy under _build/executed, then make book."
+        )
 
 
 def _for_page(content: dict) -> dict:
@@ -104,9 +112,18 @@ def main() -> int:
     staged, fresh, log = build / "source", build / "fresh", build / "render.log"
     stage(executed, staged)
     shutil.rmtree(fresh, ignore_errors=True)
-    command = [Path(sys.executable).with_name("jupyter-book"), "build", str(staged), "--toc",
-               str(staged / "book/_toc.yml"), "--path-output", str(fresh), "-W", "--keep-going",
-               "--quiet"]
+    command = [
+        Path(sys.executable).with_name("jupyter-book"),
+        "build",
+        str(staged),
+        "--toc",
+        str(staged / "book/_toc.yml"),
+        "--path-output",
+        str(fresh),
+        "-W",
+        "--keep-going",
+        "--quiet",
+    ]
     print("Rendering the pages", flush=True)
     with open(log, "w") as out:
         result = subprocess.run(command, stdout=out, stderr=subprocess.STDOUT)

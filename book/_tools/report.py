@@ -19,8 +19,12 @@ def rows(folder: Path, started: float):
             cells, seconds, ended = _read(done)
             run = status.about(json.loads(done.read_text(encoding="utf-8")))
             late = f", over its {run['promised']} min" if status.over_budget(run) else ""
-            yield (notebook.stem, cells, seconds,
-                   ("run now" if ended >= started else "kept") + late)
+            yield (
+                notebook.stem,
+                cells,
+                seconds,
+                ("run now" if ended >= started else "kept") + late,
+            )
         else:
             yield notebook.stem, "", "", "not run"
 
@@ -30,8 +34,11 @@ def _read(path: Path):
     about = content["metadata"]["papermill"]
     cells = sum(cell["cell_type"] == "code" for cell in content["cells"])
     ended = about.get("end_time")
-    return (cells, round(about.get("duration") or 0, 1),
-            datetime.fromisoformat(ended).timestamp() if ended else 0)
+    return (
+        cells,
+        round(about.get("duration") or 0, 1),
+        datetime.fromisoformat(ended).timestamp() if ended else 0,
+    )
 
 
 def main() -> None:
@@ -40,8 +47,12 @@ def main() -> None:
     widths = [max(len(str(row[column])) for row in table) for column in range(4)]
     print()
     for number, row in enumerate(table):
-        print("  ".join(str(cell).rjust(width) if 0 < column < 3 else str(cell).ljust(width)
-                        for column, (cell, width) in enumerate(zip(row, widths, strict=True))))
+        print(
+            "  ".join(
+                str(cell).rjust(width) if 0 < column < 3 else str(cell).ljust(width)
+                for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+            )
+        )
         if not number:
             print("  ".join("-" * width for width in widths))
 

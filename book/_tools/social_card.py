@@ -26,13 +26,28 @@ def draw(path: Path, title: str) -> None:
             for other in below + above:
                 axes.plot(*zip(node, other), color=SKY_BLUE, lw=2, alpha=0.6, zorder=1)
             deepest = level == LEVELS - 1
-            axes.scatter(*node, s=1500 if deepest else 900, color=ORANGE if deepest else BLUE,
-                         zorder=2)
+            axes.scatter(
+                *node, s=1500 if deepest else 900, color=ORANGE if deepest else BLUE, zorder=2
+            )
     first, _, second = title.partition(", ")
-    axes.text(70, 400, first.replace(" in ", "\nin "), color="white", fontsize=46, weight="bold",
-              va="center", linespacing=1.2)
+    axes.text(
+        70,
+        400,
+        first.replace(" in ", "\nin "),
+        color="white",
+        fontsize=46,
+        weight="bold",
+        va="center",
+        linespacing=1.2,
+    )
     axes.text(70, 255, second, color=ORANGE, fontsize=46, weight="bold", va="center")
-    axes.text(70, 110, "A paper rebuilt, step by step, in notebooks that run", color="#d5e3ec",
-              fontsize=20, va="center")
+    axes.text(
+        70,
+        110,
+        "A paper rebuilt, step by step, in notebooks that run",
+        color="#d5e3ec",
+        fontsize=20,
+        va="center",
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)

@@ -43,8 +43,11 @@ def main() -> None:
     arguments.to.mkdir(parents=True, exist_ok=True)
     for notebook in arguments.notebooks:
         try:
-            content = stamped(json.loads(notebook.read_text(encoding="utf-8")),
-                              arguments.address, arguments.commit)
+            content = stamped(
+                json.loads(notebook.read_text(encoding="utf-8")),
+                arguments.address,
+                arguments.commit,
+            )
         except ValueError as error:
             raise SystemExit(f"{notebook}: {error}") from None
         text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"

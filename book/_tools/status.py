@@ -14,11 +14,15 @@ MADE_BY, RAN_ON = "kenseg_utils ", ("CPU", "GPU", "TPU")
 def about(content: dict) -> dict:
     """What an executed notebook says of its own run. Missing things are empty."""
     run = content["metadata"]["papermill"]
-    text = "\n".join("".join(cell["source"]) for cell in content["cells"]
-                     if cell["cell_type"] == "markdown")
+    text = "\n".join(
+        "".join(cell["source"]) for cell in content["cells"] if cell["cell_type"] == "markdown"
+    )
     promised = re.search(r"^\*\*Time\*\*: at most (\d+) minutes? to run", text, re.M)
-    lines = "".join("".join(output.get("text", "")) for cell in content["cells"][-1:]
-                    for output in cell.get("outputs", [])).splitlines()
+    lines = "".join(
+        "".join(output.get("text", ""))
+        for cell in content["cells"][-1:]
+        for output in cell.get("outputs", [])
+    ).splitlines()
     ended = run.get("end_time")
     return {
         "title": re.search(r"^# (.+)$", text, re.M).group(1),
@@ -34,44 +38,59 @@ def about(content: dict) -> dict:
 
 def over_budget(run: dict) -> bool:
     """Whether a chapter took longer than its overview box promises (for profile demo)."""
-    return bool(run["profile"] == "demo" and run["promised"]
-                and run["seconds"] > 60 * run["promised"])
+    return bool(
+        run["profile"] == "demo" and run["promised"] and run["seconds"] > 60 * run["promised"]
+    )
 
 
 def table(folder: Path, notebooks: list[Path]) -> str:
     """Markdown: a row a chapter, then what the chapters were made by."""
-    rows = ["| chapter | last run (UTC) | result | took | promised | profile | device, data |",
-            "|---|---|---|---|---|---|---|"]
+    rows = [
+        "| chapter | last run (UTC) | result | took | promised | profile | device, data |",
+        "|---|---|---|---|---|---|---|",
+    ]
     makers = {}
     for notebook in notebooks:
         run = about(json.loads((folder / notebook.name).read_text(encoding="utf-8")))
         # Non-breaking hyphens and spaces: a date in a narrow column stays readable.
-        ended = f"{run['ended']:%Y\N{NON-BREAKING HYPHEN}%m\N{NON-BREAKING HYPHEN}%d %H:%M}" \
-            if run["ended"] else "–"
+        ended = (
+            f"{run['ended']:%Y\N{NON-BREAKING HYPHEN}%m\N{NON-BREAKING HYPHEN}%d %H:%M}"
+            if run["ended"]
+            else "–"
+        )
         result = "failed" if run["failed"] else "ran to its end"
         took = f"{run['seconds'] / 60:.1f}\N{NO-BREAK SPACE}min"
         promised = f"at most {run['promised']}\N{NO-BREAK SPACE}min" if run["promised"] else "–"
         if over_budget(run):
             result += ", **longer than promised**"
-        where = " · ".join(part for part in run["ran_on"].split(" · ")
-                           if not part.startswith(("profile ", "verified "))
-                           and not re.fullmatch(r"\d+ s", part))
-        rows.append(f"| [{notebook.stem[:2]} {run['title']}](../notebooks/{notebook.name}) "
-                    f"| {ended} | {result} | {took} | {promised} "
-                    f"| {run['profile']} | {where or '–'} |")
+        where = " · ".join(
+            part
+            for part in run["ran_on"].split(" · ")
+            if not part.startswith(("profile ", "verified ")) and not re.fullmatch(r"\d+ s", part)
+        )
+        rows.append(
+            f"| [{notebook.stem[:2]} {run['title']}](../notebooks/{notebook.name}) "
+            f"| {ended} | {result} | {took} | {promised} "
+            f"| {run['profile']} | {where or '–'} |"
+        )
         makers.setdefault(run["made_by"], []).append(notebook.stem[:2])
-    made = [f"- chapters {', '.join(chapters)}: {line}" for line, chapters in makers.items()
-            if line]
-    note = ("The promise is for profile `demo` on two CPU cores, and is compared only there. "
-            "A “+” after a commit means that files differed from it.")
+    made = [
+        f"- chapters {', '.join(chapters)}: {line}" for line, chapters in makers.items() if line
+    ]
+    note = (
+        "The promise is for profile `demo` on two CPU cores, and is compared only there. "
+        "A “+” after a commit means that files differed from it."
+    )
     return "\n".join([*rows, "", note, "", "What they were made by:", "", *made])
 
 
 def built(commit: str, lock: Path = Path("requirements.lock")) -> str:
     """The line under every page: when the book was built, and from what."""
     digits = hashlib.sha256(lock.read_bytes()).hexdigest()[:8]
-    return (f"<p>Built on {datetime.now(timezone.utc):%Y-%m-%d} from commit "
-            f"{commit[:12] or 'unknown'} with {lock.name} {digits}.</p>")
+    return (
+        f"<p>Built on {datetime.now(timezone.utc):%Y-%m-%d} from commit "
+        f"{commit[:12] or 'unknown'} with {lock.name} {digits}.</p>"
+    )
 
 
 def fill(page: Path, folder: Path, notebooks: list[Path]) -> None:

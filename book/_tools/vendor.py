@@ -16,41 +16,51 @@ from pathlib import Path
 LIBRARIES = {
     "requirejs@2.3.8": (
         "7/cTSLOdYkNBNJcDMWf+luFvMriVm7eYxp4BcFCsAX0wF421Vyce5SXP17c+Jd5otXKGNehIonFlyQXSowL6Mw==",
-        r"package/require\.js"),
+        r"package/require\.js",
+    ),
     "@jupyter-widgets/html-manager@1.0.15": (
         "5thBIV6ymNgmPVOHvzx+gGy8ZSKmSazhtGw4/c4xJDVzRhG9PTeQsRjF3FUTopvFi//SABeNz1yp47bCrJ3CQA==",
-        r"package/dist/(embed-amd\.js|\w+\.woff2)"),
+        r"package/dist/(embed-amd\.js|\w+\.woff2)",
+    ),
     "mathjax@3.2.2": (
         "Bt+SSVU8eBG27zChVewOicYs7Xsdt40qm4+UpHyX7k0/O9NliPc+x77k1/FEsPsjKPZGJvtRZM1vO+geW0OhGw==",
-        r"package/es5/tex-svg\.js"),
+        r"package/es5/tex-svg\.js",
+    ),
 }
 # What runs the network in its page. There is no other way to it: without npm that page shows what
 # was stored.
 RUNTIME = {
     "onnxruntime-web@1.22.0": (
         "Ud/+EBo6mhuaQWt/OjaOk0iNWjXqJoeeMFr6xQEERZdIZH2OWpGzuujz7lfuOBjUa6TEE/sc4nb7Da5dNL34fg==",
-        r"package/dist/(ort\.wasm\.min\.js|ort-wasm-simd-threaded\.(mjs|wasm))"),
+        r"package/dist/(ort\.wasm\.min\.js|ort-wasm-simd-threaded\.(mjs|wasm))",
+    )
 }
 # What looks for barriers in the pages, in the tests alone.
 AXE = {
     "axe-core@4.10.3": (
         "Xm7bpRXnDSX2YE2YFfBk2FnF0ep6tmG7xPh8iHee8MIcrgq762Nkce856dYtJYLkuIoYZvGfTs/PbZhideTcEg==",
-        r"package/axe\.min\.js"),
+        r"package/axe\.min\.js",
+    )
 }
 # The order of the scripts matters: the book's own one prepares what the other two find. With
 # "defer" the widget manager would draw everything twice, and sliders would move what is not shown.
 HERE = {
     "mathjax_path": "vendor/tex-svg.js",
-    "nb_ipywidgets_js": {"before-widgets.js": {}, "vendor/require.js": {},
-                         "vendor/embed-amd.js": {}},
+    "nb_ipywidgets_js": {
+        "before-widgets.js": {},
+        "vendor/require.js": {},
+        "vendor/embed-amd.js": {},
+    },
 }
 # Where the same versions are to be had by a page that may ask.
 MANAGER = "https://cdn.jsdelivr.net/npm/@jupyter-widgets/html-manager@1.0.15/dist"
 ELSEWHERE = {
     "mathjax_path": "https://cdn.jsdelivr.net/npm/mathjax@3.2.2/es5/tex-svg.js",
-    "nb_ipywidgets_js": {"before-widgets.js": {"data-manager": MANAGER},
-                         "https://cdn.jsdelivr.net/npm/requirejs@2.3.8/require.js": {},
-                         f"{MANAGER}/embed-amd.js": {}},
+    "nb_ipywidgets_js": {
+        "before-widgets.js": {"data-manager": MANAGER},
+        "https://cdn.jsdelivr.net/npm/requirejs@2.3.8/require.js": {},
+        f"{MANAGER}/embed-amd.js": {},
+    },
 }
 
 
@@ -96,8 +106,10 @@ def _library(package: str, checksum: str, members: str, cache: Path) -> Path:
         archive = _download(package, Path(folder))
         found = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
         if found != checksum:
-            raise SystemExit(f"{package}: the archive that npm delivered is not the published one "
-                             f"(SHA-512 {found}). Nothing of it is used; check your registry.")
+            raise SystemExit(
+                f"{package}: the archive that npm delivered is not the published one "
+                f"(SHA-512 {found}). Nothing of it is used; check your registry."
+            )
         chosen = Path(folder) / "chosen"
         chosen.mkdir()
         with tarfile.open(archive) as content:
@@ -114,8 +126,13 @@ def _download(package: str, folder: Path) -> Path:
     if not npm:
         raise Unavailable("npm is not installed")
     try:
-        subprocess.run([npm, "pack", "--silent", package], cwd=folder, check=True, timeout=120,
-                       capture_output=True)
+        subprocess.run(
+            [npm, "pack", "--silent", package],
+            cwd=folder,
+            check=True,
+            timeout=120,
+            capture_output=True,
+        )
     except (subprocess.SubprocessError, OSError) as error:
         raise Unavailable(f"npm pack {package} failed") from error
     return next(folder.glob("*.tgz"))

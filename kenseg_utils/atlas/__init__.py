@@ -8,5 +8,14 @@ from ._nifti import ScanError
 from ._releases import find_scans, require_masks
 from ._scans import Scan, check_scan, load_image, load_scan, save_mask, to_original_grid
 
-__all__ = ["Scan", "ScanError", "check_scan", "find_scans", "load_image", "load_scan",
-           "require_masks", "save_mask", "to_original_grid"]
+__all__ = [
+    "Scan",
+    "ScanError",
+    "check_scan",
+    "find_scans",
+    "load_image",
+    "load_scan",
+    "require_masks",
+    "save_mask",
+    "to_original_grid",
+]

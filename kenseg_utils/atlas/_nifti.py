@@ -20,9 +20,11 @@ from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 try:  # Intel's inflate, about twice as quick; the same interface as the standard library's.
     from isal import igzip as gzip
     from isal import isal_zlib
+
     _INFLATE_ERRORS = (EOFError, standard_gzip.BadGzipFile, zlib.error, isal_zlib.error)
 except ImportError:
     import gzip
+
     _INFLATE_ERRORS = (EOFError, standard_gzip.BadGzipFile, zlib.error)
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -80,8 +82,9 @@ def read_volume(path: str | os.PathLike) -> Volume:
                     return _volume(path, content, size * _MAX_GZIP_RATIO)
             return _volume(path, file, size)
     except _INFLATE_ERRORS as error:
-        raise ScanError(f"{path} is truncated or damaged: its gzip stream breaks off ({error}). "
-                        + _COPY_AGAIN) from error
+        raise ScanError(
+            f"{path} is truncated or damaged: its gzip stream breaks off ({error}). " + _COPY_AGAIN
+        ) from error
     except OSError as error:
         raise unreadable(path, error) from error
 
@@ -90,13 +93,18 @@ def unreadable(path: Path, error: OSError) -> ScanError:
     """The ScanError for a file or folder that the system would not open."""
     if isinstance(error, FileNotFoundError):
         link = " (it is a link whose target is missing)" if path.is_symlink() else ""
-        return ScanError(f"{path} does not exist{link}. Check the path, and that the copy, the "
-                         "download or the `datalad get` has finished.")
+        return ScanError(
+            f"{path} does not exist{link}. Check the path, and that the copy, the "
+            "download or the `datalad get` has finished."
+        )
     if isinstance(error, PermissionError):
-        return ScanError(f"{path} may not be read: permission denied. Ask its owner, or give "
-                         f"yourself the right: chmod u+rX '{path}'.")
-    return ScanError(f"{path} cannot be read: {error.strerror or error}. "
-                     "Check the path and the disk.")
+        return ScanError(
+            f"{path} may not be read: permission denied. Ask its owner, or give "
+            f"yourself the right: chmod u+rX '{path}'."
+        )
+    return ScanError(
+        f"{path} cannot be read: {error.strerror or error}. Check the path and the disk."
+    )
 
 
 def refuse_encrypted(path: Path, start: bytes) -> None:
@@ -106,13 +114,15 @@ def refuse_encrypted(path: Path, start: bytes) -> None:
         raise ScanError(
             f"{path} is still encrypted. Decrypt it with the key that came with your data access, "
             f"then unpack it: openssl aes-256-cbc -md sha256 -d{base64} -in '{path.name}' "
-            "-out ATLAS.tar.gz && tar -xzf ATLAS.tar.gz")
+            "-out ATLAS.tar.gz && tar -xzf ATLAS.tar.gz"
+        )
 
 
 def _refuse_other_files(path: Path, start: bytes, size: int) -> None:
     if size == 0:
-        raise ScanError(f"{path} is empty (0 bytes): the copy or download did not finish. "
-                        + _COPY_AGAIN)
+        raise ScanError(
+            f"{path} is empty (0 bytes): the copy or download did not finish. " + _COPY_AGAIN
+        )
     refuse_encrypted(path, start)
 
 
@@ -125,64 +135,83 @@ def _volume(path: Path, content, most_bytes: int) -> Volume:
     offset = _offset(path, header)
     size = offset + prod(shape) * dtype.itemsize
     if size > most_bytes:
-        raise ScanError(f"{path} is truncated: its header promises {size:,} bytes of data, more "
-                        "than the file can hold. " + _COPY_AGAIN)
+        raise ScanError(
+            f"{path} is truncated: its header promises {size:,} bytes of data, more "
+            "than the file can hold. " + _COPY_AGAIN
+        )
     buffer = np.empty(size, np.uint8)
     filled = min(len(start), size)
     buffer[:filled] = np.frombuffer(start[:filled], np.uint8)
-    while filled < size and (more := content.readinto(memoryview(buffer)[filled:filled + _CHUNK])):
+    while filled < size and (
+        more := content.readinto(memoryview(buffer)[filled : filled + _CHUNK])
+    ):
         filled += more
     if filled < size:
-        raise ScanError(f"{path} is truncated: {filled:,} of {size:,} bytes are there. "
-                        + _COPY_AGAIN)
+        raise ScanError(
+            f"{path} is truncated: {filled:,} of {size:,} bytes are there. " + _COPY_AGAIN
+        )
     content.read(1)  # lets gzip compare its checksum where the data end here
     stored = buffer[offset:].view(dtype).reshape(shape, order="F")
-    return Volume(path=path, values=_scaled(path, header, stored), affine=affine,
-                  orientation=io_orientation(affine), header=header)
+    return Volume(
+        path=path,
+        values=_scaled(path, header, stored),
+        affine=affine,
+        orientation=io_orientation(affine),
+        header=header,
+    )
 
 
 def _header(path: Path, start: bytes) -> nibabel.Nifti1Header:
     is_nifti2 = start[:4] in (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c")  # its length, 540
     kind = nibabel.Nifti2Header if is_nifti2 else nibabel.Nifti1Header
     try:
-        header = kind(start[:kind.template_dtype.itemsize])
+        header = kind(start[: kind.template_dtype.itemsize])
         if header["magic"].item()[:3] not in (b"n+1", b"n+2"):
             raise ValueError("it is the header of a .hdr/.img pair; convert it to .nii.gz")
         return header
     except Exception as error:  # nibabel raises many kinds for a header that makes no sense
-        raise ScanError(f"{path} is not a NIfTI volume, or its header is damaged: {error}. "
-                        + _COPY_AGAIN) from error
+        raise ScanError(
+            f"{path} is not a NIfTI volume, or its header is damaged: {error}. " + _COPY_AGAIN
+        ) from error
 
 
 def _shape(path: Path, header) -> tuple[int, int, int]:
     dimensions = [int(length) for length in header["dim"]]
     count = dimensions[0]
-    shape = dimensions[1:count + 1]
+    shape = dimensions[1 : count + 1]
     if not 1 <= count <= 7 or min(shape) < 1:
-        raise ScanError(f"{path} has a damaged header: its dimensions are {dimensions}. "
-                        + _COPY_AGAIN)
+        raise ScanError(
+            f"{path} has a damaged header: its dimensions are {dimensions}. " + _COPY_AGAIN
+        )
     if len(shape) < 3 or prod(shape[3:]) != 1:
-        raise ScanError(f"{path} is {len(shape)}-dimensional, {tuple(shape)}; one volume of three "
-                        "dimensions is needed. Save the volume that you want as a file of its own.")
+        raise ScanError(
+            f"{path} is {len(shape)}-dimensional, {tuple(shape)}; one volume of three "
+            "dimensions is needed. Save the volume that you want as a file of its own."
+        )
     if prod(shape) > MAX_VOXELS:
-        raise ScanError(f"{path} claims {tuple(shape)} voxels, more than {MAX_VOXELS:,}: its "
-                        "header is damaged, or it is no scan of a head.")
+        raise ScanError(
+            f"{path} claims {tuple(shape)} voxels, more than {MAX_VOXELS:,}: its "
+            "header is damaged, or it is no scan of a head."
+        )
     return tuple(shape[:3])
 
 
 def _dtype(path: Path, header) -> np.dtype:
     dtype = header.get_data_dtype()
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
-        raise ScanError(f"{path} holds {dtype} voxels; one real number a voxel is needed. "
-                        "Convert it to 16-bit integers or 32-bit floats.")
+        raise ScanError(
+            f"{path} holds {dtype} voxels; one real number a voxel is needed. "
+            "Convert it to 16-bit integers or 32-bit floats."
+        )
     return dtype
 
 
 def _offset(path: Path, header) -> int:
     offset = float(header["vox_offset"])
     if not header.sizeof_hdr <= offset < 2**24:  # NaN fails too
-        raise ScanError(f"{path} has a damaged header: its data start at byte {offset}. "
-                        + _COPY_AGAIN)
+        raise ScanError(
+            f"{path} has a damaged header: its data start at byte {offset}. " + _COPY_AGAIN
+        )
     return int(offset)
 
 
@@ -195,11 +224,18 @@ def _affine(path: Path, header) -> np.ndarray:
     with np.errstate(all="ignore"):
         lengths = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
         volume = abs(np.linalg.det(affine[:3, :3] / lengths)) if np.isfinite(lengths).all() else 0
-    sound = (np.isfinite(affine).all() and lengths.min() > 1e-3 and lengths.max() < 1e3
-             and volume > 1e-3 and np.abs(affine).max() < 1e6)
+    sound = (
+        np.isfinite(affine).all()
+        and lengths.min() > 1e-3
+        and lengths.max() < 1e3
+        and volume > 1e-3
+        and np.abs(affine).max() < 1e6
+    )
     if not sound:
-        raise ScanError(f"{path} has an unusable affine (voxel to mm), {affine.tolist()}: it must "
-                        "be finite and invertible. " + _COPY_AGAIN)
+        raise ScanError(
+            f"{path} has an unusable affine (voxel to mm), {affine.tolist()}: it must "
+            "be finite and invertible. " + _COPY_AGAIN
+        )
     return affine
 
 
@@ -208,8 +244,9 @@ def _scaled(path: Path, header, stored: np.ndarray) -> np.ndarray:
     try:
         slope, intercept = header.get_slope_inter()
     except Exception as error:
-        raise ScanError(f"{path} has a damaged intensity scaling: {error}. "
-                        + _COPY_AGAIN) from error
+        raise ScanError(
+            f"{path} has a damaged intensity scaling: {error}. " + _COPY_AGAIN
+        ) from error
     if slope is None or (slope, intercept) == (1, 0):
         return stored
     # Two bytes fit float32 exactly; anything longer is scaled in float64 so that no digit is lost.

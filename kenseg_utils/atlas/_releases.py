@@ -116,21 +116,27 @@ def require_masks(scans: pd.DataFrame, drop: bool = False) -> pd.DataFrame:
     if drop and len(without) < len(scans):
         return scans[scans["masks"].map(len) > 0].reset_index(drop=True)
     where = without["t1w"].iloc[0]
-    reason = ("ATLAS keeps the masks of its test split secret: use the training folder."
-              if (without["split"] == "testing").all() else
-              "The copy may be half-finished: copy their folders again, or leave these scans out "
-              "with require_masks(scans, drop=True).")
-    raise ScanError(f"{len(without)} of {len(scans)} scans have no lesion mask beside their T1w, "
-                    f"the first of them {where}. {reason}")
+    reason = (
+        "ATLAS keeps the masks of its test split secret: use the training folder."
+        if (without["split"] == "testing").all()
+        else "The copy may be half-finished: copy their folders again, or leave these scans out "
+        "with require_masks(scans, drop=True)."
+    )
+    raise ScanError(
+        f"{len(without)} of {len(scans)} scans have no lesion mask beside their T1w, "
+        f"the first of them {where}. {reason}"
+    )
 
 
 # --- the walk -----------------------------------------------------------------------------------
 
+
 def _walk(root: Path) -> _Found:
     found = _Found([], [], [], [], [], [])
     visited = set()
-    for folder, subfolders, names in os.walk(root, followlinks=True,
-                                             onerror=found.unreadable.append):
+    for folder, subfolders, names in os.walk(
+        root, followlinks=True, onerror=found.unreadable.append
+    ):
         real = os.path.realpath(folder)
         if real in visited:  # a link back up, or a second way in
             subfolders.clear()
@@ -163,12 +169,20 @@ def _parse(path: str, name: str) -> _File | None:
     if match := _BIDS.match(name):
         subject, session, entities, suffix, _ = match.groups()
         entities = dict(part.split("-", 1) for part in entities.split("_") if part)
-        is_lesion = ("lesion" in entities.get("desc", "").lower()
-                     or entities.get("label", "").lower() in ("l", "lesion"))
+        is_lesion = "lesion" in entities.get("desc", "").lower() or entities.get(
+            "label", ""
+        ).lower() in ("l", "lesion")
         if suffix == "mask" and not is_lesion:  # a brain mask, say
             return None
-        return _File(path, suffix == "mask", subject, session or "ses-1",
-                     entities.get("space", ""), entities.get("desc", ""), True)
+        return _File(
+            path,
+            suffix == "mask",
+            subject,
+            session or "ses-1",
+            entities.get("space", ""),
+            entities.get("desc", ""),
+            True,
+        )
     if match := _STX.match(name):
         scan, kind, _ = match.groups()
         folder = os.path.basename(os.path.dirname(path))
@@ -182,6 +196,7 @@ def _parse(path: str, name: str) -> _File | None:
 
 # --- from files to rows -------------------------------------------------------------------------
 
+
 def _rows(found: _Found) -> list[dict]:
     """A row for each T1w that is an ATLAS scan, with the masks that belong to it."""
     beside, anywhere = defaultdict(list), defaultdict(list)
@@ -191,10 +206,12 @@ def _rows(found: _Found) -> list[dict]:
     masks = defaultdict(list)
     for mask in found.masks:
         # Beside its T1w; else, as in BIDS derivatives, in a folder of its own.
-        candidates = (beside[mask.folder, mask.subject, mask.session]
-                      or anywhere[mask.subject, mask.session])
-        fitting = [image for image in candidates
-                   if (image.space or "orig") == (mask.space or "orig")]
+        candidates = (
+            beside[mask.folder, mask.subject, mask.session] or anywhere[mask.subject, mask.session]
+        )
+        fitting = [
+            image for image in candidates if (image.space or "orig") == (mask.space or "orig")
+        ]
         if not fitting and not mask.space:
             fitting = candidates
         if len(fitting) == 1:
@@ -206,23 +223,38 @@ def _rows(found: _Found) -> list[dict]:
 def _row(image: _File, masks: tuple[str, ...]) -> dict | None:
     above = Path(image.folder).parts  # the folders above the subject's own
     if image.subject in above:
-        above = above[:len(above) - 1 - above[::-1].index(image.subject)]
+        above = above[: len(above) - 1 - above[::-1].index(image.subject)]
     release = _release(image, above, bool(masks))
     if release is None:
         return None
-    split = next((match[2] for part in reversed(above) if (match := _SPLIT.search(part.lower()))),
-                 "")
-    return {"subject": image.subject, "session": image.session, "site": _site(image, above),
-            "release": release, "split": split, "space": image.space or "orig",
-            "t1w": image.path, "masks": masks}
+    split = next(
+        (match[2] for part in reversed(above) if (match := _SPLIT.search(part.lower()))), ""
+    )
+    return {
+        "subject": image.subject,
+        "session": image.session,
+        "site": _site(image, above),
+        "release": release,
+        "split": split,
+        "space": image.space or "orig",
+        "t1w": image.path,
+        "masks": masks,
+    }
 
 
 def _release(image: _File, above: tuple[str, ...], has_masks: bool) -> str | None:
     """The release that a T1w belongs to, or None if nothing says that it is of ATLAS."""
     if not image.is_bids:
         return "R1.2" if _R12_NAME.match(image.subject + image.session) else "R1.1"
-    named = next((release for part in reversed(above)
-                  for release, pattern in _RELEASE_FOLDERS.items() if pattern.search(part)), None)
+    named = next(
+        (
+            release
+            for part in reversed(above)
+            for release, pattern in _RELEASE_FOLDERS.items()
+            if pattern.search(part)
+        ),
+        None,
+    )
     if image.space in ("orig", _TEMPLATE) and image.description.startswith("brain"):
         if named in ("R2.1", "R3.0"):
             return named
@@ -246,29 +278,38 @@ def _refuse_duplicates(rows: list[dict]) -> None:
     for row in rows:
         identity = (row["release"], row["subject"], row["session"], row["space"])
         if identity in first:
-            raise ScanError(f"Two files claim to be the same scan ({' '.join(identity)}): "
-                            f"{first[identity]} and {row['t1w']}. Remove one, or name the folder "
-                            "of one copy of the release.")
+            raise ScanError(
+                f"Two files claim to be the same scan ({' '.join(identity)}): "
+                f"{first[identity]} and {row['t1w']}. Remove one, or name the folder "
+                "of one copy of the release."
+            )
         first[identity] = row["t1w"]
         stems = defaultdict(list)
         for mask in row["masks"]:
             stems[re.sub(_NIFTI, "", os.path.basename(mask))].append(mask)
         for same in stems.values():
             if len(same) > 1:
-                raise ScanError(f"Two files claim to be the same lesion mask: {same[0]} and "
-                                f"{same[1]}. Remove one.")
+                raise ScanError(
+                    f"Two files claim to be the same lesion mask: {same[0]} and "
+                    f"{same[1]}. Remove one."
+                )
 
 
 # --- what is wrong with a folder ----------------------------------------------------------------
 
+
 def _problems(found: _Found, rows: list[dict]) -> Iterator[str]:
     matched = {path for row in rows for path in row["masks"]}
     orphans = [mask.path for mask in found.masks if mask.path not in matched]
-    for paths, what in ((found.unfinished, "still being copied, or left by a copy that broke off"),
-                        (orphans, "lesion masks without a T1w, or with more than one")):
+    for paths, what in (
+        (found.unfinished, "still being copied, or left by a copy that broke off"),
+        (orphans, "lesion masks without a T1w, or with more than one"),
+    ):
         if paths:
-            yield (f"{len(paths)} file(s) left out, {what}; the first is {paths[0]}. "
-                   "Finish the copy and look again.")
+            yield (
+                f"{len(paths)} file(s) left out, {what}; the first is {paths[0]}. "
+                "Finish the copy and look again."
+            )
     if found.unreadable:
         yield str(unreadable(Path(found.unreadable[0].filename), found.unreadable[0]))
 
@@ -284,11 +325,15 @@ def _refuse_file(root: Path) -> None:
         raise unreadable(root, error) from error
     refuse_encrypted(root, start)
     if root.name.endswith((".nii", ".nii.gz")):
-        raise ScanError(f"{root} is a single scan, and a folder is needed: load it with "
-                        "atlas.load_image, or name the folder of the release.")
+        raise ScanError(
+            f"{root} is a single scan, and a folder is needed: load it with "
+            "atlas.load_image, or name the folder of the release."
+        )
     if start.startswith((GZIP_MAGIC, b"PK\x03\x04")) or start[257:262] == b"ustar":
-        raise ScanError(f"{root} is an archive, and a folder is needed. Unpack it first (tar -xf "
-                        f"'{root.name}', or unzip), then name the folder that comes out.")
+        raise ScanError(
+            f"{root} is an archive, and a folder is needed. Unpack it first (tar -xf "
+            f"'{root.name}', or unzip), then name the folder that comes out."
+        )
     raise ScanError(f"{root} is a file, and a folder is needed: name the folder of the release.")
 
 
@@ -309,4 +354,5 @@ def _nothing_found(root: Path, found: _Found) -> ScanError:
     return ScanError(
         f"{root} does not look like an ATLAS release: it holds {found.count:,} files, and none is "
         "named like an ATLAS T1w (such as sub-r001s001_ses-1_space-MNI152NLin2009aSym_T1w.nii.gz). "
-        "Name the unpacked release's folder, or any folder above it.")
+        "Name the unpacked release's folder, or any folder above it."
+    )

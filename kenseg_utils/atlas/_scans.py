@@ -61,16 +61,22 @@ def load_scan(row, *, allow_empty_mask: bool = False) -> Scan:
     """
     path, paths = _field(row, "t1w", ""), _field(row, "masks", ())
     if not path or not isinstance(path, (str, os.PathLike)) or not isinstance(paths, (tuple, list)):
-        raise ScanError(f"A row of scans needs t1w, a path, and masks, a tuple of paths; here they "
-                        f"are {path!r} and {paths!r}. Take rows from atlas.find_scans: a table "
-                        "read back from a text file has lost its tuples.")
+        raise ScanError(
+            f"A row of scans needs t1w, a path, and masks, a tuple of paths; here they "
+            f"are {path!r} and {paths!r}. Take rows from atlas.find_scans: a table "
+            "read back from a text file has lost its tuples."
+        )
     scan = load_image(path)
     parts = [_mask(read_volume(mask), scan) for mask in paths]
     mask = reduce(np.bitwise_or, parts) if parts else None
     if parts:
         _check_extent(mask, paths, allow_empty_mask)
-    return replace(scan, mask=mask, subject=str(_field(row, "subject", "")),
-                   session=str(_field(row, "session", "")))
+    return replace(
+        scan,
+        mask=mask,
+        subject=str(_field(row, "subject", "")),
+        session=str(_field(row, "session", "")),
+    )
 
 
 def load_image(path: str | os.PathLike) -> Scan:
@@ -84,16 +90,29 @@ def load_image(path: str | os.PathLike) -> Scan:
     low, high = float(image.min()), float(image.max())
     if not np.isfinite([low, high]).all():
         count = image.size - int(np.isfinite(image).sum())
-        raise ScanError(f"{volume.path} has {count:,} voxels that are NaN or Inf. Export it again "
-                        "from its source, or set them to 0 knowing what they stood for.")
+        raise ScanError(
+            f"{volume.path} has {count:,} voxels that are NaN or Inf. Export it again "
+            "from its source, or set them to 0 knowing what they stood for."
+        )
     if low == high:
-        raise ScanError(f"{volume.path} is constant: every voxel is {low:g}. It holds no image; "
-                        "copy or export it again.")
+        raise ScanError(
+            f"{volume.path} is constant: every voxel is {low:g}. It holds no image; "
+            "copy or export it again."
+        )
     affine = volume.ras_affine
-    return Scan(image=image, mask=None, affine=affine, spacing=anatomy.spacing(affine), subject="",
-                session="", path=volume.path, original_affine=volume.affine,
-                original_shape=volume.values.shape, orientation=volume.orientation,
-                header=volume.header)
+    return Scan(
+        image=image,
+        mask=None,
+        affine=affine,
+        spacing=anatomy.spacing(affine),
+        subject="",
+        session="",
+        path=volume.path,
+        original_affine=volume.affine,
+        original_shape=volume.values.shape,
+        orientation=volume.orientation,
+        header=volume.header,
+    )
 
 
 def check_scan(row, *, allow_empty_mask: bool = False) -> str:
@@ -112,8 +131,10 @@ def to_original_grid(scan: Scan, array: np.ndarray) -> np.ndarray:
     """
     array = np.asarray(array)
     if array.shape != scan.image.shape:
-        raise ValueError(f"The array is {array.shape}, but the scan {scan.path} is "
-                         f"{scan.image.shape}: undo crops and pads before writing it back.")
+        raise ValueError(
+            f"The array is {array.shape}, but the scan {scan.path} is "
+            f"{scan.image.shape}: undo crops and pads before writing it back."
+        )
     back = ornt_transform([[0, 1], [1, 1], [2, 1]], scan.orientation)
     return apply_orientation(array, back)
 
@@ -130,8 +151,9 @@ def save_mask(scan: Scan, mask: np.ndarray, path: str | os.PathLike) -> Path:
         raise ValueError(f"{path} must end in .nii or .nii.gz.")
     mask = to_original_grid(scan, mask)
     if not np.isin(mask, (0, 1)).all():
-        raise ValueError(f"A mask to write to {path} holds values other than 0 and 1: threshold "
-                         "it first.")
+        raise ValueError(
+            f"A mask to write to {path} holds values other than 0 and 1: threshold it first."
+        )
     header = scan.header.copy()
     header.set_data_dtype(np.uint8)
     header.set_slope_inter(1, 0)
@@ -155,31 +177,40 @@ def _mask(volume: Volume, scan: Scan) -> np.ndarray:
     """A mask file's values as uint8 of 0 and 1 on the scan's grid."""
     shape = tuple(volume.values.shape[axis] for axis in np.argsort(volume.orientation[:, 0]))
     if shape != scan.image.shape:
-        raise ScanError(f"{volume.path} and {scan.path} do not fit: in RAS order the mask is "
-                        f"{shape}, the T1w {scan.image.shape}. Use the mask that belongs to this "
-                        "T1w.")
+        raise ScanError(
+            f"{volume.path} and {scan.path} do not fit: in RAS order the mask is "
+            f"{shape}, the T1w {scan.image.shape}. Use the mask that belongs to this "
+            "T1w."
+        )
     distance = anatomy.grid_distance(volume.ras_affine, scan.affine, shape)
     if not distance <= anatomy.GRID_TOLERANCE_MM:
-        raise ScanError(f"{volume.path} and {scan.path} do not fit: their affines place the same "
-                        f"voxel up to {distance:.3g} mm apart. Use the mask that belongs to this "
-                        "T1w, or resample it to the T1w's grid.")
+        raise ScanError(
+            f"{volume.path} and {scan.path} do not fit: their affines place the same "
+            f"voxel up to {distance:.3g} mm apart. Use the mask that belongs to this "
+            "T1w, or resample it to the T1w's grid."
+        )
     values = volume.values
     top = 255 if values.max() > 2 else 1
     between = values[(values != 0) & (values != top)].astype(np.float64)
     off_label = ~(np.minimum(np.abs(between), np.abs(between - top)) <= LABEL_TOLERANCE)  # or NaN
     if off_label.any():
         odd = ", ".join(f"{value:g}" for value in np.unique(between[off_label])[:5])
-        raise ScanError(f"{volume.path} holds {odd}; a lesion mask holds 0 and 1. Give one binary "
-                        "mask: threshold a probability map, choose one of several labels.")
+        raise ScanError(
+            f"{volume.path} holds {odd}; a lesion mask holds 0 and 1. Give one binary "
+            "mask: threshold a probability map, choose one of several labels."
+        )
     return volume.in_ras((values > top / 2).view(np.uint8))
 
 
 def _check_extent(mask: np.ndarray, paths, allow_empty: bool) -> None:
     lesion = int(np.count_nonzero(mask))
     if lesion == 0 and not allow_empty:
-        raise ScanError(f"{paths[0]} is empty: no voxel is marked as lesion, and every ATLAS scan "
-                        "has one. Copy it again, leave the scan out, or pass "
-                        "allow_empty_mask=True.")
+        raise ScanError(
+            f"{paths[0]} is empty: no voxel is marked as lesion, and every ATLAS scan "
+            "has one. Copy it again, leave the scan out, or pass "
+            "allow_empty_mask=True."
+        )
     if lesion == mask.size:
-        raise ScanError(f"{paths[0]} marks every voxel as lesion. Copy it again or leave the scan "
-                        "out.")
+        raise ScanError(
+            f"{paths[0]} marks every voxel as lesion. Copy it again or leave the scan out."
+        )

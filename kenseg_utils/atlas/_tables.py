@@ -31,8 +31,9 @@ def metadata(scans: pd.DataFrame, tables: list[str]) -> pd.DataFrame:
         while folder not in (parent := os.path.dirname(folder), ""):
             by_folder[folder].append(number)
             folder = parent
-    identities = [(_plain(scan.subject), _number(scan.session))
-                  for scan in scans.itertuples(index=False)]
+    identities = [
+        (_plain(scan.subject), _number(scan.session)) for scan in scans.itertuples(index=False)
+    ]
     for path in tables:
         folder, name = os.path.split(path)
         if match := _ONE_SESSION.match(name):
@@ -42,8 +43,9 @@ def metadata(scans: pd.DataFrame, tables: list[str]) -> pd.DataFrame:
                     _add(rows[number], content[0])
         elif _WHOLE_RELEASE.search(name) and by_folder[folder]:
             _join(rows, identities, by_folder[folder], _read(path))
-    columns = list(dict.fromkeys(column for row in rows for column in row
-                                 if column not in scans.columns))
+    columns = list(
+        dict.fromkeys(column for row in rows for column in row if column not in scans.columns)
+    )
     frame = pd.DataFrame(rows, columns=columns, index=scans.index, dtype=object)
     return frame.apply(_numeric) if columns else frame
 
@@ -54,31 +56,53 @@ def _read(path: str) -> list[dict[str, str]]:
             return []
         with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
             reader = csv.DictReader(file, delimiter="\t" if path.endswith(".tsv") else ",")
-            return [{column: value for column, value in row.items()
-                     if column and isinstance(value, str)} for row in reader]
+            return [
+                {
+                    column: value
+                    for column, value in row.items()
+                    if column and isinstance(value, str)
+                }
+                for row in reader
+            ]
     except (OSError, csv.Error):  # no table, then: it only adds to what the names tell
         return []
 
 
-def _join(rows: list[dict], identities: list[tuple[str, str]], numbers: list[int],
-          content: list[dict[str, str]]) -> None:
+def _join(
+    rows: list[dict],
+    identities: list[tuple[str, str]],
+    numbers: list[int],
+    content: list[dict[str, str]],
+) -> None:
     """Add to `rows` those of a table's rows that name the scans of these `numbers`."""
     if not content:
         return
     known = {}  # every way in which a table may name a scan: its subject, its session or ""
     for subject, session in (identities[number] for number in numbers):
-        known |= {subject: (subject, ""), f"{subject}_ses-{session}": (subject, session),
-                  f"{subject}t{session:0>2}": (subject, session)}
+        known |= {
+            subject: (subject, ""),
+            f"{subject}_ses-{session}": (subject, session),
+            f"{subject}t{session:0>2}": (subject, session),
+        }
     subjects = {subject for subject, _ in known.values()}
     columns = list(dict.fromkeys(column for row in content for column in row))
-    matches = {column: len({known[name][0] for row in content
-                            if (name := _plain(row.get(column, ""))) in known})
-               for column in columns}
+    matches = {
+        column: len(
+            {known[name][0] for row in content if (name := _plain(row.get(column, ""))) in known}
+        )
+        for column in columns
+    }
     best = max(columns, key=matches.get, default=None)
     if best is None or 2 * matches[best] < len(subjects):
         return
-    sessions = next((column for column in columns if column != best
-                     and re.search(r"session|^ses|time_?point", column, re.I)), None)
+    sessions = next(
+        (
+            column
+            for column in columns
+            if column != best and re.search(r"session|^ses|time_?point", column, re.I)
+        ),
+        None,
+    )
     by_scan = defaultdict(list)
     for row in content:
         subject, session = known.get(_plain(row.get(best, "")), ("", ""))
@@ -87,8 +111,10 @@ def _join(rows: list[dict], identities: list[tuple[str, str]], numbers: list[int
         subject, session = identities[number]
         fitting = by_scan[subject, session] or by_scan[subject, ""]
         if len(fitting) == 1:
-            _add(rows[number], {column: value for column, value in fitting[0].items()
-                                if column != best})
+            _add(
+                rows[number],
+                {column: value for column, value in fitting[0].items() if column != best},
+            )
 
 
 def _add(row: dict, content: dict[str, str]) -> None:

@@ -28,8 +28,18 @@ from .intensity import edge_detection, region_growing, thresholding
 from .learned import PixelModel, classify_pixels, fit, pixel_features
 
 __all__ = [
-    "PixelModel", "brain_mask", "click", "fit", "minimum_cut", "names", "needs", "options",
-    "pixel_features", "segment", "segment_slices", "steps",
+    "PixelModel",
+    "brain_mask",
+    "click",
+    "fit",
+    "minimum_cut",
+    "names",
+    "needs",
+    "options",
+    "pixel_features",
+    "segment",
+    "segment_slices",
+    "steps",
 ]
 
 METHODS: dict[str, Callable[..., dict[str, np.ndarray]]] = {
@@ -60,8 +70,14 @@ def options(name: str) -> dict[str, object]:
     return {p.name: p.default for p in parameters if p.kind == p.KEYWORD_ONLY}
 
 
-def segment(name: str, image, seed_point: tuple[int, int] | None = None,
-            model: PixelModel | None = None, brain=None, **method_options) -> np.ndarray:
+def segment(
+    name: str,
+    image,
+    seed_point: tuple[int, int] | None = None,
+    model: PixelModel | None = None,
+    brain=None,
+    **method_options,
+) -> np.ndarray:
     """The lesion in one slice, (H, W) uint8 of 0 and 1, by one of the methods of `names()`.
 
     `image` is an (H, W) slice, `seed_point` a (row, column), `model` what `fit` returned, `brain`
@@ -75,8 +91,14 @@ def segment(name: str, image, seed_point: tuple[int, int] | None = None,
     return steps(name, image, seed_point, model, brain, **method_options)["mask"]
 
 
-def steps(name: str, image, seed_point: tuple[int, int] | None = None,
-          model: PixelModel | None = None, brain=None, **method_options) -> dict[str, np.ndarray]:
+def steps(
+    name: str,
+    image,
+    seed_point: tuple[int, int] | None = None,
+    model: PixelModel | None = None,
+    brain=None,
+    **method_options,
+) -> dict[str, np.ndarray]:
     """What a method does, step by step: (H, W) arrays by name, from "image" to "mask" (uint8).
 
     Takes and raises what `segment` does. All are finite.
@@ -84,8 +106,10 @@ def steps(name: str, image, seed_point: tuple[int, int] | None = None,
     method = _method(name)
     unknown = set(method_options) - set(options(name))
     if unknown:
-        raise ValueError(f"{name} has no option {sorted(unknown)[0]!r}: "
-                         f"its options are {', '.join(options(name)) or 'none but brain'}.")
+        raise ValueError(
+            f"{name} has no option {sorted(unknown)[0]!r}: "
+            f"its options are {', '.join(options(name)) or 'none but brain'}."
+        )
     image = check_image(image)
     wanted, given = needs(name), {}
     if wanted == "seed_point":
@@ -98,8 +122,13 @@ def steps(name: str, image, seed_point: tuple[int, int] | None = None,
     return {"image": image} | found
 
 
-def segment_slices(name: str, images: Sequence, seed_points: Sequence | None = None,
-                   model: PixelModel | None = None, **method_options) -> np.ndarray:
+def segment_slices(
+    name: str,
+    images: Sequence,
+    seed_points: Sequence | None = None,
+    model: PixelModel | None = None,
+    **method_options,
+) -> np.ndarray:
     """`segment` for a stack of slices (n, H, W), for example those of one volume: uint8 (n, H, W).
 
     `seed_points` has a click or None for each slice. In a volume an empty slice is no mistake, so
@@ -108,12 +137,15 @@ def segment_slices(name: str, images: Sequence, seed_points: Sequence | None = N
     """
     images = np.asarray(images)
     if images.ndim != 3:
-        raise ValueError(f"A stack of slices (n, H, W) is needed, and this is {images.shape}: "
-                         "pass images[..., 0], or np.moveaxis(volume, 2, 0).")
+        raise ValueError(
+            f"A stack of slices (n, H, W) is needed, and this is {images.shape}: "
+            "pass images[..., 0], or np.moveaxis(volume, 2, 0)."
+        )
     clicked = needs(name) == "seed_point"
     if clicked and (seed_points is None or len(seed_points) != len(images)):
-        raise ValueError(f"{name} needs seed_points: {len(images)} clicks, with None for a slice "
-                         "without one.")
+        raise ValueError(
+            f"{name} needs seed_points: {len(images)} clicks, with None for a slice without one."
+        )
     masks = np.zeros(images.shape, np.uint8)
     for number, image in enumerate(images):
         point = seed_points[number] if clicked else None
@@ -128,8 +160,9 @@ def segment_slices(name: str, images: Sequence, seed_points: Sequence | None = N
 
 def _method(name: str) -> Callable[..., dict[str, np.ndarray]]:
     if name not in names():
-        raise ValueError(f"Unknown prior-based method {name!r}: "
-                         f"choose one of {', '.join(names())}.")
+        raise ValueError(
+            f"Unknown prior-based method {name!r}: choose one of {', '.join(names())}."
+        )
     return METHODS[name]
 
 

@@ -23,8 +23,10 @@ def check_seed_point(seed_point, shape: tuple[int, int]) -> tuple[int, int]:
         raise ValueError(f"The seed point is {seed_point!r}: {advice}, in whole pixels.")
     row, column = (int(coordinate) for coordinate in point)
     if not (0 <= row < shape[0] and 0 <= column < shape[1]):
-        raise ValueError(f"The seed point ({row}, {column}) lies outside the slice of "
-                         f"{shape[0]}×{shape[1]} pixels.")
+        raise ValueError(
+            f"The seed point ({row}, {column}) lies outside the slice of "
+            f"{shape[0]}×{shape[1]} pixels."
+        )
     return row, column
 
 
@@ -67,14 +69,18 @@ def brain_around(image: np.ndarray, brain, seed_point: tuple[int, int] | None) -
         mask, measured = brain_mask(image), measured_pixels(image)
         if seed_point is not None:
             if not measured[seed_point]:
-                raise ValueError(f"The seed point {seed_point} lies in the slice's padding "
-                                 "(zeros up to its border): click on the lesion.")
+                raise ValueError(
+                    f"The seed point {seed_point} lies in the slice's padding "
+                    "(zeros up to its border): click on the lesion."
+                )
             mask = morphology.convex_hull_image(mask | disc(image.shape, seed_point, 5)) & measured
         return mask
     mask = np.asarray(brain) > 0
     if mask.shape != image.shape or not mask.any():
-        raise ValueError(f"The brain mask is {mask.shape} with {mask.sum()} pixels: it must have "
-                         f"the slice's shape {image.shape} and hold something.")
+        raise ValueError(
+            f"The brain mask is {mask.shape} with {mask.sum()} pixels: it must have "
+            f"the slice's shape {image.shape} and hold something."
+        )
     if seed_point is not None and not mask[seed_point]:
         raise ValueError(f"The seed point {seed_point} lies outside the brain mask given.")
     return mask
@@ -86,15 +92,17 @@ def disc(shape: tuple[int, int], centre: tuple[int, int], radius: float) -> np.n
     return (rows - centre[0]) ** 2 + (columns - centre[1]) ** 2 <= radius**2
 
 
-def grey_levels(image: np.ndarray, brain: np.ndarray,
-                seed_point: tuple[int, int], radius: int = 2) -> tuple[float, float]:
+def grey_levels(
+    image: np.ndarray, brain: np.ndarray, seed_point: tuple[int, int], radius: int = 2
+) -> tuple[float, float]:
     """Median grey value in a disc around the click, and of the brain."""
     near = disc(image.shape, seed_point, radius) & brain
     return float(np.median(image[near])), float(np.median(image[brain]))
 
 
-def containing(region: np.ndarray, seed_point: tuple[int, int],
-               connectivity: np.ndarray | None = EIGHT) -> np.ndarray:
+def containing(
+    region: np.ndarray, seed_point: tuple[int, int], connectivity: np.ndarray | None = EIGHT
+) -> np.ndarray:
     """The connected piece of `region` under the click; nothing if the click is not in it.
 
     Pixels hang together over corners too, or, with `connectivity` None, over edges alone.

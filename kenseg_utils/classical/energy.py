@@ -17,8 +17,9 @@ from .brain import at_least, containing, disc, grey_levels, whole_number
 UNIT = 100  # capacities are whole numbers: this many to one unit of energy
 
 
-def minimum_cut(lesion_cost: np.ndarray, other_cost: np.ndarray,
-                right: np.ndarray, down: np.ndarray) -> np.ndarray:
+def minimum_cut(
+    lesion_cost: np.ndarray, other_cost: np.ndarray, right: np.ndarray, down: np.ndarray
+) -> np.ndarray:
     """The (H, W) bool labelling of least energy, exactly, by maximum flow.
 
     The energy is the sum of `lesion_cost` over the lesion's pixels, `other_cost` over the others,
@@ -54,8 +55,14 @@ def minimum_cut(lesion_cost: np.ndarray, other_cost: np.ndarray,
     return lesion[:-2].reshape(height, width)
 
 
-def graph_cut(image: np.ndarray, brain: np.ndarray, seed_point: tuple[int, int], *,
-              smoothness: float = 10.0, radius: int = 2) -> dict[str, np.ndarray]:
+def graph_cut(
+    image: np.ndarray,
+    brain: np.ndarray,
+    seed_point: tuple[int, int],
+    *,
+    smoothness: float = 10.0,
+    radius: int = 2,
+) -> dict[str, np.ndarray]:
     """Cut the pixel graph where it is cheapest. Given the slice and a click.
 
     The energy has two terms (Boykov and Jolly 2001). Data: the negative log-likelihoods of two
@@ -87,10 +94,15 @@ def graph_cut(image: np.ndarray, brain: np.ndarray, seed_point: tuple[int, int],
     right, down = np.diff(image, axis=1), np.diff(image, axis=0)
     inside = np.concatenate([right[brain[:, 1:] & brain[:, :-1]], down[brain[1:] & brain[:-1]]])
     step = max(np.sqrt(np.mean(np.append(inside, 0) ** 2)), 1e-3 * np.ptp(image))
-    whole = [np.round(UNIT * cost).astype(np.int64) for cost in (
-        lesion_cost, other_cost,
-        smoothness * np.exp(-(right**2) / (2 * step**2)),
-        smoothness * np.exp(-(down**2) / (2 * step**2)))]
+    whole = [
+        np.round(UNIT * cost).astype(np.int64)
+        for cost in (
+            lesion_cost,
+            other_cost,
+            smoothness * np.exp(-(right**2) / (2 * step**2)),
+            smoothness * np.exp(-(down**2) / (2 * step**2)),
+        )
+    ]
     cut = minimum_cut(*whole)
     return {
         "pull to lesion": np.clip(other_cost - lesion_cost, -20, 20),
@@ -100,9 +112,16 @@ def graph_cut(image: np.ndarray, brain: np.ndarray, seed_point: tuple[int, int],
     }
 
 
-def level_set(image: np.ndarray, brain: np.ndarray, seed_point: tuple[int, int], *,
-              contour: str = "chan_vese", radius: int = 3, smoothing: int = 1,
-              iterations: int = 150) -> dict[str, np.ndarray]:
+def level_set(
+    image: np.ndarray,
+    brain: np.ndarray,
+    seed_point: tuple[int, int],
+    *,
+    contour: str = "chan_vese",
+    radius: int = 3,
+    smoothing: int = 1,
+    iterations: int = 150,
+) -> dict[str, np.ndarray]:
     """Let a contour move until it rests. Given the slice and a click.
 
     It starts as a circle of `radius` pixels around the click. `contour` chooses what moves it:
@@ -125,8 +144,13 @@ def level_set(image: np.ndarray, brain: np.ndarray, seed_point: tuple[int, int],
     elif contour == "geodesic":
         contrast = max(abs(tissue - clicked), 1e-3 * np.ptp(image))
         drive = segmentation.inverse_gaussian_gradient(even / contrast, alpha=100, sigma=1.5)
-        evolve = partial(segmentation.morphological_geodesic_active_contour, drive,
-                         smoothing=smoothing, balloon=1, threshold=0.5)
+        evolve = partial(
+            segmentation.morphological_geodesic_active_contour,
+            drive,
+            smoothing=smoothing,
+            balloon=1,
+            threshold=0.5,
+        )
     else:
         raise ValueError(f"The contour is {contour!r}: choose 'chan_vese' or 'geodesic'.")
     steps, level = {"what drives the contour": drive, "start": start}, start

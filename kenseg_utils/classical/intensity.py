@@ -13,8 +13,14 @@ from skimage import feature, filters, morphology, segmentation
 from .brain import EIGHT, at_least, containing, grey_levels, whole_number
 
 
-def thresholding(image: np.ndarray, brain: np.ndarray, *, rule: str = "otsu",
-                 deviations: float = 1.0, opening: int = 2) -> dict[str, np.ndarray]:
+def thresholding(
+    image: np.ndarray,
+    brain: np.ndarray,
+    *,
+    rule: str = "otsu",
+    deviations: float = 1.0,
+    opening: int = 2,
+) -> dict[str, np.ndarray]:
     """Call the dark part of the brain a lesion. Given nothing but the slice.
 
     `rule` chooses the threshold: "hypointense" is `deviations` robust SDs (1.4826 × the median
@@ -41,9 +47,14 @@ def thresholding(image: np.ndarray, brain: np.ndarray, *, rule: str = "otsu",
     }
 
 
-def region_growing(image: np.ndarray, brain: np.ndarray, seed_point: tuple[int, int], *,
-                   tolerance: float | None = None,
-                   smoothing: float = 0.5) -> dict[str, np.ndarray]:
+def region_growing(
+    image: np.ndarray,
+    brain: np.ndarray,
+    seed_point: tuple[int, int],
+    *,
+    tolerance: float | None = None,
+    smoothing: float = 0.5,
+) -> dict[str, np.ndarray]:
     """Grow from a click over the neighbours that are about as dark. Given the slice and a click.
 
     A pixel joins if it touches the region and lies within `tolerance` of the clicked value, after
@@ -58,8 +69,9 @@ def region_growing(image: np.ndarray, brain: np.ndarray, seed_point: tuple[int, 
         tolerance = abs(tissue - clicked) / 2
     at_least(0, tolerance=tolerance)
     far = smooth.max() + 2 * tolerance + 1
-    grown = segmentation.flood(np.where(brain, smooth, far), seed_point, connectivity=1,
-                               tolerance=tolerance)
+    grown = segmentation.flood(
+        np.where(brain, smooth, far), seed_point, connectivity=1, tolerance=tolerance
+    )
     return {
         "smoothed": smooth,
         "difference from the clicked value": np.where(brain, np.abs(smooth - clicked), 0),
@@ -68,9 +80,17 @@ def region_growing(image: np.ndarray, brain: np.ndarray, seed_point: tuple[int, 
     }
 
 
-def edge_detection(image: np.ndarray, brain: np.ndarray, seed_point: tuple[int, int], *,
-                   sigma: float = 1.5, weak: float = 0.15, strong: float = 0.3,
-                   largest_gap: int = 4, largest_share: float = 0.4) -> dict[str, np.ndarray]:
+def edge_detection(
+    image: np.ndarray,
+    brain: np.ndarray,
+    seed_point: tuple[int, int],
+    *,
+    sigma: float = 1.5,
+    weak: float = 0.15,
+    strong: float = 0.3,
+    largest_gap: int = 4,
+    largest_share: float = 0.4,
+) -> dict[str, np.ndarray]:
     """Find edges, close them, and fill the contour around a click. Given the slice and a click.
 
     Edges are Canny's (1986) at scale `sigma` pixels: ridges of the gradient that are somewhere

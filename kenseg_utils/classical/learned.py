@@ -57,9 +57,16 @@ def pixel_features(image: np.ndarray, brain: np.ndarray) -> np.ndarray:
     return np.dstack([local, depth]).astype(np.float32)
 
 
-def fit(name: str, images: Sequence[np.ndarray], masks: Sequence[np.ndarray], seed: int = 0, *,
-        subjects: Sequence | None = None, pixels_per_slice: int = 100,
-        smoothing: float = 1.0) -> PixelModel:
+def fit(
+    name: str,
+    images: Sequence[np.ndarray],
+    masks: Sequence[np.ndarray],
+    seed: int = 0,
+    *,
+    subjects: Sequence | None = None,
+    pixels_per_slice: int = 100,
+    smoothing: float = 1.0,
+) -> PixelModel:
     """Train the "svm" or the "random_forest" on slices (n, H, W) and their masks.
 
     Give it the training folds alone; `subjects` says for each slice whose it is.
@@ -88,17 +95,27 @@ def fit(name: str, images: Sequence[np.ndarray], masks: Sequence[np.ndarray], se
         labels.append(mask[chosen])
     x, y = np.concatenate(samples), np.concatenate(labels)
     if not y.any() or y.all():
-        raise ValueError(f"The {len(taught)} slices that teach the classifier have "
-                         f"{'no' if not y.any() else 'only'} lesion pixels: it needs both kinds.")
+        raise ValueError(
+            f"The {len(taught)} slices that teach the classifier have "
+            f"{'no' if not y.any() else 'only'} lesion pixels: it needs both kinds."
+        )
     with threadpool_limits(1):  # sums in one order, so the same model on any number of cores
         classifier = _classifier(name, len(y), seed).fit(x, y)
-    model = PixelModel(name, classifier, smoothing, 0.5 if name == "random_forest" else 0.0,
-                       len(taught), len(y), seed)
+    model = PixelModel(
+        name,
+        classifier,
+        smoothing,
+        0.5 if name == "random_forest" else 0.0,
+        len(taught),
+        len(y),
+        seed,
+    )
     return replace(model, threshold=_best_threshold(model, held_back))
 
 
-def classify_pixels(image: np.ndarray, brain: np.ndarray,
-                    model: PixelModel) -> dict[str, np.ndarray]:
+def classify_pixels(
+    image: np.ndarray, brain: np.ndarray, model: PixelModel
+) -> dict[str, np.ndarray]:
     """Score every pixel of the brain with a fitted model. Given the slice and the model.
 
     The scores (SVM: signed distance from the separating surface; forest: the trees' mean
@@ -122,16 +139,20 @@ def _check_training(images, masks, subjects) -> list[tuple[np.ndarray, np.ndarra
     """(image, mask, subject) of each slice that is not constant."""
     subjects = range(len(images)) if subjects is None else subjects
     if not len(images) == len(masks) == len(subjects) or len(images) == 0:
-        raise ValueError(f"{len(images)} slices, {len(masks)} masks and {len(subjects)} subjects: "
-                         "equally many are needed, and at least one.")
+        raise ValueError(
+            f"{len(images)} slices, {len(masks)} masks and {len(subjects)} subjects: "
+            "equally many are needed, and at least one."
+        )
     slices = []
     for number, (image, mask, subject) in enumerate(zip(images, masks, subjects, strict=True)):
         image, mask = np.asarray(image), np.asarray(mask)
         if image.shape != mask.shape:
             raise ValueError(f"Training slice {number} is {image.shape} and its mask {mask.shape}.")
         if not np.isin(mask, (0, 1)).all():
-            raise ValueError(f"The mask of training slice {number} has other labels than 0 and 1: "
-                             f"{np.setdiff1d(mask, (0, 1))[:3].tolist()}.")
+            raise ValueError(
+                f"The mask of training slice {number} has other labels than 0 and 1: "
+                f"{np.setdiff1d(mask, (0, 1))[:3].tolist()}."
+            )
         if is_constant(image):
             continue
         try:
@@ -148,12 +169,15 @@ def _hold_back(slices) -> tuple[list, list]:
     subjects = list(dict.fromkeys(subject for *_, subject in slices))
     count = max(1, len(subjects) // 5) if len(subjects) >= 3 else 0
     last = subjects[len(subjects) - count :]
-    return ([(image, mask) for image, mask, subject in slices if subject not in last],
-            [(image, mask) for image, mask, subject in slices if subject in last])
+    return (
+        [(image, mask) for image, mask, subject in slices if subject not in last],
+        [(image, mask) for image, mask, subject in slices if subject in last],
+    )
 
 
-def _sample(lesion: np.ndarray, other: np.ndarray, most: int,
-            random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _sample(
+    lesion: np.ndarray, other: np.ndarray, most: int, random: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """Rows and columns of at most `most` lesion pixels and as many others."""
     lesion = random.permutation(np.argwhere(lesion))[:most]
     other = random.permutation(np.argwhere(other))[: len(lesion) or most]
@@ -162,8 +186,9 @@ def _sample(lesion: np.ndarray, other: np.ndarray, most: int,
 
 def _classifier(name: str, pixels: int, seed: int) -> ClassifierMixin:
     if name == "random_forest":
-        return RandomForestClassifier(100, min_samples_leaf=5, class_weight="balanced",
-                                      random_state=seed)
+        return RandomForestClassifier(
+            100, min_samples_leaf=5, class_weight="balanced", random_state=seed
+        )
     return make_pipeline(
         StandardScaler(),
         Nystroem(n_components=min(200, pixels), random_state=seed),
@@ -192,8 +217,16 @@ def _best_threshold(model: PixelModel, held_back) -> float:
             scored.append((steps["smoothed score"], mask))
     if not scored:
         return model.threshold
-    candidates = np.quantile(np.concatenate([s.ravel() for s, _ in scored]),
-                             np.linspace(0.5, 0.999, 60))
-    dice = [np.mean([2 * np.sum((score > level) & mask) / (np.sum(score > level) + mask.sum())
-                     for score, mask in scored]) for level in candidates]
+    candidates = np.quantile(
+        np.concatenate([s.ravel() for s, _ in scored]), np.linspace(0.5, 0.999, 60)
+    )
+    dice = [
+        np.mean(
+            [
+                2 * np.sum((score > level) & mask) / (np.sum(score > level) + mask.sum())
+                for score, mask in scored
+            ]
+        )
+        for level in candidates
+    ]
     return float(candidates[int(np.argmax(dice))])

@@ -15,6 +15,17 @@ from ._comparison import (
 )
 from ._scores import SliceScores, evaluate, evaluate_slices, open_table, save_table
 
-__all__ = ["HIGHER_IS_BETTER", "LOWER_IS_BETTER", "SliceScores", "compare", "evaluate",
-           "evaluate_slices", "failed", "holm", "open_table", "save_table",
-           "size_bins", "summarise"]
+__all__ = [
+    "HIGHER_IS_BETTER",
+    "LOWER_IS_BETTER",
+    "SliceScores",
+    "compare",
+    "evaluate",
+    "evaluate_slices",
+    "failed",
+    "holm",
+    "open_table",
+    "save_table",
+    "size_bins",
+    "summarise",
+]

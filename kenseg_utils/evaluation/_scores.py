@@ -20,14 +20,18 @@ from tqdm import tqdm
 from kenseg_utils import anatomy, atlas, metrics, prediction
 from kenseg_utils.artifacts import write_aside
 
-from ._comparison import (
-    failed,
-    interval_fields,
-)
+from ._comparison import failed, interval_fields
 
 
-def evaluate(method, scans: pd.DataFrame, *, soft: bool = False, threshold: float = 0.5,
-             save_as: str | os.PathLike | None = None, progress: bool = True) -> pd.DataFrame:
+def evaluate(
+    method,
+    scans: pd.DataFrame,
+    *,
+    soft: bool = False,
+    threshold: float = 0.5,
+    save_as: str | os.PathLike | None = None,
+    progress: bool = True,
+) -> pd.DataFrame:
     """Run a method on whole volumes and score each against its mask: a row a scan.
 
     `method`: a Keras model, which goes through `prediction.segment_volume`, or a callable
@@ -49,9 +53,12 @@ def evaluate(method, scans: pd.DataFrame, *, soft: bool = False, threshold: floa
     if not any(map(len, scans["masks"])):
         raise ValueError("None of the scans has a lesion mask: there is no truth to score against.")
     segment = _volume_method(method, soft, threshold)
-    rows = [_scan_row(segment, row, soft, threshold)
-            for row in tqdm(scans.to_dict("records"), desc="evaluate", unit="scan",
-                            disable=not progress)]
+    rows = [
+        _scan_row(segment, row, soft, threshold)
+        for row in tqdm(
+            scans.to_dict("records"), desc="evaluate", unit="scan", disable=not progress
+        )
+    ]
     nothing = np.zeros((1, 1, 1), bool)  # so that the columns are there even if every scan failed
     table = _with_columns(rows, [*metrics.lesion_scores(nothing, nothing, (1, 1, 1))])
     _warn_of_failures(table, "scans")
@@ -76,8 +83,10 @@ def _volume_method(method, soft: bool, threshold: float) -> Callable:
             return lambda image, affine: prediction.lesion_probability(method, image, affine)
         return lambda image, affine: prediction.segment_volume(method, image, affine, threshold)
     if not callable(method):
-        raise ValueError(f"{type(method).__name__} is no method: give a Keras model or a callable "
-                         "that takes an image and its affine.")
+        raise ValueError(
+            f"{type(method).__name__} is no method: give a Keras model or a callable "
+            "that takes an image and its affine."
+        )
     return method
 
 
@@ -93,8 +102,11 @@ def _scan_row(segment: Callable, row: dict, soft: bool, threshold: float) -> dic
         scan = atlas.load_scan(row, allow_empty_mask=True)
         if scan.mask is None:
             raise atlas.ScanError(f"{scan.path} has no lesion mask to score against.")
-        midline = 0.0 if str(row.get("space", "")).startswith("MNI") else anatomy.head_middle(
-            scan.image, scan.affine)
+        midline = (
+            0.0
+            if str(row.get("space", "")).startswith("MNI")
+            else anatomy.head_middle(scan.image, scan.affine)
+        )
         outcome["side"] = anatomy.lesion_side(scan.mask, scan.affine, midline)
         # Known whatever the method does, so that failures can be counted by lesion size.
         scores["truth_volume_ml"] = float(scan.mask.sum() * anatomy.voxel_ml(scan.affine))
@@ -114,18 +126,21 @@ def _on_grid(result, scan: atlas.Scan) -> np.ndarray:
     apart = anatomy.grid_distance(scan.affine, result.affine, scan.image.shape)
     if not apart <= anatomy.GRID_TOLERANCE_MM:
         spacing = np.round(anatomy.spacing(result.affine), 3).tolist()
-        raise ValueError(f"The prediction lies on another grid, up to {apart:.3g} mm away (its "
-                         f"spacing is {spacing} mm, the scan's {list(scan.spacing)} mm): resample "
-                         "it to the scan.")
+        raise ValueError(
+            f"The prediction lies on another grid, up to {apart:.3g} mm away (its "
+            f"spacing is {spacing} mm, the scan's {list(scan.spacing)} mm): resample "
+            "it to the scan."
+        )
     return np.asanyarray(result.dataobj)
 
 
-def _volume_scores(prediction: np.ndarray, scan: atlas.Scan, soft: bool,
-                   threshold: float) -> dict:
+def _volume_scores(prediction: np.ndarray, scan: atlas.Scan, soft: bool, threshold: float) -> dict:
     if not soft:
         return metrics.lesion_scores(scan.mask, prediction, scan.spacing)
-    extra = dict(pr_auc=metrics.pr_auc(scan.mask, prediction),
-                 calibration_error=metrics.calibration_error(scan.mask, prediction))
+    extra = dict(
+        pr_auc=metrics.pr_auc(scan.mask, prediction),
+        calibration_error=metrics.calibration_error(scan.mask, prediction),
+    )
     return metrics.lesion_scores(scan.mask, prediction >= threshold, scan.spacing) | extra
 
 
@@ -142,22 +157,25 @@ class SliceScores:
     slices: pd.DataFrame
     subjects: pd.DataFrame
 
-    def reductions(self, score: str = "dice", empty: float = 1.0, level: float = 0.95,
-                   seed: int = 0) -> pd.DataFrame:
+    def reductions(
+        self, score: str = "dice", empty: float = 1.0, level: float = 0.95, seed: int = 0
+    ) -> pd.DataFrame:
         """One score's mean per slice, per subject and pooled, each with its interval by subject.
 
         The same predictions under three protocols: say which one a number comes from.
         """
         slices, subjects = (table[~failed(table)] for table in (self.slices, self.subjects))
-        lines = [_reduction(*line, score, empty, level, seed)
-                 for line in (("per slice", slices), ("per subject", subjects),
-                              ("pooled", subjects))]
+        lines = [
+            _reduction(*line, score, empty, level, seed)
+            for line in (("per slice", slices), ("per subject", subjects), ("pooled", subjects))
+        ]
         table = pd.DataFrame(lines).assign(failed_subjects=len(self.subjects) - len(subjects))
         return table.astype(dict.fromkeys(("mean", "low", "high"), "Float64"))
 
 
-def _reduction(name: str, table: pd.DataFrame, score: str, empty: float, level: float,
-               seed: int) -> dict:
+def _reduction(
+    name: str, table: pd.DataFrame, score: str, empty: float, level: float, seed: int
+) -> dict:
     """One line of `SliceScores.reductions`."""
     counts = metrics.Counts(*(table[part].to_numpy(np.int64) for part in ("tp", "fp", "fn", "tn")))
     values = metrics.per_slice(counts, score, empty)
@@ -165,12 +183,20 @@ def _reduction(name: str, table: pd.DataFrame, score: str, empty: float, level: 
     weights = _denominators(counts)[score] if name == "pooled" else np.ones(len(values))
     used = (weights > 0) & np.isfinite(values)
     values, weights, subjects = values[used], weights[used], table["subject"].to_numpy()[used]
-    interval = (metrics.bootstrap_interval(values, subjects, level, seed=seed, weights=weights)
-                if used.any() else None)
-    return dict(score=score, reduction=name, values=len(values), undefined=int((~used).sum()),
-                subjects=len(np.unique(subjects)),
-                mean=np.average(values, weights=weights) if used.any() else pd.NA,
-                **interval_fields(interval, len(np.unique(subjects))))
+    interval = (
+        metrics.bootstrap_interval(values, subjects, level, seed=seed, weights=weights)
+        if used.any()
+        else None
+    )
+    return dict(
+        score=score,
+        reduction=name,
+        values=len(values),
+        undefined=int((~used).sum()),
+        subjects=len(np.unique(subjects)),
+        mean=np.average(values, weights=weights) if used.any() else pd.NA,
+        **interval_fields(interval, len(np.unique(subjects))),
+    )
 
 
 def _denominators(counts: metrics.Counts) -> dict[str, np.ndarray]:
@@ -204,13 +230,20 @@ def evaluate_slices(method, slice_set, *, threshold: float = 0.5) -> SliceScores
         except Exception as error:  # whatever a method raises is a result of that method
             of_subject = dict(error=f"{type(error).__name__}: {error}")
             of_slices = [of_subject] * len(positions)
-        slices += [entry | row for entry, row in
-                   zip(entries[[*keys, "z"]].to_dict("records"), of_slices, strict=True)]
-        subjects.append(entries.iloc[0][keys].to_dict() | dict(slices=len(positions))
-                        | _lesion_volume(masks, entries) | of_subject)
+        slices += [
+            entry | row
+            for entry, row in zip(entries[[*keys, "z"]].to_dict("records"), of_slices, strict=True)
+        ]
+        subjects.append(
+            entries.iloc[0][keys].to_dict()
+            | dict(slices=len(positions))
+            | _lesion_volume(masks, entries)
+            | of_subject
+        )
     columns = [*vars(metrics.Counts(0, 0, 0, 0)), *metrics.SCORES]
-    result = SliceScores(_with_columns(slices, columns),
-                         _with_columns(subjects, [*columns, "mean_slice_dice"]))
+    result = SliceScores(
+        _with_columns(slices, columns), _with_columns(subjects, [*columns, "mean_slice_dice"])
+    )
     _warn_of_failures(result.subjects, "subjects")
     return result
 
@@ -233,13 +266,17 @@ def _lesion_probability(prediction, shape: tuple[int, ...]) -> np.ndarray:
     if prediction.ndim == 4 and prediction.shape[-1] in (1, 2):
         prediction = prediction[..., -1]
     if prediction.shape != shape:
-        raise ValueError(f"The prediction has shape {prediction.shape} and the masks {shape}: give "
-                         "(n, H, W), or (n, H, W, classes) with one or two classes.")
+        raise ValueError(
+            f"The prediction has shape {prediction.shape} and the masks {shape}: give "
+            "(n, H, W), or (n, H, W, classes) with one or two classes."
+        )
     if prediction.dtype.kind != "f":
         return metrics.checked_masks(prediction, prediction)[0]
     if not (prediction.min() >= 0 and prediction.max() <= 1):  # so that NaN is refused as well
-        raise ValueError(f"The prediction runs from {prediction.min()} to {prediction.max()}: "
-                         "give probabilities in [0, 1], after softmax.")
+        raise ValueError(
+            f"The prediction runs from {prediction.min()} to {prediction.max()}: "
+            "give probabilities in [0, 1], after softmax."
+        )
     return prediction
 
 
@@ -249,12 +286,17 @@ def _score_slices(masks: np.ndarray, soft: np.ndarray, threshold: float) -> tupl
     each, whole = metrics.count_slices(masks, found), metrics.count(masks, found)
     scores = {name: score(each) for name, score in metrics.SCORES.items()}
     of_slices = pd.DataFrame(dict(vars(each), **scores, error="")).to_dict("records")
-    of_subject = dict(vars(whole), error="",
-                      **{name: score(whole) for name, score in metrics.SCORES.items()},
-                      mean_slice_dice=float(scores["dice"].mean()))
+    of_subject = dict(
+        vars(whole),
+        error="",
+        **{name: score(whole) for name, score in metrics.SCORES.items()},
+        mean_slice_dice=float(scores["dice"].mean()),
+    )
     if soft.dtype != bool:
-        of_subject |= dict(pr_auc=metrics.pr_auc(masks, soft),
-                           calibration_error=metrics.calibration_error(masks, soft))
+        of_subject |= dict(
+            pr_auc=metrics.pr_auc(masks, soft),
+            calibration_error=metrics.calibration_error(masks, soft),
+        )
     return of_slices, of_subject
 
 
@@ -270,9 +312,11 @@ def _lesion_volume(masks: np.ndarray, entries: pd.DataFrame) -> dict:
 def _warn_of_failures(table: pd.DataFrame, unit: str) -> None:
     lost = table[failed(table)]
     if len(lost):
-        warnings.warn(f"{len(lost)} of {len(table)} {unit} have an error instead of scores, the "
-                      f"first being {lost['subject'].iloc[0]}: {lost['error'].iloc[0]}",
-                      stacklevel=3)
+        warnings.warn(
+            f"{len(lost)} of {len(table)} {unit} have an error instead of scores, the "
+            f"first being {lost['subject'].iloc[0]}: {lost['error'].iloc[0]}",
+            stacklevel=3,
+        )
 
 
 def save_table(table: pd.DataFrame, path: str | os.PathLike) -> Path:

@@ -49,10 +49,13 @@ def bias_field(image: np.ndarray, strength: float, seed: int = 0) -> np.ndarray:
     The field is a random polynomial of second degree over the image's axes, as coils leave it.
     """
     if not 0 <= strength < 1:
-        raise ValueError(f"The bias field's strength is {strength}: give a share from 0 to below 1.")
+        raise ValueError(
+            f"The bias field's strength is {strength}: give a share from 0 to below 1."
+        )
     random = np.random.default_rng(seed)
-    axes = np.meshgrid(*[np.linspace(-1, 1, length) for length in np.shape(image)],
-                       indexing="ij", sparse=True)
+    axes = np.meshgrid(
+        *[np.linspace(-1, 1, length) for length in np.shape(image)], indexing="ij", sparse=True
+    )
     terms = [*axes, *(a * b for k, a in enumerate(axes) for b in axes[k:])]
     field = sum(random.normal() * term for term in terms)
     field = 2 * (field - field.min()) / max(np.ptp(field), 1e-9) - 1
@@ -90,8 +93,13 @@ def flip(image: np.ndarray, strength: float = 1, seed: int = 0) -> np.ndarray:
 
 
 CORRUPTIONS: dict[str, Callable] = {
-    "noise": noise, "gain": gain, "gamma": gamma, "bias field": bias_field, "blur": blur,
-    "ghosting": ghosting, "flip": flip,
+    "noise": noise,
+    "gain": gain,
+    "gamma": gamma,
+    "bias field": bias_field,
+    "blur": blur,
+    "ghosting": ghosting,
+    "flip": flip,
 }
 UNCHANGED = {"gain": 1.0, "gamma": 1.0}  # the strength that changes nothing; 0 for the others
 

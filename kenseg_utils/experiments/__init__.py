@@ -16,5 +16,16 @@ from ._runs import (
     train_and_score,
 )
 
-__all__ = ["Experiment", "Result", "command_line", "evidence", "open_result", "open_table", "run",
-           "save_result", "subject_scores", "summary", "train_and_score"]
+__all__ = [
+    "Experiment",
+    "Result",
+    "command_line",
+    "evidence",
+    "open_result",
+    "open_table",
+    "run",
+    "save_result",
+    "subject_scores",
+    "summary",
+    "train_and_score",
+]

@@ -31,8 +31,9 @@ def save_result(name: str, tables: Mapping[str, pd.DataFrame], folder=None, **pr
 
     file = artifacts.results_file(name, folder)
     about = json.dumps(training.provenance() | provenance, indent=2, default=str)
-    titled = ",\n".join(f"{json.dumps(title)}: [\n{_a_row_a_line(table)}\n]"
-                        for title, table in tables.items())
+    titled = ",\n".join(
+        f"{json.dumps(title)}: [\n{_a_row_a_line(table)}\n]" for title, table in tables.items()
+    )
     with artifacts.write_aside(file) as aside:
         aside.write_text(f'{{"provenance": {about},\n"tables": {{\n{titled}\n}}}}\n')
     return file
@@ -54,8 +55,12 @@ def open_result(name: str, folder=None) -> Result | None:
         return None
     try:
         found = json.loads(file.read_text())
-        return Result({title: pd.DataFrame(rows) for title, rows in found["tables"].items()},
-                      dict(found["provenance"]))
+        return Result(
+            {title: pd.DataFrame(rows) for title, rows in found["tables"].items()},
+            dict(found["provenance"]),
+        )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{file} is no recorded result ({type(error).__name__}: {error}): record "
-                         "it anew, or remove it.") from error
+        raise ValueError(
+            f"{file} is no recorded result ({type(error).__name__}: {error}): record "
+            "it anew, or remove it."
+        ) from error

@@ -32,8 +32,23 @@ from kenseg_utils import artifacts, evaluation, machine, slices
 
 WHOLE_NUMBERS = ("fold", "seed", "subjects", "epochs", "parameters")
 NUMBERS = ("dice", "dice_pooled", "seconds")
-COLUMNS = ["name", "fold", "seed", "status", "dice", "dice_pooled", "subjects", "epochs",
-           "parameters", "seconds", "device", "commit", "data", "key", "error"]
+COLUMNS = [
+    "name",
+    "fold",
+    "seed",
+    "status",
+    "dice",
+    "dice_pooled",
+    "subjects",
+    "epochs",
+    "parameters",
+    "seconds",
+    "device",
+    "commit",
+    "data",
+    "key",
+    "error",
+]
 # Keras keeps its seed and number format by process, so two trainings in one would disturb
 # each other: a worker with several threads does them in turn.
 ONE_AT_A_TIME = threading.Lock()
@@ -70,11 +85,22 @@ class Experiment:
         return train, validation, held_out
 
 
-def run(recipes: Mapping, slice_set, folds: int = 5, seeds: Sequence[int] = (0,),
-        scheduler: str | None = None, work_dir=None, table=None, *,
-        only_folds: Sequence[int] | None = None, minutes: float | None = None,
-        workers: int = 1, conduct: Callable | None = None, watch: Callable | None = None,
-        progress: bool = True) -> pd.DataFrame:
+def run(
+    recipes: Mapping,
+    slice_set,
+    folds: int = 5,
+    seeds: Sequence[int] = (0,),
+    scheduler: str | None = None,
+    work_dir=None,
+    table=None,
+    *,
+    only_folds: Sequence[int] | None = None,
+    minutes: float | None = None,
+    workers: int = 1,
+    conduct: Callable | None = None,
+    watch: Callable | None = None,
+    progress: bool = True,
+) -> pd.DataFrame:
     """Train and test each recipe on each fold with each seed: a table with a row an experiment.
 
     `recipes`: a `training.Recipe` by name; `seeds` take the place of their own seed. `slice_set`:
@@ -102,14 +128,20 @@ def run(recipes: Mapping, slice_set, folds: int = 5, seeds: Sequence[int] = (0,)
     conduct = conduct or train_and_score
     plan = _plan(recipes, slice_set, folds, seeds, only_folds, work, conduct)
     todo = {experiment.key: experiment for experiment in plan.values()}
-    results = {key: result for key, experiment in todo.items()
-               if (result := _done_before(experiment))}
+    results = {
+        key: result for key, experiment in todo.items() if (result := _done_before(experiment))
+    }
     waiting = [experiment for key, experiment in todo.items() if key not in results]
     target = Path(table) if table else work / "experiments" / "table.csv"
     _add_rows(target, _as_table(plan, results))
     deadline = None if minutes is None else time.time() + 60 * minutes
-    with tqdm(total=len(todo), initial=len(results), unit="experiment", desc="experiments",
-              disable=not progress) as bar:
+    with tqdm(
+        total=len(todo),
+        initial=len(results),
+        unit="experiment",
+        desc="experiments",
+        disable=not progress,
+    ) as bar:
         for key, result in _perform_all(waiting, conduct, deadline, scheduler, workers):
             bar.update()
             if result is None:  # not started in time
@@ -129,8 +161,13 @@ def train_and_score(experiment: Experiment) -> tuple[dict, pd.DataFrame]:
 
     train, validation, held_out = experiment.slice_sets()
     try:
-        run = training.train(training.Recipe(**experiment.recipe), train, validation,
-                             work_dir=experiment.work_dir, progress=False)
+        run = training.train(
+            training.Recipe(**experiment.recipe),
+            train,
+            validation,
+            work_dir=experiment.work_dir,
+            progress=False,
+        )
         scores = evaluation.evaluate_slices(run.model, held_out)
         epochs, evidence = len(run.history), run.provenance
     finally:
@@ -138,10 +175,13 @@ def train_and_score(experiment: Experiment) -> tuple[dict, pd.DataFrame]:
     if evaluation.failed(scores.subjects).all():
         raise ValueError(scores.subjects["error"].iloc[0])
     dice = scores.reductions("dice").set_index("reduction")["mean"]
-    numbers = dict(dice=float(dice["per subject"]), dice_pooled=float(dice["pooled"]),
-                   subjects=scores.subjects["subject"].nunique(), epochs=epochs,
-                   **{name: evidence[name] for name in
-                      ("parameters", "seconds", "device", "commit")})
+    numbers = dict(
+        dice=float(dice["per subject"]),
+        dice_pooled=float(dice["pooled"]),
+        subjects=scores.subjects["subject"].nunique(),
+        epochs=epochs,
+        **{name: evidence[name] for name in ("parameters", "seconds", "device", "commit")},
+    )
     return numbers, scores.subjects
 
 
@@ -155,12 +195,21 @@ def perform(experiment: Experiment, conduct: Callable, deadline: float | None) -
             evaluation.save_table(subjects, experiment.file.with_suffix(".csv"))
             outcome = dict(status="done") | {
                 name: value.item() if isinstance(value, np.generic) else value
-                for name, value in numbers.items()}
+                for name, value in numbers.items()
+            }
         except Exception as error:  # whatever it is, it is this experiment's result
             outcome = _failure(experiment, error) | dict(traceback=traceback.format_exc())
         gc.collect()  # networks hang in cycles of references: a grid of them would fill the memory
-        result = dict(key=experiment.key, data=experiment.data, folds=experiment.folds,
-                      fold=experiment.fold, recipe=experiment.recipe) | outcome
+        result = (
+            dict(
+                key=experiment.key,
+                data=experiment.data,
+                folds=experiment.folds,
+                fold=experiment.fold,
+                recipe=experiment.recipe,
+            )
+            | outcome
+        )
         artifacts.write_json(experiment.file, result)
     return result
 
@@ -176,8 +225,10 @@ def _plan(recipes, slice_set, folds, seeds, only_folds, work, conduct) -> dict:
 
     wrong = [name for name, recipe in recipes.items() if not isinstance(recipe, Recipe)]
     if wrong or not recipes:
-        raise ValueError("Give recipes as a dict of training.Recipe by name"
-                         + (f": {wrong[0]!r} is none." if wrong else "; this one is empty."))
+        raise ValueError(
+            "Give recipes as a dict of training.Recipe by name"
+            + (f": {wrong[0]!r} is none." if wrong else "; this one is empty.")
+        )
     if not len(seeds) or len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds is {list(seeds)}: give at least one, and each once.")
     by_name = slice_set if isinstance(slice_set, Mapping) else dict.fromkeys(recipes, slice_set)
@@ -193,11 +244,17 @@ def _plan(recipes, slice_set, folds, seeds, only_folds, work, conduct) -> dict:
         for fold in chosen:
             for name, recipe in recipes.items():
                 place = places[id(by_name[name])]
-                about = dict(recipe=replace(recipe, seed=seed).as_dict(), fold=int(fold),
-                             folds=folds, data=place["data"])
+                about = dict(
+                    recipe=replace(recipe, seed=seed).as_dict(),
+                    fold=int(fold),
+                    folds=folds,
+                    data=place["data"],
+                )
                 plan[name, int(fold), int(seed)] = Experiment(
-                    key=artifacts.key(**about, conduct=conducted_by), work_dir=str(work),
-                    **about | place)
+                    key=artifacts.key(**about, conduct=conducted_by),
+                    work_dir=str(work),
+                    **about | place,
+                )
     return plan
 
 
@@ -209,17 +266,21 @@ def _place(slice_set, folds: int) -> dict:
     same = _open_slices(folder, rows)
     fewest = min(len(set(part.index.subject)) for part, _ in same.split(folds))
     if fewest < 2:
-        raise ValueError(f"With {folds} folds of {same.index.subject.nunique()} subjects, {fewest} "
-                         "is left to train on, and another is needed to validate: take more "
-                         "subjects or folds.")
+        raise ValueError(
+            f"With {folds} folds of {same.index.subject.nunique()} subjects, {fewest} "
+            "is left to train on, and another is needed to validate: take more "
+            "subjects or folds."
+        )
     return dict(data=same.key, rows=rows, slices_folder=folder)
 
 
 def _open_slices(folder, rows):
     """The SliceSet of some rows (None: all) of a folder."""
     if not (Path(folder) / "settings.json").exists():
-        raise ValueError(f"{folder} is not there on {platform.node()}: every worker must reach the "
-                         "same work folder under the same path.")
+        raise ValueError(
+            f"{folder} is not there on {platform.node()}: every worker must reach the "
+            "same work folder under the same path."
+        )
     with contextlib.redirect_stdout(io.StringIO()):  # what was left out was said by `prepare`
         whole = slices.open_set(folder)
     return whole if rows is None else whole.subset(rows)
@@ -234,8 +295,9 @@ def _done_before(experiment: Experiment) -> dict | None:
     return result if whole else None
 
 
-def _perform_all(waiting: list[Experiment], conduct, deadline, scheduler: str | None,
-                 workers: int) -> Iterator[tuple[str, dict | None]]:
+def _perform_all(
+    waiting: list[Experiment], conduct, deadline, scheduler: str | None, workers: int
+) -> Iterator[tuple[str, dict | None]]:
     """Yield (key, result) as the experiments end: here in order, side by side in any."""
     if not scheduler:
         done = set()
@@ -253,30 +315,40 @@ def _perform_all(waiting: list[Experiment], conduct, deadline, scheduler: str | 
         from distributed import as_completed
 
         if not client.scheduler_info()["workers"]:
-            warnings.warn(f"The scheduler at {scheduler} has no workers yet: waiting for them.",
-                          stacklevel=3)
-        futures = {client.submit(perform, experiment, conduct, deadline, pure=False): experiment
-                   for experiment in waiting}
+            warnings.warn(
+                f"The scheduler at {scheduler} has no workers yet: waiting for them.", stacklevel=3
+            )
+        futures = {
+            client.submit(perform, experiment, conduct, deadline, pure=False): experiment
+            for experiment in waiting
+        }
         for future in as_completed(futures):
             experiment = futures[future]
             if future.status in ("cancelled", "lost"):
-                raise ValueError(f"The scheduler at {scheduler} went away. Start one and call "
-                                 "again: what is done is kept.")
+                raise ValueError(
+                    f"The scheduler at {scheduler} went away. Start one and call "
+                    "again: what is done is kept."
+                )
             error = future.exception()  # of Dask itself: `perform` keeps those of the experiment
             yield experiment.key, (_failure(experiment, error) if error else future.result())
 
 
-def _side_by_side(waiting: list[Experiment], conduct, deadline,
-                  workers: int) -> Iterator[tuple[str, dict | None]]:
+def _side_by_side(
+    waiting: list[Experiment], conduct, deadline, workers: int
+) -> Iterator[tuple[str, dict | None]]:
     """Yield (key, result) from processes of this machine; if one dies, stop with a warning."""
     threads = max(1, (os.cpu_count() or 1) // workers)
     try:
         yield from Parallel(workers, return_as="generator_unordered")(
             delayed(_perform_apart)(experiment, conduct, deadline, threads)
-            for experiment in waiting)
+            for experiment in waiting
+        )
     except TerminatedWorkerError:
-        warnings.warn("A process that trained was killed, most likely for want of memory: going on "
-                      "with one training at a time.", stacklevel=5)
+        warnings.warn(
+            "A process that trained was killed, most likely for want of memory: going on "
+            "with one training at a time.",
+            stacklevel=5,
+        )
 
 
 def _perform_apart(experiment: Experiment, conduct, deadline, threads: int):
@@ -288,27 +360,36 @@ def _perform_apart(experiment: Experiment, conduct, deadline, threads: int):
 
 def _as_table(plan: Mapping, results: Mapping, whole: bool = False) -> pd.DataFrame:
     """Rows of the experiments with a result; with `whole` also of those not started."""
-    rows = [results.get(experiment.key, dict(status="not started"))
-            | dict(name=name, fold=fold, seed=seed, key=experiment.key, data=experiment.data)
-            for (name, fold, seed), experiment in plan.items()
-            if whole or experiment.key in results]
+    rows = [
+        results.get(experiment.key, dict(status="not started"))
+        | dict(name=name, fold=fold, seed=seed, key=experiment.key, data=experiment.data)
+        for (name, fold, seed), experiment in plan.items()
+        if whole or experiment.key in results
+    ]
     return _typed(pd.DataFrame(rows, columns=COLUMNS))
 
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
     """The same types whether a table was put together or read."""
     kinds = dict.fromkeys(WHOLE_NUMBERS, "Int64") | dict.fromkeys(NUMBERS, "float64")
-    return pd.DataFrame({
-        name: pd.to_numeric(table[name]).astype(kinds[name]) if name in kinds
-        else table[name].astype(object).fillna("").astype(str) for name in COLUMNS})
+    return pd.DataFrame(
+        {
+            name: pd.to_numeric(table[name]).astype(kinds[name])
+            if name in kinds
+            else table[name].astype(object).fillna("").astype(str)
+            for name in COLUMNS
+        }
+    )
 
 
 def open_table(path) -> pd.DataFrame:
     """Read the CSV file that `run` writes. ValueError if it is another kind of table."""
     found = pd.read_csv(path, dtype=str, keep_default_na=False)
     if list(found) != COLUMNS:
-        raise ValueError(f"{path} is no table of experiments (its columns are {list(found)}): "
-                         "choose another file.")
+        raise ValueError(
+            f"{path} is no table of experiments (its columns are {list(found)}): "
+            "choose another file."
+        )
     return _typed(found)
 
 
@@ -336,12 +417,20 @@ def subject_scores(table: pd.DataFrame, work_dir=None) -> pd.DataFrame:
             raise ValueError(f"{file} is missing: give the work_dir that the table was made in.")
         about = pd.DataFrame(dict(name=row.name, fold=row.fold, seed=row.seed), index=[0])
         parts.append(about.merge(evaluation.open_table(file), how="cross"))
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(
-        columns=["name", "fold", "seed", "subject", "error"])
+    return (
+        pd.concat(parts, ignore_index=True)
+        if parts
+        else pd.DataFrame(columns=["name", "fold", "seed", "subject", "error"])
+    )
 
 
-def summary(table: pd.DataFrame, work_dir=None, score: str = "dice", level: float = 0.95,
-            scores: pd.DataFrame | None = None) -> pd.DataFrame:
+def summary(
+    table: pd.DataFrame,
+    work_dir=None,
+    score: str = "dice",
+    level: float = 0.95,
+    scores: pd.DataFrame | None = None,
+) -> pd.DataFrame:
     """One line a recipe: its mean score over held-out subjects, folds and seeds.
 
     `scores`: what `subject_scores` gives (which is asked where they are left out).
@@ -354,18 +443,31 @@ def summary(table: pd.DataFrame, work_dir=None, score: str = "dice", level: floa
     lines = []
     for name, rows in table.groupby("name", sort=False):
         done, ended = rows[rows["status"] == "done"], rows["status"].value_counts()
-        line = dict(name=name, experiments=len(done), failed=int(ended.get("failed", 0)),
-                    not_started=int(ended.get("not started", 0)), subjects=0, failed_subjects=0,
-                    mean=pd.NA, median=pd.NA, low=pd.NA, high=pd.NA,
-                    interval="undefined: no experiment done", seed_sd=_seed_sd(done))
+        line = dict(
+            name=name,
+            experiments=len(done),
+            failed=int(ended.get("failed", 0)),
+            not_started=int(ended.get("not started", 0)),
+            subjects=0,
+            failed_subjects=0,
+            mean=pd.NA,
+            median=pd.NA,
+            low=pd.NA,
+            high=pd.NA,
+            interval="undefined: no experiment done",
+            seed_sd=_seed_sd(done),
+        )
         if len(done):
             found = evaluation.summarise(scores[scores["name"] == name], [score], level=level)
             found = found.iloc[0].to_dict()
-            line |= {field: found[field] for field in
-                     ("subjects", "mean", "median", "low", "high", "interval")}
+            line |= {
+                field: found[field]
+                for field in ("subjects", "mean", "median", "low", "high", "interval")
+            }
             line["failed_subjects"] = found["failed"]
-        lines.append(line | dict(parameters=done["parameters"].max(),
-                                 seconds=done["seconds"].mean()))
+        lines.append(
+            line | dict(parameters=done["parameters"].max(), seconds=done["seconds"].mean())
+        )
     numbers = ("mean", "median", "low", "high", "seed_sd", "seconds")
     return pd.DataFrame(lines).astype(dict.fromkeys(numbers, "Float64") | {"parameters": "Int64"})
 
@@ -379,13 +481,16 @@ def _seed_sd(done: pd.DataFrame):
 def evidence(table: pd.DataFrame) -> dict:
     """Of a table of `run`, for `save_result`: data keys, seeds, folds, device, commit, seconds."""
     done = table[table["status"] == "done"]
-    found = {name: sorted(done[name].unique().tolist())
-             for name in ("data", "seed", "fold", "device", "commit")}
+    found = {
+        name: sorted(done[name].unique().tolist())
+        for name in ("data", "seed", "fold", "device", "commit")
+    }
     return found | dict(seconds=float(done["seconds"].sum()))
 
 
-def command_line(description: str, result: str, scales: Sequence[str],
-                 default: str) -> argparse.ArgumentParser:
+def command_line(
+    description: str, result: str, scales: Sequence[str], default: str
+) -> argparse.ArgumentParser:
     """The arguments that every command which runs experiments takes; it adds its own."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--profile", choices=list(scales), default=default)

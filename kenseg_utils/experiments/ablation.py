@@ -24,45 +24,79 @@ BASE = "base"
 # added to the base's, those of another network stand alone; a function is given the base recipe.
 FACTORS: dict[str, dict[str, dict]] = {
     "block": {
-        "residual": {}, "plain": dict(options=dict(block="plain")),
-        "dilated": dict(options=dict(block="dilated"))},
+        "residual": {},
+        "plain": dict(options=dict(block="plain")),
+        "dilated": dict(options=dict(block="dilated")),
+    },
     "Ken block": {
-        "filters / 4": {}, "full width": dict(options=dict(ken="full")),
-        "off": dict(options=dict(ken=None))},
+        "filters / 4": {},
+        "full width": dict(options=dict(ken="full")),
+        "off": dict(options=dict(ken=None)),
+    },
     "network": {
-        "Ken-model": {}, "UNet++": dict(network="unetpp", options=dict(normalisation="batch")),
-        "U-Net": dict(network="unet", options=dict(normalisation="batch"))},
+        "Ken-model": {},
+        "UNet++": dict(network="unetpp", options=dict(normalisation="batch")),
+        "U-Net": dict(network="unet", options=dict(normalisation="batch")),
+    },
     "widths": {
-        "base": {}, "2 … 64": dict(widths=(2, 4, 8, 16, 32, 64)),
-        "8 … 256": dict(widths=(8, 16, 32, 64, 128, 256))},
+        "base": {},
+        "2 … 64": dict(widths=(2, 4, 8, 16, 32, 64)),
+        "8 … 256": dict(widths=(8, 16, 32, 64, 128, 256)),
+    },
     "last width": {
-        "× 1": {}, "× ¼": dict(last_width=0.25), "× 4": dict(last_width=4),
-        "× 8": dict(last_width=8)},
+        "× 1": {},
+        "× ¼": dict(last_width=0.25),
+        "× 4": dict(last_width=4),
+        "× 8": dict(last_width=8),
+    },
     "normalisation": {
-        "batch": {}, "group": dict(options=dict(normalisation="group")),
+        "batch": {},
+        "group": dict(options=dict(normalisation="group")),
         "batch, batches of 1": dict(batch_size=1),
-        "group, batches of 1": dict(batch_size=1, options=dict(normalisation="group"))},
+        "group, batches of 1": dict(batch_size=1, options=dict(normalisation="group")),
+    },
     "optimiser": {"Adam": {}, "RMSprop": dict(optimizer="rmsprop")},
     "learning rate": {
-        "base": {}, "1e-3": dict(learning_rate=1e-3), "1e-4": dict(learning_rate=1e-4),
-        "1e-5": dict(learning_rate=1e-5), "1e-6": dict(learning_rate=1e-6)},
+        "base": {},
+        "1e-3": dict(learning_rate=1e-3),
+        "1e-4": dict(learning_rate=1e-4),
+        "1e-5": dict(learning_rate=1e-5),
+        "1e-6": dict(learning_rate=1e-6),
+    },
     "weight decay": {
-        "decoupled": {}, "coupled": dict(decay="coupled"), "none": dict(weight_decay=0.0)},
+        "decoupled": {},
+        "coupled": dict(decay="coupled"),
+        "none": dict(weight_decay=0.0),
+    },
     "loss": {
-        "cross-entropy + Dice": {}, "cross-entropy": dict(loss="sparse_categorical_crossentropy"),
-        "Dice": dict(loss="dice"), "enhanced mixing": dict(loss="enhanced_mixing"),
-        "focal": dict(loss="focal")},
+        "cross-entropy + Dice": {},
+        "cross-entropy": dict(loss="sparse_categorical_crossentropy"),
+        "Dice": dict(loss="dice"),
+        "enhanced mixing": dict(loss="enhanced_mixing"),
+        "focal": dict(loss="focal"),
+    },
     "augmentation": {"all": {}, "noise alone": dict(augment="noise"), "none": dict(augment=False)},
     "first guess": {
-        "lesion 5 %": {}, "lesion 50 %": dict(lesion_prior=0.0),
-        "lesion 50 %, U-Net": dict(network="unet", options=dict(normalisation="batch"),
-                                   lesion_prior=0.0)},
+        "lesion 5 %": {},
+        "lesion 50 %": dict(lesion_prior=0.0),
+        "lesion 50 %, U-Net": dict(
+            network="unet", options=dict(normalisation="batch"), lesion_prior=0.0
+        ),
+    },
 }
 
 # What a page can train in minutes; the rest of the grid is recorded.
-LIVE = ("block: plain", "Ken block: off", "network: U-Net", "last width: × 8",
-        "normalisation: batch, batches of 1", "learning rate: 1e-6", "loss: cross-entropy",
-        "augmentation: none", "first guess: lesion 50 %, U-Net")
+LIVE = (
+    "block: plain",
+    "Ken block: off",
+    "network: U-Net",
+    "last width: × 8",
+    "normalisation: batch, batches of 1",
+    "learning rate: 1e-6",
+    "loss: cross-entropy",
+    "augmentation: none",
+    "first guess: lesion 50 %, U-Net",
+)
 
 
 @dataclass(frozen=True)
@@ -85,13 +119,27 @@ class AblationScale:
 
 HALF = dict(size=62, padded=64, pixel_mm=2.0)
 SCALES = {
-    "smoke": AblationScale(every=4, folds=2, crop=HALF, base_seeds=(0, 1), live=(
-        "block: plain", "Ken block: off", "last width: × 8", "learning rate: 1e-6"), recipe=dict(
-        widths=(4, 8), options=dict(blocks_per_node=1), epochs=1, batch_size=8)),
-    "demo": AblationScale(every=3, crop=HALF, recipe=dict(
-        widths=(8, 16, 32, 64), options=dict(blocks_per_node=1), epochs=3, batch_size=4)),
-    "paper": AblationScale(every=1, recipe=dict(
-        widths=(32, 64, 128, 256, 512), epochs=40, batch_size=16, steps_per_execution=8)),
+    "smoke": AblationScale(
+        every=4,
+        folds=2,
+        crop=HALF,
+        base_seeds=(0, 1),
+        live=("block: plain", "Ken block: off", "last width: × 8", "learning rate: 1e-6"),
+        recipe=dict(widths=(4, 8), options=dict(blocks_per_node=1), epochs=1, batch_size=8),
+    ),
+    "demo": AblationScale(
+        every=3,
+        crop=HALF,
+        recipe=dict(
+            widths=(8, 16, 32, 64), options=dict(blocks_per_node=1), epochs=3, batch_size=4
+        ),
+    ),
+    "paper": AblationScale(
+        every=1,
+        recipe=dict(
+            widths=(32, 64, 128, 256, 512), epochs=40, batch_size=16, steps_per_execution=8
+        ),
+    ),
 }
 
 
@@ -110,24 +158,33 @@ def open_slices(profile: profiles.Profile, scans: pd.DataFrame, work_dir=None):
     return whole.subset((order % scale.every == 0).to_numpy())
 
 
-def grid(base, factors: Mapping[str, Mapping[str, dict]] = FACTORS,
-         only: Sequence[str] | None = None) -> pd.DataFrame:
+def grid(
+    base, factors: Mapping[str, Mapping[str, dict]] = FACTORS, only: Sequence[str] | None = None
+) -> pd.DataFrame:
     """The experiments around a base recipe: factor, setting, name and recipe, a row a setting.
 
     Settings that are the base bear its name and recipe. `only`: names of settings to keep, such
     as LIVE; the base stays. Raises ValueError for a change or a name that there is not.
     """
-    rows = [dict(factor=factor, setting=setting, recipe=changed(base, changes),
-                 name=f"{factor}: {setting}" if changes else BASE)
-            for factor, settings in factors.items() for setting, changes in settings.items()]
+    rows = [
+        dict(
+            factor=factor,
+            setting=setting,
+            recipe=changed(base, changes),
+            name=f"{factor}: {setting}" if changes else BASE,
+        )
+        for factor, settings in factors.items()
+        for setting, changes in settings.items()
+    ]
     plan = pd.DataFrame(rows)
     if only is None:
         return plan
     if unknown := sorted(set(only) - set(plan["name"])):
         raise ValueError(f"The grid has no {unknown}: it has {sorted(set(plan['name']))}.")
     kept = plan[plan["name"].isin(only)]
-    return plan[plan["name"].isin(only) | (plan["name"].eq(BASE)
-                                           & plan["factor"].isin(kept["factor"]))]
+    return plan[
+        plan["name"].isin(only) | (plan["name"].eq(BASE) & plan["factor"].isin(kept["factor"]))
+    ]
 
 
 def changed(base, changes: dict):
@@ -143,9 +200,15 @@ def changed(base, changes: dict):
     return with_changes(base, **changes)
 
 
-def run_ablation(plan: pd.DataFrame, slice_set, seeds: Sequence[int] = (0,),
-        base_seeds: Sequence[int] = (0, 1, 2), folds: int = 3, only_folds=(0,),
-        **more) -> pd.DataFrame:
+def run_ablation(
+    plan: pd.DataFrame,
+    slice_set,
+    seeds: Sequence[int] = (0,),
+    base_seeds: Sequence[int] = (0, 1, 2),
+    folds: int = 3,
+    only_folds=(0,),
+    **more,
+) -> pd.DataFrame:
     """Train and test all recipes of a plan with `seeds`, the base with `base_seeds` too.
 
     The table of `experiments.run`, which also takes what `more` holds (work_dir, scheduler,
@@ -156,13 +219,17 @@ def run_ablation(plan: pd.DataFrame, slice_set, seeds: Sequence[int] = (0,),
     both = sorted({*seeds, *base_seeds})
     parts = [_runs.run(base, slice_set, folds, both, only_folds=only_folds, **more)]
     for seed in seeds if recipes else ():  # all settings once before any of them twice
-        parts.append(_runs.run(recipes, slice_set, folds, (seed,), only_folds=only_folds,
-                                     **more))
+        parts.append(_runs.run(recipes, slice_set, folds, (seed,), only_folds=only_folds, **more))
     return pd.concat(parts, ignore_index=True)
 
 
-def effects(plan: pd.DataFrame, scores: pd.DataFrame, score: str = "dice",
-            level: float = 0.95, seed: int = 0) -> pd.DataFrame:
+def effects(
+    plan: pd.DataFrame,
+    scores: pd.DataFrame,
+    score: str = "dice",
+    level: float = 0.95,
+    seed: int = 0,
+) -> pd.DataFrame:
     """How far each setting lies from the base: a row a setting that has scores.
 
     `scores`: what `experiments.subject_scores` gives. A subject's score is its mean over the
@@ -176,8 +243,10 @@ def effects(plan: pd.DataFrame, scores: pd.DataFrame, score: str = "dice",
     scores = scores[scores["error"].fillna("").eq("")]
     cells = scores.groupby(["name", "subject", "seed"])[score].mean().unstack("seed")
     if BASE not in cells.index.get_level_values("name"):
-        raise ValueError("The base has no scores, so there is nothing to compare with: see the "
-                         "column error of the table of experiments.")
+        raise ValueError(
+            "The base has no scores, so there is nothing to compare with: see the "
+            "column error of the table of experiments."
+        )
     spread, freedom = yardstick(scores, score)
     base = cells.loc[BASE].mean(axis=1)
     rows = []
@@ -187,14 +256,27 @@ def effects(plan: pd.DataFrame, scores: pd.DataFrame, score: str = "dice",
         mine = cells.loc[place.name]
         difference = (mine.mean(axis=1) - base).dropna()
         counts = [int(mine.notna().any().sum()), int(cells.loc[BASE].notna().any().sum())]
-        luck = (stats.t.ppf((1 + level) / 2, freedom) * spread * np.sqrt(sum(1 / np.array(counts)))
-                if freedom else np.nan)
+        luck = (
+            stats.t.ppf((1 + level) / 2, freedom) * spread * np.sqrt(sum(1 / np.array(counts)))
+            if freedom
+            else np.nan
+        )
         interval = metrics.bootstrap_interval(difference, level=level, seed=seed)
-        rows.append(dict(
-            factor=place.factor, setting=place.setting, name=place.name, seeds=counts[0],
-            subjects=len(difference), mean=mine.mean(axis=1).mean(), difference=difference.mean(),
-            low=interval.low if interval else np.nan, high=interval.high if interval else np.nan,
-            luck=luck, verdict=_verdict(place.name, difference.mean(), luck, interval)))
+        rows.append(
+            dict(
+                factor=place.factor,
+                setting=place.setting,
+                name=place.name,
+                seeds=counts[0],
+                subjects=len(difference),
+                mean=mine.mean(axis=1).mean(),
+                difference=difference.mean(),
+                low=interval.low if interval else np.nan,
+                high=interval.high if interval else np.nan,
+                luck=luck,
+                verdict=_verdict(place.name, difference.mean(), luck, interval),
+            )
+        )
     return pd.DataFrame(rows)
 
 
@@ -220,21 +302,43 @@ def yardstick(scores: pd.DataFrame, score: str = "dice") -> tuple[float, int]:
     return float(np.sqrt((variances["var"] * (variances["count"] - 1)).sum() / freedom)), freedom
 
 
-def record_ablation(plan: pd.DataFrame, table: pd.DataFrame, profile: str, work_dir=None, folder=None):
+def record_ablation(
+    plan: pd.DataFrame, table: pd.DataFrame, profile: str, work_dir=None, folder=None
+):
     """Keep a grid as the recorded result "ablation" (in `folder`); returns the file's path."""
     scores = _runs.subject_scores(table, work_dir)
     about = _runs.evidence(table)
     kept = ["name", "fold", "seed", "subject", "dice", "truth_volume_ml", "error"]
-    return _recorded.save_result("ablation", {
-        "effects": effects(plan, scores), "scores": scores[[c for c in kept if c in scores]],
-        "experiments": table[["name", "fold", "seed", "status", "dice", "epochs", "parameters",
-                              "seconds", "error"]]},
-        folder, profile=profile, base=plan.loc[plan["name"] == BASE, "recipe"].iloc[0].as_dict(), **about)
+    return _recorded.save_result(
+        "ablation",
+        {
+            "effects": effects(plan, scores),
+            "scores": scores[[c for c in kept if c in scores]],
+            "experiments": table[
+                [
+                    "name",
+                    "fold",
+                    "seed",
+                    "status",
+                    "dice",
+                    "epochs",
+                    "parameters",
+                    "seconds",
+                    "error",
+                ]
+            ],
+        },
+        folder,
+        profile=profile,
+        base=plan.loc[plan["name"] == BASE, "recipe"].iloc[0].as_dict(),
+        **about,
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = _runs.command_line("Run the ablation's grid; call again to go on.", "ablation",
-                                      SCALES, "demo")
+    parser = _runs.command_line(
+        "Run the ablation's grid; call again to go on.", "ablation", SCALES, "demo"
+    )
     parser.add_argument("--seeds", type=int, default=3, help="seeds of every setting")
     parser.add_argument("--all-folds", action="store_true", help="not the first one alone")
     chosen = parser.parse_args(arguments)
@@ -243,11 +347,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         scans = profiles.open_scans(profile, chosen.data_root, work)
         plan = grid(base_recipe(profile))
-        table = run_ablation(plan, open_slices(profile, scans, work), seeds=range(chosen.seeds),
-                    base_seeds=range(max(2, chosen.seeds)), folds=scale.folds,
-                    only_folds=None if chosen.all_folds else (0,), work_dir=work,
-                    scheduler=chosen.scheduler, minutes=chosen.minutes,
-                    workers=chosen.workers)
+        table = run_ablation(
+            plan,
+            open_slices(profile, scans, work),
+            seeds=range(chosen.seeds),
+            base_seeds=range(max(2, chosen.seeds)),
+            folds=scale.folds,
+            only_folds=None if chosen.all_folds else (0,),
+            work_dir=work,
+            scheduler=chosen.scheduler,
+            minutes=chosen.minutes,
+            workers=chosen.workers,
+        )
     except ValueError as error:
         raise SystemExit(str(error)) from None
     ended = table["status"].value_counts()

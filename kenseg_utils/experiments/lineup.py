@@ -47,10 +47,12 @@ MEMBERS = {
     "unetpp": Member("UNet++", "Zhou et al., 2018", BATCH, {}),
     "unet": Member("U-Net", "Ronneberger et al., 2015", BATCH, {}, "U-net"),
     "resunet": Member("ResUNet", "Zhang et al., 2018", {}, {}, "ResUNet"),
-    "deeplab_v3plus": Member("DeepLab v3+", "Chen et al., 2018", {}, dict(middle_blocks=2),
-                             "DeepLab v3+"),
-    "dense_unet_2d": Member("2D Dense-UNet", "Li et al., 2018", {}, dict(blocks=[2, 2, 4, 2]),
-                            "2D Dense-UNet"),
+    "deeplab_v3plus": Member(
+        "DeepLab v3+", "Chen et al., 2018", {}, dict(middle_blocks=2), "DeepLab v3+"
+    ),
+    "dense_unet_2d": Member(
+        "2D Dense-UNet", "Li et al., 2018", {}, dict(blocks=[2, 2, 4, 2]), "2D Dense-UNet"
+    ),
     "pspnet": Member("PSPNet", "Zhao et al., 2017", {}, dict(blocks=[1, 1, 2, 1]), "PSPNet"),
     "segnet": Member("SegNet", "Badrinarayanan et al., 2017", {}, {}, "SegNet"),
     "fcn8s": Member("FCN-8s", "Long et al., 2015", BATCH, {}),
@@ -81,18 +83,30 @@ class LineupScale:
     @property
     def meaning(self) -> str:
         """In words, for a caption."""
-        return (f"{'64×64 pixels of 2 mm' if self.half else '128×128 pixels of 1 mm'}, filters × "
-                f"{self.multiplier:g}{', fewer layers' if self.shallow else ''}, at most "
-                f"{self.slices} slices a subject, epochs: {self.epochs}")
+        return (
+            f"{'64×64 pixels of 2 mm' if self.half else '128×128 pixels of 1 mm'}, filters × "
+            f"{self.multiplier:g}{', fewer layers' if self.shallow else ''}, at most "
+            f"{self.slices} slices a subject, epochs: {self.epochs}"
+        )
 
 
 HALF = dict(size=62, padded=64, pixel_mm=2.0)
 SCALES = {
-    "smoke": LineupScale(0.01, True, slices=2, epochs=1, batch_size=4, widths=(4, 8, 12), half=True,
-                   changes={"ken_unetpp": dict(blocks_per_node=1),
-                            "deeplab_v3plus": dict(middle_blocks=0),
-                            "dense_unet_2d": dict(blocks=[1, 1, 1, 1]),
-                            "pspnet": dict(blocks=[1, 1, 1, 1])}),
+    "smoke": LineupScale(
+        0.01,
+        True,
+        slices=2,
+        epochs=1,
+        batch_size=4,
+        widths=(4, 8, 12),
+        half=True,
+        changes={
+            "ken_unetpp": dict(blocks_per_node=1),
+            "deeplab_v3plus": dict(middle_blocks=0),
+            "dense_unet_2d": dict(blocks=[1, 1, 1, 1]),
+            "pspnet": dict(blocks=[1, 1, 1, 1]),
+        },
+    ),
     "demo": LineupScale(0.125, True, slices=14, epochs=5, batch_size=4, half=True),
     "paper": LineupScale(1.0, False, slices=1000, epochs=40, batch_size=16),
 }
@@ -101,16 +115,23 @@ SCALES = {
 def spread_out(part, most: int):
     """A SliceSet with at most `most` slices of each scan, at equal steps from first to last."""
     groups = part.index.groupby(["subject", "session"]).indices.values()
-    rows = [rows[np.unique(np.linspace(0, len(rows) - 1, most).round().astype(int))]
-            for rows in groups]
+    rows = [
+        rows[np.unique(np.linspace(0, len(rows) - 1, most).round().astype(int))] for rows in groups
+    ]
     return part.subset(np.sort(np.concatenate(rows)))
 
 
 def open_slices(scale: LineupScale, scans: pd.DataFrame, work_dir=None) -> dict:
     """The same slices for networks of one channel and of four: a SliceSet by channels."""
-    return {channels: spread_out(slices.prepare(scans, neighbours=offsets, work_dir=work_dir,
-                                                **(HALF if scale.half else {})), scale.slices)
-            for channels, offsets in NEIGHBOURS.items()}
+    return {
+        channels: spread_out(
+            slices.prepare(
+                scans, neighbours=offsets, work_dir=work_dir, **(HALF if scale.half else {})
+            ),
+            scale.slices,
+        )
+        for channels, offsets in NEIGHBOURS.items()
+    }
 
 
 def recipes(scale: LineupScale, names: Sequence[str] | None = None, **changes) -> dict:
@@ -121,11 +142,15 @@ def recipes(scale: LineupScale, names: Sequence[str] | None = None, **changes) -
     from kenseg_utils.training import Recipe
 
     if unknown := sorted(set(names or ()) - set(MEMBERS)):
-        raise ValueError(f"No such network in the comparison: {', '.join(unknown)}. There are "
-                         f"{', '.join(MEMBERS)}.")
+        raise ValueError(
+            f"No such network in the comparison: {', '.join(unknown)}. There are "
+            f"{', '.join(MEMBERS)}."
+        )
     budget = dict(epochs=scale.epochs, batch_size=scale.batch_size)
-    return {name: Recipe.quick(**(dict(network=name) | size_of(name, scale) | budget | changes))
-            for name in names or MEMBERS}
+    return {
+        name: Recipe.quick(**(dict(network=name) | size_of(name, scale) | budget | changes))
+        for name in names or MEMBERS
+    }
 
 
 def size_of(name: str, scale: LineupScale) -> dict:
@@ -133,8 +158,9 @@ def size_of(name: str, scale: LineupScale) -> dict:
     from kenseg_utils import networks
 
     member = MEMBERS[name]
-    options = (member.options | (member.shallow if scale.shallow else {})
-               | scale.changes.get(name, {}))
+    options = (
+        member.options | (member.shallow if scale.shallow else {}) | scale.changes.get(name, {})
+    )
     if scale.widths and "widths" in networks.options(name):
         return dict(widths=scale.widths, options=options)
     if scale.multiplier != 1:
@@ -142,8 +168,9 @@ def size_of(name: str, scale: LineupScale) -> dict:
     return dict(widths=None, options=options)
 
 
-def run_lineup(chosen: Mapping, slice_sets: Mapping, folds: int, only_folds=None,
-        **more) -> pd.DataFrame:
+def run_lineup(
+    chosen: Mapping, slice_sets: Mapping, folds: int, only_folds=None, **more
+) -> pd.DataFrame:
     """Train and test the recipes, each on the slices with its channels; fold by fold.
 
     Returns the table of `experiments.run`, which also takes what `more` holds.
@@ -159,21 +186,45 @@ def ranking(scores: pd.DataFrame, score: str = "dice") -> pd.DataFrame:
     high, pairs, difference (to the Ken-model), difference_low, difference_high, p_holm and verdict,
     which from pairs on are missing for the Ken-model itself, and for all where it has no scores.
     """
-    by_title = {MEMBERS[name].title if name in MEMBERS else name: rows
-                for name, rows in scores.groupby("name", sort=False)}
+    by_title = {
+        MEMBERS[name].title if name in MEMBERS else name: rows
+        for name, rows in scores.groupby("name", sort=False)
+    }
     lines = []
     for title, rows in by_title.items():
         line = evaluation.summarise(rows, [score]).iloc[0]
-        lines.append(dict(name=rows["name"].iloc[0], title=title,
-                          **{field: line[field] for field in ("subjects", "mean", "low", "high")}))
+        lines.append(
+            dict(
+                name=rows["name"].iloc[0],
+                title=title,
+                **{field: line[field] for field in ("subjects", "mean", "low", "high")},
+            )
+        )
     table = pd.DataFrame(lines).sort_values("mean", ascending=False, ignore_index=True)
     reference = MEMBERS[REFERENCE].title
     if reference in by_title and len(by_title) > 1:
-        pairs = evaluation.compare(by_title, score, reference=reference).rename(columns={
-            "method": "title", "mean_difference": "difference", "low": "difference_low",
-            "high": "difference_high"})
-        table = table.merge(pairs[["title", "pairs", "difference", "difference_low",
-                                   "difference_high", "p_holm", "verdict"]], how="left")
+        pairs = evaluation.compare(by_title, score, reference=reference).rename(
+            columns={
+                "method": "title",
+                "mean_difference": "difference",
+                "low": "difference_low",
+                "high": "difference_high",
+            }
+        )
+        table = table.merge(
+            pairs[
+                [
+                    "title",
+                    "pairs",
+                    "difference",
+                    "difference_low",
+                    "difference_high",
+                    "p_holm",
+                    "verdict",
+                ]
+            ],
+            how="left",
+        )
     return table
 
 
@@ -181,18 +232,41 @@ def record_lineup(table: pd.DataFrame, scale: LineupScale, data: str, work_dir=N
     """Keep a comparison as the recorded result "networks"; returns the file's path."""
     scores = _runs.subject_scores(table, work_dir)
     kept = ["name", "fold", "subject", "dice", "truth_volume_ml", "slices", "error"]
-    done = table[["name", "fold", "seed", "status", "dice", "dice_pooled", "subjects", "epochs",
-                  "parameters", "seconds", "error"]]
+    done = table[
+        [
+            "name",
+            "fold",
+            "seed",
+            "status",
+            "dice",
+            "dice_pooled",
+            "subjects",
+            "epochs",
+            "parameters",
+            "seconds",
+            "error",
+        ]
+    ]
     about = _runs.evidence(table)
     return _recorded.save_result(
-        "networks", {"experiments": done, "scores": scores[[c for c in kept if c in scores]]},
-        folder, scale=vars(scale), meaning=scale.meaning, data_name=data, **about)
+        "networks",
+        {"experiments": done, "scores": scores[[c for c in kept if c in scores]]},
+        folder,
+        scale=vars(scale),
+        meaning=scale.meaning,
+        data_name=data,
+        **about,
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = _runs.command_line(
         "Train and test all networks; call again to go on. Needs hours on a GPU at profile paper: "
-        "the options make it smaller.", "networks", SCALES, "paper")
+        "the options make it smaller.",
+        "networks",
+        SCALES,
+        "paper",
+    )
     parser.add_argument("--networks", nargs="+", default=None, help="some of them, first to last")
     parser.add_argument("--multiplier", type=float, default=None, help="times every width")
     parser.add_argument("--epochs", type=int, default=None)
@@ -208,11 +282,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         plan = recipes(scale, chosen.networks)
         scans = profiles.open_scans(profiles.get(chosen.profile), chosen.data_root, work)
-        keep = partial(record_lineup, scale=scale, data=data, work_dir=work) if chosen.record else None
-        table = run_lineup(plan, open_slices(scale, scans, work), scale.folds,
-                    only_folds=range(min(chosen.folds or scale.folds, scale.folds)),
-                    minutes=chosen.minutes, watch=keep, work_dir=work, scheduler=chosen.scheduler,
-                    workers=chosen.workers)
+        keep = (
+            partial(record_lineup, scale=scale, data=data, work_dir=work) if chosen.record else None
+        )
+        table = run_lineup(
+            plan,
+            open_slices(scale, scans, work),
+            scale.folds,
+            only_folds=range(min(chosen.folds or scale.folds, scale.folds)),
+            minutes=chosen.minutes,
+            watch=keep,
+            work_dir=work,
+            scheduler=chosen.scheduler,
+            workers=chosen.workers,
+        )
     except ValueError as error:
         raise SystemExit(str(error)) from None
     ended = table["status"].value_counts()

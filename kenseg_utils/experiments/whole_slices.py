@@ -30,21 +30,33 @@ def recipe(profile: profiles.Profile, **changes) -> training.Recipe:
     place of its finest level; lesions that matter here are larger than that.
     """
     widths = profile.widths[1:] if len(profile.widths) > 2 else profile.widths
-    usual = dict(network="resunet", options={"reduce": 2}, widths=widths, augment="wide",
-                 loss="cross_entropy_batch_dice", batch_size=8,
-                 epochs=EPOCHS.get(profile.name, profile.epochs))
+    usual = dict(
+        network="resunet",
+        options={"reduce": 2},
+        widths=widths,
+        augment="wide",
+        loss="cross_entropy_batch_dice",
+        batch_size=8,
+        epochs=EPOCHS.get(profile.name, profile.epochs),
+    )
     return profiles.quick_recipe(profile, **(usual | changes))
 
 
-def open_slices(profile: profiles.Profile, scans: pd.DataFrame, work_dir=None, seed: int = 0,
-                most: int | None = None) -> tuple[SliceSet, SliceSet]:
+def open_slices(
+    profile: profiles.Profile,
+    scans: pd.DataFrame,
+    work_dir=None,
+    seed: int = 0,
+    most: int | None = None,
+) -> tuple[SliceSet, SliceSet]:
     """Whole slices of the scans, (train, validation), parted by subject as `open_crops` parts them.
 
     Slices without lesion teach where there is none, but are three of four: `balanced` takes as
     many of them as of the others. `most` caps the slices trained on (None: the profile's number).
     """
-    train, validation, _ = profiles.open_crops(profile, scans, work_dir, seed,
-                                               protocol="whole_slice")
+    train, validation, _ = profiles.open_crops(
+        profile, scans, work_dir, seed, protocol="whole_slice"
+    )
     most = most or SLICES.get(profile.name)
     few = most and max(16, most // 6)
     return balanced(train, seed, most), balanced(validation, seed, few)
@@ -56,21 +68,29 @@ def balanced(slice_set: SliceSet, seed: int = 0, most: int | None = None) -> Sli
     with_lesion = np.flatnonzero(slice_set.index.lesion_pixels > 0)
     without = np.flatnonzero(slice_set.index.lesion_pixels == 0)
     count = min(len(with_lesion), (most or 2 * len(slice_set)) // 2)
-    drawn = [rng.choice(group, min(count, len(group)), replace=False)
-             for group in (with_lesion, without)]
+    drawn = [
+        rng.choice(group, min(count, len(group)), replace=False) for group in (with_lesion, without)
+    ]
     return slice_set.subset(np.sort(np.concatenate(drawn)))
 
 
-def train(profile: profiles.Profile, data_root=None, work_dir=None, seed: int = 0,
-          most: int | None = None, **changes) -> training.Run:
+def train(
+    profile: profiles.Profile,
+    data_root=None,
+    work_dir=None,
+    seed: int = 0,
+    most: int | None = None,
+    **changes,
+) -> training.Run:
     """Train the network, go on with it, or open it if it is there; `changes` alter the recipe."""
     scans = profiles.open_scans(profile, data_root, work_dir, seed)
     parts = open_slices(profile, scans, work_dir, seed, most)
     return training.train(recipe(profile, seed=seed, **changes), *parts, work_dir=work_dir)
 
 
-def dice_by_threshold(model, scans: pd.DataFrame,
-                      thresholds=tuple(np.arange(1, 20) / 20)) -> pd.DataFrame:
+def dice_by_threshold(
+    model, scans: pd.DataFrame, thresholds=tuple(np.arange(1, 20) / 20)
+) -> pd.DataFrame:
     """Dice of whole volumes, a row a scan and a column a threshold: where to cut a network's answer.
 
     Chosen on validation subjects, the threshold is none of the test's secrets.
@@ -80,9 +100,16 @@ def dice_by_threshold(model, scans: pd.DataFrame,
         scan = atlas.load_scan(row)
         soft = prediction.lesion_probability(model, scan.image, scan.affine)
         rows[row.subject, row.session] = {
-            float(threshold): float(metrics.dice(scan.mask, prediction.remove_small(
-                soft >= threshold, anatomy.voxel_ml(scan.affine), prediction.LEAST_ML)))
-            for threshold in thresholds}
+            float(threshold): float(
+                metrics.dice(
+                    scan.mask,
+                    prediction.remove_small(
+                        soft >= threshold, anatomy.voxel_ml(scan.affine), prediction.LEAST_ML
+                    ),
+                )
+            )
+            for threshold in thresholds
+        }
     return pd.DataFrame(rows).T.rename_axis(["subject", "session"])
 
 
@@ -92,12 +119,17 @@ def main() -> None:
     parser.add_argument("--subjects", type=int, help="phantoms to train on")
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--width", type=int, help="filters of the first level; each next has twice")
-    parser.add_argument("--slices", type=int, help="slices an epoch (default: all with lesion, "
-                        "and as many without)")
+    parser.add_argument(
+        "--slices", type=int, help="slices an epoch (default: all with lesion, and as many without)"
+    )
     parser.add_argument("--augment", default="wide", choices=("wide", "light"))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--record", action="store_true", help="write results/whole_slices.npz, with "
-                        "the threshold that is best on validation subjects")
+    parser.add_argument(
+        "--record",
+        action="store_true",
+        help="write results/whole_slices.npz, with "
+        "the threshold that is best on validation subjects",
+    )
     parser.add_argument("--validation-scans", type=int, default=12, help="for that threshold")
     parser.add_argument("--data-root", default=None)
     parser.add_argument("--work-dir", default=os.environ.get("KENSEG_HOME"))
@@ -110,26 +142,42 @@ def main() -> None:
     if given.width:
         changes["widths"] = [given.width * 2**level for level in range(4)]
     try:
-        run = train(profile, given.data_root, given.work_dir, given.seed,
-                    most=given.slices or 10**9, **changes)
+        run = train(
+            profile,
+            given.data_root,
+            given.work_dir,
+            given.seed,
+            most=given.slices or 10**9,
+            **changes,
+        )
     except ValueError as error:
         raise SystemExit(str(error)) from None
-    print(f"Mean Dice of the validation subjects' slices: {run.history.val_dice.iloc[-1]:.3f}.\n"
-          f"The network lies in {run.folder}")
+    print(
+        f"Mean Dice of the validation subjects' slices: {run.history.val_dice.iloc[-1]:.3f}.\n"
+        f"The network lies in {run.folder}"
+    )
     if given.record:
         table = dice_by_threshold(run.model, _validation_scans(profile, given))
         threshold = float(table.mean().idxmax())
         print(table.mean().round(3).to_string())
-        print("recorded in", prediction.save_network(
-            "whole_slices", run, threshold=threshold, threshold_scans=len(table),
-            dice_by_threshold=table.mean().round(4).to_dict()))
+        print(
+            "recorded in",
+            prediction.save_network(
+                "whole_slices",
+                run,
+                threshold=threshold,
+                threshold_scans=len(table),
+                dice_by_threshold=table.mean().round(4).to_dict(),
+            ),
+        )
 
 
 def _validation_scans(profile, given) -> pd.DataFrame:
     """The first of the scans whose subjects were used for validation."""
     scans = profiles.open_scans(profile, given.data_root, given.work_dir, given.seed)
-    _, validation, _ = profiles.open_crops(profile, scans, given.work_dir, given.seed,
-                                           protocol="whole_slice")
+    _, validation, _ = profiles.open_crops(
+        profile, scans, given.work_dir, given.seed, protocol="whole_slice"
+    )
     return scans[scans.subject.isin(validation.index.subject)].head(given.validation_scans)
 
 

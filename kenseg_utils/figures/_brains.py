@@ -25,13 +25,7 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from ._palette import (
-    PREDICTION,
-    SKY_BLUE,
-    TRUTH,
-    YELLOW,
-    styled,
-)
+from ._palette import PREDICTION, SKY_BLUE, TRUTH, YELLOW, styled
 
 
 def show(figure: Figure, alt: str, dots_per_inch: int = 120) -> None:
@@ -43,8 +37,10 @@ def show(figure: Figure, alt: str, dots_per_inch: int = 120) -> None:
     """
     alt = " ".join(str(alt or "").split())
     if len(alt.split()) < 5:
-        raise ValueError(f"alternative text {alt!r} is too short: say in a sentence what the "
-                         "figure shows, for a reader who cannot see it.")
+        raise ValueError(
+            f"alternative text {alt!r} is too short: say in a sentence what the "
+            "figure shows, for a reader who cannot see it."
+        )
     if figure.get_layout_engine() is None:
         figure.set_layout_engine("constrained")  # nothing is cut off or lies on something else
     drawn, small = io.BytesIO(), io.BytesIO()
@@ -52,10 +48,14 @@ def show(figure: Figure, alt: str, dots_per_inch: int = 120) -> None:
     plt.close(figure)
     # 256 colours are enough for grey slices and a few outlines, and keep a page light.
     Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(
-        small, "PNG", optimize=True)
+        small, "PNG", optimize=True
+    )
     picture = base64.b64encode(small.getvalue()).decode("ascii")
-    display({"image/png": picture, "text/plain": f"[Figure: {alt}]"},
-            metadata={"image/png": {"alt": alt}}, raw=True)
+    display(
+        {"image/png": picture, "text/plain": f"[Figure: {alt}]"},
+        metadata={"image/png": {"alt": alt}},
+        raw=True,
+    )
 
 
 def window(image: np.ndarray) -> tuple[float, float]:
@@ -77,9 +77,16 @@ def window(image: np.ndarray) -> tuple[float, float]:
     return float(low), float(high if high > low else low + 1)
 
 
-def slice_overlay(axes: Axes, image: np.ndarray, truth=None, prediction=None,
-                  title: str | None = None, grey: tuple[float, float] | None = None,
-                  aspect: float = 1.0, ends: tuple[str, str] = ("L", "R")) -> None:
+def slice_overlay(
+    axes: Axes,
+    image: np.ndarray,
+    truth=None,
+    prediction=None,
+    title: str | None = None,
+    grey: tuple[float, float] | None = None,
+    aspect: float = 1.0,
+    ends: tuple[str, str] = ("L", "R"),
+) -> None:
     """Draw a slice, the true lesion (orange, solid line) and the predicted one (blue, dashed).
 
     image, truth, prediction : (X, Y) or (X, Y, 1); masks are true where not zero.
@@ -88,15 +95,31 @@ def slice_overlay(axes: Axes, image: np.ndarray, truth=None, prediction=None,
     """
     picture = _plane(image)
     low, high = grey or window(picture)
-    axes.imshow(picture.T, origin="lower", cmap="gray", vmin=low, vmax=high, aspect=aspect,
-                interpolation="nearest")
+    axes.imshow(
+        picture.T,
+        origin="lower",
+        cmap="gray",
+        vmin=low,
+        vmax=high,
+        aspect=aspect,
+        interpolation="nearest",
+    )
     for mask, colour, line in ((truth, TRUTH, "solid"), (prediction, PREDICTION, "dashed")):
         if mask is not None:
             _draw_mask(axes, _plane(mask, picture.shape) != 0, colour, line, aspect)
     box = {"facecolor": "black", "alpha": 0.5, "pad": 1.5, "edgecolor": "none"}
     for letter, x, side in zip(ends, (0.03, 0.97), ("left", "right")):
-        axes.text(x, 0.97, letter, transform=axes.transAxes, color="white", fontsize=9,
-                  ha=side, va="top", bbox=box)
+        axes.text(
+            x,
+            0.97,
+            letter,
+            transform=axes.transAxes,
+            color="white",
+            fontsize=9,
+            ha=side,
+            va="top",
+            bbox=box,
+        )
     axes.set(xticks=[], yticks=[], title=title or "")
     axes.spines[:].set_visible(False)
 
@@ -120,8 +143,9 @@ def _draw_mask(axes: Axes, mask: np.ndarray, colour: str, line: str, aspect: flo
     axes.imshow(fill, origin="lower", aspect=aspect, interpolation="nearest")
     # One pixel of background all around closes outlines at the slice's edge.
     x, y = np.arange(-1, mask.shape[0] + 1), np.arange(-1, mask.shape[1] + 1)
-    axes.contour(x, y, np.pad(mask, 1).T, levels=[0.5], colors=[colour], linestyles=line,
-                 linewidths=1.3)
+    axes.contour(
+        x, y, np.pad(mask, 1).T, levels=[0.5], colors=[colour], linestyles=line, linewidths=1.3
+    )
     axes.set(xlim=(-0.5, mask.shape[0] - 0.5), ylim=(-0.5, mask.shape[1] - 0.5))
 
 
@@ -131,16 +155,22 @@ def legend(figure: Figure, truth: bool = True, prediction: bool = True) -> None:
     if truth:
         handles.append(Line2D([], [], color=TRUTH, lw=2, label="true lesion"))
     if prediction:
-        handles.append(Line2D([], [], color=PREDICTION, lw=2, ls="dashed",
-                              label="predicted lesion"))
+        handles.append(
+            Line2D([], [], color=PREDICTION, lw=2, ls="dashed", label="predicted lesion")
+        )
     if handles:
         figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
 
 
 @styled
-def three_planes(image: np.ndarray, mask=None, centre: Sequence[int] | None = None,
-                 spacing: Sequence[float] = (1.0, 1.0, 1.0), title: str | None = None,
-                 prediction=None) -> Figure:
+def three_planes(
+    image: np.ndarray,
+    mask=None,
+    centre: Sequence[int] | None = None,
+    spacing: Sequence[float] = (1.0, 1.0, 1.0),
+    title: str | None = None,
+    prediction=None,
+) -> Figure:
     """The axial, coronal and sagittal slice through one voxel of a volume.
 
     image, mask, prediction : (X, Y, Z). centre : voxel (x, y, z); by default the middle of the
@@ -152,18 +182,27 @@ def three_planes(image: np.ndarray, mask=None, centre: Sequence[int] | None = No
         raise ValueError(f"a volume has shape (X, Y, Z), and this one {image.shape}.")
     for name, array in (("mask", mask), ("prediction", prediction)):
         if array is not None and np.shape(array) != image.shape:
-            raise ValueError(f"the {name}'s shape {np.shape(array)} is not the image's "
-                             f"{image.shape}.")
+            raise ValueError(
+                f"the {name}'s shape {np.shape(array)} is not the image's {image.shape}."
+            )
     place = centre if centre is not None else _middle(image, prediction if mask is None else mask)
     figure, panels = _plane_panels(image.shape, spacing)
     grey = window(image)
     for axes, (name, axis, aspect, ends) in zip(panels, _planes(spacing)):
         across, up = (place[other] for other in range(3) if other != axis)
-        here = [None if array is None else np.take(array, place[axis], axis)
-                for array in (mask, prediction)]
-        slice_overlay(axes, image.take(place[axis], axis), *here,
-                      title=f"{name}, {'xyz'[axis]} = {place[axis]}", grey=grey, aspect=aspect,
-                      ends=ends)
+        here = [
+            None if array is None else np.take(array, place[axis], axis)
+            for array in (mask, prediction)
+        ]
+        slice_overlay(
+            axes,
+            image.take(place[axis], axis),
+            *here,
+            title=f"{name}, {'xyz'[axis]} = {place[axis]}",
+            grey=grey,
+            aspect=aspect,
+            ends=ends,
+        )
         axes.axvline(across, color="white", lw=0.7, ls=(0, (2, 4)), alpha=0.7)
         axes.axhline(up, color="white", lw=0.7, ls=(0, (2, 4)), alpha=0.7)
     if title:
@@ -175,8 +214,11 @@ def three_planes(image: np.ndarray, mask=None, centre: Sequence[int] | None = No
 def _planes(spacing: Sequence[float]):
     """Name, axis across the plane, pixel aspect and edge letters of the three planes."""
     dx, dy, dz = spacing
-    return (("axial", 2, dy / dx, ("L", "R")), ("coronal", 1, dz / dx, ("L", "R")),
-            ("sagittal", 0, dz / dy, ("P", "A")))
+    return (
+        ("axial", 2, dy / dx, ("L", "R")),
+        ("coronal", 1, dz / dx, ("L", "R")),
+        ("sagittal", 0, dz / dy, ("P", "A")),
+    )
 
 
 def _plane_panels(shape: Sequence[int], spacing: Sequence[float]):
@@ -197,8 +239,13 @@ def _middle(image: np.ndarray, mask) -> tuple[int, int, int]:
 
 
 @styled
-def gallery(images: Sequence, truths: Sequence, predictions: Sequence | None = None,
-            titles: Sequence[str] | None = None, columns: int = 4) -> Figure:
+def gallery(
+    images: Sequence,
+    truths: Sequence,
+    predictions: Sequence | None = None,
+    titles: Sequence[str] | None = None,
+    columns: int = 4,
+) -> Figure:
     """A grid of slices (X, Y), each with its true and, if given, its predicted lesion.
 
     Raises ValueError where the sequences differ in length or are empty.
@@ -216,9 +263,13 @@ def gallery(images: Sequence, truths: Sequence, predictions: Sequence | None = N
     figure = Figure(figsize=(width * columns, (width * high / wide + 0.3) * rows + 0.4))
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, position in zip(panels, range(count)):
-        slice_overlay(axes, images[position], truths[position],
-                      None if predictions is None else predictions[position],
-                      title=None if titles is None else titles[position])
+        slice_overlay(
+            axes,
+            images[position],
+            truths[position],
+            None if predictions is None else predictions[position],
+            title=None if titles is None else titles[position],
+        )
     for axes in panels[count:]:
         axes.set_axis_off()
     legend(figure, prediction=predictions is not None)
@@ -226,27 +277,50 @@ def gallery(images: Sequence, truths: Sequence, predictions: Sequence | None = N
 
 
 @styled
-def overlap_map(counts: np.ndarray, background: np.ndarray,
-                spacing: Sequence[float] = (1.0, 1.0, 1.0)) -> Figure:
+def overlap_map(
+    counts: np.ndarray, background: np.ndarray, spacing: Sequence[float] = (1.0, 1.0, 1.0)
+) -> Figure:
     """How many subjects have lesion at each place, seen from three sides over a head's slices.
 
     counts, background : (X, Y, Z). Each picture shows the largest count along the line of sight
     (nothing where it is zero) over the middle slice of `background`.
     """
     if np.shape(counts) != np.shape(background) or np.ndim(counts) != 3:
-        raise ValueError(f"counts {np.shape(counts)} and background {np.shape(background)} must "
-                         "be volumes of one shape (X, Y, Z).")
+        raise ValueError(
+            f"counts {np.shape(counts)} and background {np.shape(background)} must "
+            "be volumes of one shape (X, Y, Z)."
+        )
     figure, panels = _plane_panels(background.shape, spacing)
     figure.set_figheight(figure.get_figheight() + 0.4)
     grey, most = window(background), max(int(np.max(counts)), 1)
     for axes, (name, axis, aspect, ends) in zip(panels, _planes(spacing)):
-        slice_overlay(axes, background.take(background.shape[axis] // 2, axis), title=name,
-                      grey=grey, aspect=aspect, ends=ends)
+        slice_overlay(
+            axes,
+            background.take(background.shape[axis] // 2, axis),
+            title=name,
+            grey=grey,
+            aspect=aspect,
+            ends=ends,
+        )
         seen = np.max(counts, axis=axis)
-        drawn = axes.imshow(np.ma.masked_equal(seen, 0).T, origin="lower", cmap="plasma",
-                            vmin=0, vmax=most, alpha=0.85, aspect=aspect, interpolation="nearest")
-    bar = figure.colorbar(drawn, ax=panels, orientation="horizontal", fraction=0.05, aspect=50,
-                          label="subjects with lesion here (most along the line of sight)")
+        drawn = axes.imshow(
+            np.ma.masked_equal(seen, 0).T,
+            origin="lower",
+            cmap="plasma",
+            vmin=0,
+            vmax=most,
+            alpha=0.85,
+            aspect=aspect,
+            interpolation="nearest",
+        )
+    bar = figure.colorbar(
+        drawn,
+        ax=panels,
+        orientation="horizontal",
+        fraction=0.05,
+        aspect=50,
+        label="subjects with lesion here (most along the line of sight)",
+    )
     bar.locator = MaxNLocator(integer=True)
     bar.update_ticks()
     return figure
@@ -270,21 +344,37 @@ def crop_and_pad(image: np.ndarray, placement, padded: int = 128, mask=None) -> 
     figure = Figure(figsize=(9, 4.6))
     whole, window_axes = figure.subplots(1, 2)
     slice_overlay(whole, image, mask, title=f"slice, {image.shape[0]}×{image.shape[1]} pixels")
-    whole.add_patch(Rectangle((top - 0.5, left - 0.5), height, width, fill=False, lw=2,
-                              edgecolor=SKY_BLUE, label=f"window, {height}×{width}"))
+    whole.add_patch(
+        Rectangle(
+            (top - 0.5, left - 0.5),
+            height,
+            width,
+            fill=False,
+            lw=2,
+            edgecolor=SKY_BLUE,
+            label=f"window, {height}×{width}",
+        )
+    )
     window_axes.set_facecolor(YELLOW)
     inside = None
     if mask is not None:
         inside = np.zeros(frame.shape, bool)
         inside[before : before + height, beside : beside + width] = _plane(mask)[cut] != 0
-    slice_overlay(window_axes, frame, inside, grey=window(image),
-                  title=f"window in its frame, {padded}×{padded}")
-    window_axes.add_patch(Rectangle((before - 0.5, beside - 0.5), height, width, fill=False, lw=1,
-                                    edgecolor=SKY_BLUE))
+    slice_overlay(
+        window_axes,
+        frame,
+        inside,
+        grey=window(image),
+        title=f"window in its frame, {padded}×{padded}",
+    )
+    window_axes.add_patch(
+        Rectangle((before - 0.5, beside - 0.5), height, width, fill=False, lw=1, edgecolor=SKY_BLUE)
+    )
     margins = sorted({before, padded - height - before, beside, padded - width - beside})
-    handles = [Line2D([], [], color=SKY_BLUE, lw=2, label=f"window, {height}×{width}"),
-               Patch(color=YELLOW, label="padding, "
-                     f"{' or '.join(map(str, margins))} pixels a side")]
+    handles = [
+        Line2D([], [], color=SKY_BLUE, lw=2, label=f"window, {height}×{width}"),
+        Patch(color=YELLOW, label=f"padding, {' or '.join(map(str, margins))} pixels a side"),
+    ]
     if mask is not None:
         handles.append(Line2D([], [], color=TRUTH, lw=2, label="true lesion"))
     figure.legend(handles=handles, loc="outside lower center", ncols=3)

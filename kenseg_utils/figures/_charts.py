@@ -17,6 +17,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 # --- The data ------------------------------------------------------------------------------------
 
+
 @styled
 def volume_histogram(volumes_ml: Sequence[float]) -> Figure:
     """Lesion volumes in millilitres, on a logarithmic axis, with their median.
@@ -54,14 +55,25 @@ def slices_with_lesion(present: np.ndarray) -> Figure:
     order = np.argsort(present.sum(axis=1), kind="stable")
     figure = Figure(figsize=(9, 3.6))
     each, share = figure.subplots(1, 2, width_ratios=(3, 1), sharey=True)
-    each.imshow(present[order].T, origin="lower", aspect="auto", interpolation="nearest",
-                cmap="Greys", vmin=0, vmax=1.2)
-    each.set(xlabel="subjects, from fewest to most slices with lesion",
-             ylabel="axial slice, bottom to top", title="slices with lesion (dark)")
+    each.imshow(
+        present[order].T,
+        origin="lower",
+        aspect="auto",
+        interpolation="nearest",
+        cmap="Greys",
+        vmin=0,
+        vmax=1.2,
+    )
+    each.set(
+        xlabel="subjects, from fewest to most slices with lesion",
+        ylabel="axial slice, bottom to top",
+        title="slices with lesion (dark)",
+    )
     each.xaxis.set_major_locator(MaxNLocator(integer=True))
     edges = np.arange(present.shape[1] + 1) - 0.5
-    share.stairs(100 * present.mean(axis=0), edges, orientation="horizontal", fill=True,
-                 color=SKY_BLUE)
+    share.stairs(
+        100 * present.mean(axis=0), edges, orientation="horizontal", fill=True, color=SKY_BLUE
+    )
     share.set(xlabel="subjects (%)", title="share at each height")
     return figure
 
@@ -86,6 +98,7 @@ def class_imbalance(shares: Mapping[str, float] | pd.Series) -> Figure:
 
 # --- Training ------------------------------------------------------------------------------------
 
+
 @styled
 def gradient_norms(norms_by_name: Mapping[str, Sequence[float]]) -> Figure:
     """Size of the gradient at each depth, on a logarithmic axis: a line a network.
@@ -97,10 +110,17 @@ def gradient_norms(norms_by_name: Mapping[str, Sequence[float]]) -> Figure:
     axes = figure.subplots()
     for (name, norms), colour, marker in zip(norms_by_name.items(), CYCLE, MARKERS):
         norms = np.asarray(norms, dtype=float)
-        axes.plot(np.arange(1, len(norms) + 1), np.where(norms > 0, norms, np.nan), color=colour,
-                  marker=marker, ms=5, label=name)
-    axes.set(yscale="log", xlabel="layer, from the input to the output",
-             ylabel="norm of the gradient")
+        axes.plot(
+            np.arange(1, len(norms) + 1),
+            np.where(norms > 0, norms, np.nan),
+            color=colour,
+            marker=marker,
+            ms=5,
+            label=name,
+        )
+    axes.set(
+        yscale="log", xlabel="layer, from the input to the output", ylabel="norm of the gradient"
+    )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.25)
     axes.legend()
@@ -122,12 +142,20 @@ def learning_curves(histories: pd.DataFrame | Mapping[str, pd.DataFrame]) -> Fig
     panels = figure.subplots(1, 2)
     for (name, table), colour in zip(histories.items(), CYCLE * len(histories)):
         for axes, quantity in zip(panels, ("loss", "dice")):
-            for column, line, data in ((quantity, "dashed", "training"),
-                                       (f"val_{quantity}", "solid", "validation")):
+            for column, line, data in (
+                (quantity, "dashed", "training"),
+                (f"val_{quantity}", "solid", "validation"),
+            ):
                 if column in table:
-                    axes.plot(table["epoch"], table[column], color=colour, ls=line, marker="o",
-                              ms=3 if len(table) > 1 else 6,
-                              label=f"{name}, {data}" if name else data)
+                    axes.plot(
+                        table["epoch"],
+                        table[column],
+                        color=colour,
+                        ls=line,
+                        marker="o",
+                        ms=3 if len(table) > 1 else 6,
+                        label=f"{name}, {data}" if name else data,
+                    )
     for axes, title in zip(panels, ("Loss (lower is better)", "Dice (higher is better)")):
         axes.set(xlabel="epoch", title=title)
         axes.xaxis.get_major_locator().set_params(integer=True)
@@ -142,9 +170,9 @@ def learning_curves(histories: pd.DataFrame | Mapping[str, pd.DataFrame]) -> Fig
 
 # --- Scores --------------------------------------------------------------------------------------
 
+
 @styled
-def dice_by_size(table: pd.DataFrame, size: str = "truth_volume_ml",
-                 score: str = "dice") -> Figure:
+def dice_by_size(table: pd.DataFrame, size: str = "truth_volume_ml", score: str = "dice") -> Figure:
     """Each subject's Dice against its lesion's size, with the median of thirds of the subjects.
 
     table : a row a subject with columns `size` (ml; rows of zero are left out) and `score`.
@@ -160,11 +188,20 @@ def dice_by_size(table: pd.DataFrame, size: str = "truth_volume_ml",
     for rows in np.array_split(np.arange(len(used)), 3) if len(used) >= 6 else ():
         third = used.iloc[rows]
         middle = third[score].median()
-        axes.plot([third[size].min(), third[size].max()], [middle] * 2, color=VERMILION, lw=2.5,
-                  label=label)
+        axes.plot(
+            [third[size].min(), third[size].max()],
+            [middle] * 2,
+            color=VERMILION,
+            lw=2.5,
+            label=label,
+        )
         label = None
-    axes.set(xscale="log", ylim=(-0.03, 1.03), xlabel="volume of the true lesion (ml)",
-             ylabel=score.replace("_", " ").capitalize())
+    axes.set(
+        xscale="log",
+        ylim=(-0.03, 1.03),
+        xlabel="volume of the true lesion (ml)",
+        ylabel=score.replace("_", " ").capitalize(),
+    )
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.grid(alpha=0.25)
     figure.legend(loc="outside lower center", ncols=2)
@@ -172,19 +209,32 @@ def dice_by_size(table: pd.DataFrame, size: str = "truth_volume_ml",
 
 
 @styled
-def bars_with_intervals(table: pd.DataFrame, label: str | None = None, mean: str = "mean",
-                        low: str = "low", high: str = "high", xlabel: str = "mean Dice",
-                        sort: bool = True) -> Figure:
+def bars_with_intervals(
+    table: pd.DataFrame,
+    label: str | None = None,
+    mean: str = "mean",
+    low: str = "low",
+    high: str = "high",
+    xlabel: str = "mean Dice",
+    sort: bool = True,
+) -> Figure:
     """A point and its interval for each row, sorted, with the number beside it.
 
     table : columns `mean`, `low` and `high` (an interval may be missing); `label` names the column
     of names, by default the index.
     """
     names = table.index if label is None else table[label]
-    rows = pd.DataFrame({"name": [str(name) for name in names],
-                         **{part: pd.to_numeric(table[column], errors="coerce").to_numpy(
-                             dtype=float, na_value=np.nan)
-                            for part, column in (("mean", mean), ("low", low), ("high", high))}})
+    rows = pd.DataFrame(
+        {
+            "name": [str(name) for name in names],
+            **{
+                part: pd.to_numeric(table[column], errors="coerce").to_numpy(
+                    dtype=float, na_value=np.nan
+                )
+                for part, column in (("mean", mean), ("low", low), ("high", high))
+            },
+        }
+    )
     rows = rows.sort_values("mean", kind="stable") if sort else rows[::-1]
     figure = Figure(figsize=(7.5, 0.9 + 0.38 * len(rows)))
     axes = figure.subplots()
@@ -196,8 +246,9 @@ def bars_with_intervals(table: pd.DataFrame, label: str | None = None, mean: str
 
 
 @styled
-def reduction_comparison(tables: pd.DataFrame | Mapping[str, pd.DataFrame],
-                         xlabel: str = "Dice") -> Figure:
+def reduction_comparison(
+    tables: pd.DataFrame | Mapping[str, pd.DataFrame], xlabel: str = "Dice"
+) -> Figure:
     """The same predictions scored per slice, per subject and pooled, with intervals.
 
     tables : one table with columns reduction, mean, low, high, or such a table for each method.
@@ -220,8 +271,11 @@ def reduction_comparison(tables: pd.DataFrame | Mapping[str, pd.DataFrame],
     return figure
 
 
-VERDICTS = {"better": ("^", GREEN, GREEN), "worse": ("v", VERMILION, VERMILION),
-            "no more than luck": ("o", GREY, "white")}
+VERDICTS = {
+    "better": ("^", GREEN, GREEN),
+    "worse": ("v", VERMILION, VERMILION),
+    "no more than luck": ("o", GREY, "white"),
+}
 
 
 @styled
@@ -247,11 +301,25 @@ def effects_by_factor(table: pd.DataFrame, xlabel: str = "difference in mean Dic
             continue
         marker, edge, face = VERDICTS.get(row.verdict, ("x", BLACK, BLACK))
         if np.isfinite(row.luck):
-            axes.barh(height, 2 * row.luck, left=-row.luck, height=0.9, color="#dedede",
-                      label=None if "luck" in seen else "luck of the seeds")
+            axes.barh(
+                height,
+                2 * row.luck,
+                left=-row.luck,
+                height=0.9,
+                color="#dedede",
+                label=None if "luck" in seen else "luck of the seeds",
+            )
         axes.hlines(height, row.low, row.high, color=edge, lw=1.5)
-        axes.plot(row.difference, height, marker, color=edge, mfc=face, ms=7, ls="none",
-                  label=None if row.verdict in seen else row.verdict)
+        axes.plot(
+            row.difference,
+            height,
+            marker,
+            color=edge,
+            mfc=face,
+            ms=7,
+            ls="none",
+            label=None if row.verdict in seen else row.verdict,
+        )
         seen |= {"luck", row.verdict}
     axes.axvline(0, color=BLACK, lw=0.8)
     axes.set_yticks([height for height, _, _ in lines], [name for _, name, _ in lines])
@@ -264,8 +332,12 @@ def effects_by_factor(table: pd.DataFrame, xlabel: str = "difference in mean Dic
 
 
 @styled
-def curves_by_strength(table: pd.DataFrame, unchanged: Mapping[str, float],
-                       ylabel: str = "mean Dice per subject", columns: int = 3) -> Figure:
+def curves_by_strength(
+    table: pd.DataFrame,
+    unchanged: Mapping[str, float],
+    ylabel: str = "mean Dice per subject",
+    columns: int = 3,
+) -> Figure:
     """A score against the strength of each kind of change, a panel a kind, a line a method.
 
     table : columns kind, strength, method, mean, low, high. unchanged : by kind, the strength at
@@ -281,14 +353,27 @@ def curves_by_strength(table: pd.DataFrame, unchanged: Mapping[str, float],
         for method, (colour, marker, line) in zip(methods, styles):
             part = table[(table["kind"] == kind) & (table["method"] == method)]
             part = part.sort_values("strength")
-            axes.fill_between(part["strength"], part["low"].astype(float),
-                              part["high"].astype(float), color=colour, alpha=0.13, lw=0)
-            axes.plot(part["strength"], part["mean"], color=colour, marker=marker, ms=4, ls=line,
-                      label=method if axes is panels[0] else None)
+            axes.fill_between(
+                part["strength"],
+                part["low"].astype(float),
+                part["high"].astype(float),
+                color=colour,
+                alpha=0.13,
+                lw=0,
+            )
+            axes.plot(
+                part["strength"],
+                part["mean"],
+                color=colour,
+                marker=marker,
+                ms=4,
+                ls=line,
+                label=method if axes is panels[0] else None,
+            )
         axes.axvline(unchanged.get(kind, 0), color=GREY, lw=1, ls="dotted")
         axes.set(title=kind, ylim=(0, 1))
         axes.grid(alpha=0.25)
-    for axes in panels[len(kinds):]:
+    for axes in panels[len(kinds) :]:
         axes.set_axis_off()
     figure.supylabel(ylabel, fontsize=10)
     figure.supxlabel("strength (dotted: unchanged); shaded: interval by subject", fontsize=10)
@@ -296,12 +381,19 @@ def curves_by_strength(table: pd.DataFrame, unchanged: Mapping[str, float],
     return figure
 
 
-def _points(axes: Axes, heights, rows: pd.DataFrame, colour: str, marker: str,
-            label: str | None = None) -> None:
+def _points(
+    axes: Axes, heights, rows: pd.DataFrame, colour: str, marker: str, label: str | None = None
+) -> None:
     """Points with their intervals (where there are any) and their numbers."""
     axes.hlines(heights, rows["low"], rows["high"], color=colour, lw=2)
     axes.plot(rows["mean"], heights, marker, color=colour, ms=7, ls="none", label=label)
     for height, value in zip(heights, rows["mean"]):
         if np.isfinite(value):
-            axes.annotate(f"{value:.2f}", (value, height), xytext=(0, 6), fontsize=9,
-                          textcoords="offset points", ha="center")
+            axes.annotate(
+                f"{value:.2f}",
+                (value, height),
+                xytext=(0, 6),
+                fontsize=9,
+                textcoords="offset points",
+                ha="center",
+            )

@@ -19,13 +19,16 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from ._palette import BLUE, GREEN, GREY, ORANGE, VERMILION, styled
 
 NODE = re.compile(r"x(\d)(\d)")
-EDGES = {"down": ("half the size, down", BLUE, "solid"),
-         "up": ("twice the size, up", VERMILION, "solid"),
-         "skip": ("skip", GREY, "solid"),
-         "dense": ("dense skip", GREEN, "dashed")}
+EDGES = {
+    "down": ("half the size, down", BLUE, "solid"),
+    "up": ("twice the size, up", VERMILION, "solid"),
+    "skip": ("skip", GREY, "solid"),
+    "dense": ("dense skip", GREEN, "dashed"),
+}
 
 
 # --- Reading a model -----------------------------------------------------------------------------
+
 
 def _tensors(given) -> list:
     return list(given) if isinstance(given, (list, tuple)) else [given]
@@ -34,9 +37,14 @@ def _tensors(given) -> list:
 def layer_sources(model) -> dict[str, list]:
     """For each layer's name the layers that its inputs come from, in order."""
     maker = {id(tensor): layer for layer in model.layers for tensor in _tensors(layer.output)}
-    return {layer.name: [maker[id(tensor)] for tensor in _tensors(layer.input)
-                         if id(tensor) in maker and maker[id(tensor)] is not layer]
-            for layer in model.layers}
+    return {
+        layer.name: [
+            maker[id(tensor)]
+            for tensor in _tensors(layer.input)
+            if id(tensor) in maker and maker[id(tensor)] is not layer
+        ]
+        for layer in model.layers
+    }
 
 
 def grid_edges(model) -> dict[tuple[str, str], str]:
@@ -51,13 +59,24 @@ def grid_edges(model) -> dict[tuple[str, str], str]:
         if NODE.fullmatch(layer.name):
             for start, passed in _nearest_nodes(sources, layer.name, ()):
                 kinds = "".join(type(between).__name__ for between in passed)
-                kind = ("down" if "Pooling" in kinds else
-                        "up" if "Transpose" in kinds or "UpSampling" in kinds else "skip")
+                kind = (
+                    "down"
+                    if "Pooling" in kinds
+                    else "up"
+                    if "Transpose" in kinds or "UpSampling" in kinds
+                    else "skip"
+                )
                 edges[start, layer.name] = kind
     for (start, end), kind in edges.items():
-        nearest = max(other for other, target in edges
-                      if target == end and edges[other, target] in ("skip", "dense")
-                      ) if kind == "skip" else start
+        nearest = (
+            max(
+                other
+                for other, target in edges
+                if target == end and edges[other, target] in ("skip", "dense")
+            )
+            if kind == "skip"
+            else start
+        )
         edges[start, end] = "dense" if start != nearest else kind
     return edges
 
@@ -73,6 +92,7 @@ def _nearest_nodes(sources, name: str, passed: tuple) -> Iterator[tuple[str, tup
 
 # --- Networks ------------------------------------------------------------------------------------
 
+
 @styled
 def network_grid(model, title: str | None = None) -> Figure:
     """Draw a U-Net or UNet++ from the model itself: nodes x00 …, edges by kind, channels, sizes.
@@ -82,8 +102,10 @@ def network_grid(model, title: str | None = None) -> Figure:
     """
     nodes = {layer.name: layer for layer in model.layers if NODE.fullmatch(layer.name)}
     if not nodes:
-        raise ValueError(f"the model {model.name!r} has no layers named x00, x01 …: only networks "
-                         "built on that grid can be drawn as one.")
+        raise ValueError(
+            f"the model {model.name!r} has no layers named x00, x01 …: only networks "
+            "built on that grid can be drawn as one."
+        )
     place = {name: (2 * int(name[2]) + int(name[1]), -1.25 * int(name[1])) for name in nodes}
     edges = grid_edges(model)
     last = max(x for x, _ in place.values())
@@ -94,16 +116,43 @@ def network_grid(model, title: str | None = None) -> Figure:
         bend = -0.16 - 0.03 * (place[end][0] - place[start][0]) / 2 if kind == "dense" else 0
         if kind == "skip" and place[end][0] - place[start][0] > 2:
             bend = 0  # U-Net's skips run straight: nothing lies between their ends
-        axes.add_patch(FancyArrowPatch(
-            place[start], place[end], connectionstyle=f"arc3,rad={bend}", arrowstyle="-|>",
-            mutation_scale=11, shrinkA=17, shrinkB=18, color=colour, ls=line, lw=1.4, zorder=1))
+        axes.add_patch(
+            FancyArrowPatch(
+                place[start],
+                place[end],
+                connectionstyle=f"arc3,rad={bend}",
+                arrowstyle="-|>",
+                mutation_scale=11,
+                shrinkA=17,
+                shrinkB=18,
+                color=colour,
+                ls=line,
+                lw=1.4,
+                zorder=1,
+            )
+        )
     ken = _ken_node(model)
     for name, (x, y) in place.items():
         special = name == ken
-        axes.plot(x, y, "o", ms=31, mfc="#fff3d6" if special else "white", mew=1.6,
-                  mec=ORANGE if special else "#1a1a1a", zorder=2)
-        axes.text(x, y, f"{name}\n{nodes[name].output.shape[-1]}", ha="center", va="center",
-                  fontsize=9, zorder=3)
+        axes.plot(
+            x,
+            y,
+            "o",
+            ms=31,
+            mfc="#fff3d6" if special else "white",
+            mew=1.6,
+            mec=ORANGE if special else "#1a1a1a",
+            zorder=2,
+        )
+        axes.text(
+            x,
+            y,
+            f"{name}\n{nodes[name].output.shape[-1]}",
+            ha="center",
+            va="center",
+            fontsize=9,
+            zorder=3,
+        )
         if special:
             axes.text(x + 0.4, y, "with the\nKen block", va="center", fontsize=9)
     for row in sorted({name[1] for name in nodes}):
@@ -111,11 +160,16 @@ def network_grid(model, title: str | None = None) -> Figure:
         high, wide = first.output.shape[1:3]
         axes.text(-1.5, place[f"x{row}0"][1], f"{high}×{wide}", va="center", fontsize=9)
     used = [kind for kind in EDGES if kind in edges.values()]
-    handles = [Line2D([], [], color=EDGES[kind][1], ls=EDGES[kind][2], label=EDGES[kind][0])
-               for kind in used]
+    handles = [
+        Line2D([], [], color=EDGES[kind][1], ls=EDGES[kind][2], label=EDGES[kind][0])
+        for kind in used
+    ]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
-    axes.set(xlim=(-1.6, last + 0.8), ylim=(min(y for _, y in place.values()) - 0.5, 1.35 if "dense" in used else 0.5),
-             title=title or f"{model.name}: a node's name and its channels; left, pixels of a row")
+    axes.set(
+        xlim=(-1.6, last + 0.8),
+        ylim=(min(y for _, y in place.values()) - 0.5, 1.35 if "dense" in used else 0.5),
+        title=title or f"{model.name}: a node's name and its channels; left, pixels of a row",
+    )
     axes.set_axis_off()
     return figure
 
@@ -123,7 +177,9 @@ def network_grid(model, title: str | None = None) -> Figure:
 def _ken_node(model) -> str | None:
     if not any(layer.name == "bottleneck" for layer in model.layers):
         return None
-    return next((start for start, _ in _nearest_nodes(layer_sources(model), "bottleneck", ())), None)
+    return next(
+        (start for start, _ in _nearest_nodes(layer_sources(model), "bottleneck", ())), None
+    )
 
 
 @styled
@@ -134,8 +190,11 @@ def block_diagram(model, block: str | None = None, title: str | None = None) -> 
     "bottleneck"; what comes from outside is drawn as the block's input.
     Raises ValueError where the model has no such layers.
     """
-    chosen = [layer for layer in model.layers
-              if block is None or layer.name == block or layer.name.startswith(f"{block}_")]
+    chosen = [
+        layer
+        for layer in model.layers
+        if block is None or layer.name == block or layer.name.startswith(f"{block}_")
+    ]
     if not chosen:
         raise ValueError(f"the model {model.name!r} has no layers of a block named {block!r}.")
     sources = layer_sources(model)
@@ -154,17 +213,35 @@ def block_diagram(model, block: str | None = None, title: str | None = None) -> 
     for route in lanes:
         corners = _bends([place[stop] for stop in route])
         axes.plot(corners[:, 0], corners[:, 1], color=GREY, lw=1.3, zorder=1)
-        axes.add_patch(FancyArrowPatch(corners[-2], corners[-1], arrowstyle="-|>", shrinkA=0,
-                                       mutation_scale=11, shrinkB=0, color=GREY, lw=1.3, zorder=1,
-                                       patchB=_box(axes, corners[-1], None)))
+        axes.add_patch(
+            FancyArrowPatch(
+                corners[-2],
+                corners[-1],
+                arrowstyle="-|>",
+                shrinkA=0,
+                mutation_scale=11,
+                shrinkB=0,
+                color=GREY,
+                lw=1.3,
+                zorder=1,
+                patchB=_box(axes, corners[-1], None),
+            )
+        )
     for name, (kind, detail) in labels.items():
         _box(axes, place[name], kind)
-        axes.text(*place[name], f"{kind}\n{detail}".strip(), ha="center", va="center", fontsize=9,
-                  zorder=3)
-    axes.set(xlim=(min(x for x, _ in place.values()) - 0.55,
-                   max(x for x, _ in place.values()) + 0.55),
-             ylim=(min(y for _, y in place.values()) - 0.6,
-                   max(y for _, y in place.values()) + 0.6), title=title or "")
+        axes.text(
+            *place[name],
+            f"{kind}\n{detail}".strip(),
+            ha="center",
+            va="center",
+            fontsize=9,
+            zorder=3,
+        )
+    axes.set(
+        xlim=(min(x for x, _ in place.values()) - 0.55, max(x for x, _ in place.values()) + 0.55),
+        ylim=(min(y for _, y in place.values()) - 0.6, max(y for _, y in place.values()) + 0.6),
+        title=title or "",
+    )
     axes.set_axis_off()
     return figure
 
@@ -183,9 +260,17 @@ FILLS = {"input": "white", "conv": "#cfe6f7", "add": "#fbdcc4", "join": "#cdebe0
 def _box(axes: Axes, centre, kind: str | None) -> FancyBboxPatch:
     """A rounded box around a centre; invisible where there is no kind (for arrows to end at)."""
     x, y = centre
-    box = FancyBboxPatch((x - 0.38, y - 0.27), 0.76, 0.54, boxstyle="round,pad=0.04", lw=1.1,
-                         facecolor=FILLS.get((kind or "").split()[0] if kind else "", "#eeeeee"),
-                         edgecolor="#1a1a1a", zorder=2, visible=kind is not None)
+    box = FancyBboxPatch(
+        (x - 0.38, y - 0.27),
+        0.76,
+        0.54,
+        boxstyle="round,pad=0.04",
+        lw=1.1,
+        facecolor=FILLS.get((kind or "").split()[0] if kind else "", "#eeeeee"),
+        edgecolor="#1a1a1a",
+        zorder=2,
+        visible=kind is not None,
+    )
     axes.add_patch(box)
     return box
 
@@ -200,8 +285,12 @@ def _layer_label(layer) -> tuple[str, str]:
         dilation = max(settings.get("dilation_rate", (1,)))
         apart = f", dilation {dilation}" if dilation > 1 else ""
         return f"conv {size}", f"{settings['filters']}{apart}"
-    names = {"BatchNormalization": ("batch", "norm"), "GroupNormalization": ("group", "norm"),
-             "Add": ("add", ""), "Concatenate": ("join", f"{layer.output.shape[-1]}")}
+    names = {
+        "BatchNormalization": ("batch", "norm"),
+        "GroupNormalization": ("group", "norm"),
+        "Add": ("add", ""),
+        "Concatenate": ("join", f"{layer.output.shape[-1]}"),
+    }
     if kind == "Activation":
         return settings["activation"], ""
     return names.get(kind, (kind, ""))
@@ -228,14 +317,19 @@ def _left_to_right(names: list[str], arrows: list[tuple[str, str]]):
     for place in range(max(column.values()) + 1):
         here = [name for name in column if column[name] == place]
         # In the order of what they come from; among equals, passing arrows above boxes.
-        here.sort(key=lambda name: (-np.mean([height[b] for b in before[name]])
-                                    if before[name] else 0, "→" not in name))
+        here.sort(
+            key=lambda name: (
+                -np.mean([height[b] for b in before[name]]) if before[name] else 0,
+                "→" not in name,
+            )
+        )
         for rank, name in enumerate(here):
             height[name] = (len(here) - 1) / 2 - rank
     return {name: (column[name], height[name]) for name in column}, routes
 
 
 # --- Sizes ---------------------------------------------------------------------------------------
+
 
 @styled
 def halving_ladder(sizes: int | Sequence[int] = (124, 128)) -> Figure:
@@ -253,17 +347,29 @@ def halving_ladder(sizes: int | Sequence[int] = (124, 128)) -> Figure:
         for step, side in enumerate(ladder):
             last = step == len(ladder) - 1
             width = 0.32 + 0.5 * side / max(sizes)
-            axes.add_patch(Rectangle((step - width / 2, -row - 0.22), width, 0.44, lw=1.2,
-                                     facecolor="#fbdcc4" if last else "#cfe6f7",
-                                     edgecolor="#1a1a1a"))
+            axes.add_patch(
+                Rectangle(
+                    (step - width / 2, -row - 0.22),
+                    width,
+                    0.44,
+                    lw=1.2,
+                    facecolor="#fbdcc4" if last else "#cfe6f7",
+                    edgecolor="#1a1a1a",
+                )
+            )
             axes.text(step, -row, str(side), ha="center", va="center")
             if not last:
-                axes.annotate("", (step + 1 - 0.17 - 0.25 * ladder[step + 1] / max(sizes), -row),
-                              (step + width / 2, -row), arrowprops={"arrowstyle": "-|>"})
+                axes.annotate(
+                    "",
+                    (step + 1 - 0.17 - 0.25 * ladder[step + 1] / max(sizes), -row),
+                    (step + width / 2, -row),
+                    arrowprops={"arrowstyle": "-|>"},
+                )
         end = "1 cannot be halved" if ladder[-1] == 1 else f"{ladder[-1]} is odd"
         times = len(ladder) - 1
-        axes.text(len(ladder) - 0.6, -row, f"{end}: {times} halving{'s' * (times != 1)}",
-                  va="center")
+        axes.text(
+            len(ladder) - 0.6, -row, f"{end}: {times} halving{'s' * (times != 1)}", va="center"
+        )
     longest = max(map(len, ladders))
     axes.set(xlim=(-0.6, longest + 1.9), ylim=(-len(sizes) + 0.6, 0.4))
     axes.set_axis_off()
@@ -286,10 +392,16 @@ def receptive_field(maps: Mapping[str, np.ndarray]) -> Figure:
         seen = np.argwhere(weights > 0)
         box = np.ptp(seen, axis=0) + 1 if len(seen) else (0, 0)
         axes.imshow(np.ma.masked_equal(weights, 0), cmap="viridis", interpolation="nearest")
-        axes.plot((weights.shape[1] - 1) / 2, (weights.shape[0] - 1) / 2, "x", color=VERMILION,
-                  ms=7, mew=2)
+        axes.plot(
+            (weights.shape[1] - 1) / 2,
+            (weights.shape[0] - 1) / 2,
+            "x",
+            color=VERMILION,
+            ms=7,
+            mew=2,
+        )
         axes.set(title=f"{name}\nsees {box[0]}×{box[1]} pixels", xticks=[], yticks=[])
         axes.spines[:].set_visible(True)
-    for axes in panels[len(maps):]:
+    for axes in panels[len(maps) :]:
         axes.set_axis_off()
     return figure

@@ -20,21 +20,37 @@ CYCLE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY_BLUE, BLACK)
 TRUTH, PREDICTION = ORANGE, SKY_BLUE
 
 STYLE = {
-    "figure.facecolor": "white", "axes.facecolor": "white", "savefig.facecolor": "white",
-    "text.color": "#1a1a1a", "axes.labelcolor": "#1a1a1a", "axes.edgecolor": GREY,
-    "xtick.color": "#1a1a1a", "ytick.color": "#1a1a1a",
-    "font.size": 10, "axes.titlesize": 10, "axes.labelsize": 10, "legend.fontsize": 9.5,
-    "xtick.labelsize": 9, "ytick.labelsize": 9, "figure.titlesize": 12,
-    "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
-    "axes.prop_cycle": matplotlib.cycler(color=CYCLE), "figure.constrained_layout.use": True,
-    "figure.constrained_layout.h_pad": 0.08, "figure.constrained_layout.w_pad": 0.08,
+    "figure.facecolor": "white",
+    "axes.facecolor": "white",
+    "savefig.facecolor": "white",
+    "text.color": "#1a1a1a",
+    "axes.labelcolor": "#1a1a1a",
+    "axes.edgecolor": GREY,
+    "xtick.color": "#1a1a1a",
+    "ytick.color": "#1a1a1a",
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "axes.labelsize": 10,
+    "legend.fontsize": 9.5,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "figure.titlesize": 12,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "axes.prop_cycle": matplotlib.cycler(color=CYCLE),
+    "figure.constrained_layout.use": True,
+    "figure.constrained_layout.h_pad": 0.08,
+    "figure.constrained_layout.w_pad": 0.08,
 }
 
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     """Run a drawing function under the book's style, leaving the reader's own settings alone."""
+
     @wraps(draw)
     def drawn(*arguments, **options):
         with matplotlib.rc_context(STYLE):
             return draw(*arguments, **options)
+
     return drawn

@@ -17,9 +17,14 @@ from matplotlib.patches import FancyArrowPatch
 from ._diagrams import layer_sources
 from ._palette import BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILION, styled
 
-EDGES = {"down": ("smaller", BLUE, "solid"), "up": ("larger", VERMILION, "solid"),
-         "skip": ("skip", GREY, "dashed"), "places": ("places of the maxima", PURPLE, "dotted"),
-         "flatten": ("3-D to 2-D", GREEN, "solid"), "stack": ("2-D to 3-D", GREEN, "dashed")}
+EDGES = {
+    "down": ("smaller", BLUE, "solid"),
+    "up": ("larger", VERMILION, "solid"),
+    "skip": ("skip", GREY, "dashed"),
+    "places": ("places of the maxima", PURPLE, "dotted"),
+    "flatten": ("3-D to 2-D", GREEN, "solid"),
+    "stack": ("2-D to 3-D", GREEN, "dashed"),
+}
 
 
 @dataclass(frozen=True, order=True)
@@ -68,12 +73,17 @@ def _place(layer, came_from: list[Place]) -> Place:
     if len(shape) == 2 and came_from:  # a matrix of pixels by channels, or by pixels
         return came_from[0]
     if len(shape) not in (3, 4):
-        raise ValueError(f"the layer {layer.name!r} gives {tuple(shape)}, and only networks whose "
-                         "layers give maps (height, width, channels) can be drawn by stages.")
+        raise ValueError(
+            f"the layer {layer.name!r} gives {tuple(shape)}, and only networks whose "
+            "layers give maps (height, width, channels) can be drawn by stages."
+        )
     side = int(shape[0])
     here = Place(0, side, len(shape) - 1)
-    passed = [one.changes + (one.side != side) for one in came_from
-              if not _weighs_channels(layer, one, here)]
+    passed = [
+        one.changes + (one.side != side)
+        for one in came_from
+        if not _weighs_channels(layer, one, here)
+    ]
     return Place(max(passed, default=0), side, len(shape) - 1)
 
 
@@ -91,15 +101,23 @@ def _kind(layer, position: int, start: Place, end: Place) -> str:
 
 def _stage(model, before: Mapping, place: Mapping, here: Place) -> Stage:
     inside = [layer for layer in model.layers if place[layer.name] == here]
-    handed_on = {source.name for layer in model.layers if place[layer.name] != here
-                 for source in before[layer.name]}
+    handed_on = {
+        source.name
+        for layer in model.layers
+        if place[layer.name] != here
+        for source in before[layer.name]
+    }
     # What is only joined for the next convolution to read would overstate the width.
-    made = [layer for layer in inside
-            if layer.name in handed_on or type(layer).__name__ != "Concatenate"]
-    return Stage(tuple(layer.name for layer in inside),
-                 max(int(layer.output.shape[-1]) for layer in made or inside),
-                 sum("Conv" in type(layer).__name__ and len(layer.output.shape) > 3
-                     for layer in inside))
+    made = [
+        layer
+        for layer in inside
+        if layer.name in handed_on or type(layer).__name__ != "Concatenate"
+    ]
+    return Stage(
+        tuple(layer.name for layer in inside),
+        max(int(layer.output.shape[-1]) for layer in made or inside),
+        sum("Conv" in type(layer).__name__ and len(layer.output.shape) > 3 for layer in inside),
+    )
 
 
 def described(model) -> str:
@@ -109,14 +127,17 @@ def described(model) -> str:
     counts = {kind: list(edges.values()).count(kind) for kind in EDGES}
     passed = ", ".join(f"{count} × {EDGES[kind][0]}" for kind, count in counts.items() if count)
     first = found[top].channels
-    return (f"The network {model.name} by stages, from left to right: {len(found)} stages, from "
-            f"{top.side}×{top.side} pixels and {first} channel{'s' if first > 1 else ''} down to "
-            f"{deep.side}×{deep.side} and {found[deep].channels}; arrows: {passed}.")
+    return (
+        f"The network {model.name} by stages, from left to right: {len(found)} stages, from "
+        f"{top.side}×{top.side} pixels and {first} channel{'s' if first > 1 else ''} down to "
+        f"{deep.side}×{deep.side} and {found[deep].channels}; arrows: {passed}."
+    )
 
 
 @styled
-def stage_diagram(model, marks: Mapping[str, str] | None = None,
-                  title: str | None = None) -> Figure:
+def stage_diagram(
+    model, marks: Mapping[str, str] | None = None, title: str | None = None
+) -> Figure:
     """Draw a network by its stages: to the right, what comes later; downwards, smaller maps.
 
     A box holds the channels of a stage and how many convolutions it has. `marks`: beginning of
@@ -126,36 +147,77 @@ def stage_diagram(model, marks: Mapping[str, str] | None = None,
     sides = sorted({place.side for place in found}, reverse=True)
     rows = {side: -1.05 * row for row, side in enumerate(sides)}
     # What works in 3-D stands above and to the right of its 2-D neighbour, between the skips.
-    spot = {place: (place.changes + 0.72 * (place.dimensions == 3),
-                    rows[place.side] + 0.62 * (place.dimensions == 3)) for place in found}
+    spot = {
+        place: (
+            place.changes + 0.72 * (place.dimensions == 3),
+            rows[place.side] + 0.62 * (place.dimensions == 3),
+        )
+        for place in found
+    }
     columns = max(place.changes for place in found)
     figure = Figure(figsize=(min(9, 2.4 + 0.95 * columns), 0.9 + 0.56 * len(sides)))
     axes = figure.subplots()
-    boxes = {place: _draw_stage(axes, spot[place], stage, place.dimensions)
-             for place, stage in found.items()}
+    boxes = {
+        place: _draw_stage(axes, spot[place], stage, place.dimensions)
+        for place, stage in found.items()
+    }
     for prefix, word in (marks or {}).items():
-        having = [place for place, stage in found.items()
-                  if any(name.startswith(prefix) for name in stage.layers)]
+        having = [
+            place
+            for place, stage in found.items()
+            if any(name.startswith(prefix) for name in stage.layers)
+        ]
         if not having:
             raise ValueError(f"{model.name} has no layers whose names begin with {prefix!r}.")
         boxes[max(having)].get_bbox_patch().set(edgecolor=ORANGE, linewidth=2.4)
-        axes.annotate(word, spot[max(having)], (0, -17), textcoords="offset points", ha="center",
-                      va="top", fontsize=8.5, color="#1a1a1a", zorder=4)
+        axes.annotate(
+            word,
+            spot[max(having)],
+            (0, -17),
+            textcoords="offset points",
+            ha="center",
+            va="top",
+            fontsize=8.5,
+            color="#1a1a1a",
+            zorder=4,
+        )
     for (start, end), kind in edges.items():
         _, colour, line = EDGES[kind]
-        crossed = any(start.changes < other.changes < end.changes and other.side == end.side
-                      for other in found) and start.side == end.side
-        axes.add_patch(FancyArrowPatch(
-            spot[start], spot[end], arrowstyle="-|>", mutation_scale=10, color=colour, ls=line,
-            lw=1.3, patchA=boxes[start].get_bbox_patch(), patchB=boxes[end].get_bbox_patch(),
-            connectionstyle=f"arc3,rad={-0.14 if crossed else 0}", shrinkA=2, shrinkB=2, zorder=1))
+        crossed = (
+            any(
+                start.changes < other.changes < end.changes and other.side == end.side
+                for other in found
+            )
+            and start.side == end.side
+        )
+        axes.add_patch(
+            FancyArrowPatch(
+                spot[start],
+                spot[end],
+                arrowstyle="-|>",
+                mutation_scale=10,
+                color=colour,
+                ls=line,
+                lw=1.3,
+                patchA=boxes[start].get_bbox_patch(),
+                patchB=boxes[end].get_bbox_patch(),
+                connectionstyle=f"arc3,rad={-0.14 if crossed else 0}",
+                shrinkA=2,
+                shrinkB=2,
+                zorder=1,
+            )
+        )
     for side in sides:
         axes.text(-1.05, rows[side], f"{side}×{side}", ha="right", va="center", fontsize=9)
-    handles = [Line2D([], [], color=colour, ls=line, label=word)
-               for kind, (word, colour, line) in EDGES.items() if kind in edges.values()]
+    handles = [
+        Line2D([], [], color=colour, ls=line, label=word)
+        for kind, (word, colour, line) in EDGES.items()
+        if kind in edges.values()
+    ]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
-    axes.set(xlim=(-1.1, columns + 0.5), ylim=(min(rows.values()) - 0.7, 1.3),
-             title=title or model.name)
+    axes.set(
+        xlim=(-1.1, columns + 0.5), ylim=(min(rows.values()) - 0.7, 1.3), title=title or model.name
+    )
     axes.set_axis_off()
     return figure
 
@@ -163,8 +225,18 @@ def stage_diagram(model, marks: Mapping[str, str] | None = None,
 def _draw_stage(axes, spot: tuple[float, float], stage: Stage, dimensions: int):
     """A box with a stage's channels and convolutions."""
     count = f"\n{stage.convolutions} conv" if stage.convolutions else ""
-    return axes.text(*spot, f"{stage.channels}{count}", ha="center", va="center", fontsize=8.5,
-                     zorder=3, linespacing=1.0,
-                     bbox=dict(boxstyle="round,pad=0.25", linewidth=1,
-                               edgecolor="#1a1a1a",
-                               facecolor="#cdebe0" if dimensions == 3 else "#e6f1f9"))
+    return axes.text(
+        *spot,
+        f"{stage.channels}{count}",
+        ha="center",
+        va="center",
+        fontsize=8.5,
+        zorder=3,
+        linespacing=1.0,
+        bbox=dict(
+            boxstyle="round,pad=0.25",
+            linewidth=1,
+            edgecolor="#1a1a1a",
+            facecolor="#cdebe0" if dimensions == 3 else "#e6f1f9",
+        ),
+    )

@@ -5,6 +5,18 @@ from ._devices import PRECISIONS, choose_precision, device, processor, trainings
 from ._distribution import device_count, device_names, feed, share_statistics, spread_over
 from ._speed import fuse_normalisation, spare_graph_optimisers
 
-__all__ = ["PRECISIONS", "choose_precision", "connect", "device", "device_count", "device_names",
-           "feed", "fuse_normalisation", "processor", "share_statistics", "spare_graph_optimisers",
-           "spread_over", "trainings_at_once"]
+__all__ = [
+    "PRECISIONS",
+    "choose_precision",
+    "connect",
+    "device",
+    "device_count",
+    "device_names",
+    "feed",
+    "fuse_normalisation",
+    "processor",
+    "share_statistics",
+    "spare_graph_optimisers",
+    "spread_over",
+    "trainings_at_once",
+]

@@ -19,19 +19,24 @@ def connect(address: str):
     try:
         from distributed import Client
     except ImportError as error:
-        raise ValueError("A cluster needs Dask, which is not installed here: "
-                         "pip install distributed.") from error
+        raise ValueError(
+            "A cluster needs Dask, which is not installed here: pip install distributed."
+        ) from error
     try:
         # In a thread of its own, because a notebook has an event loop running in this one.
         with concurrent.futures.ThreadPoolExecutor(1) as thread:
             thread.submit(asyncio.run, _greet(address, PATIENCE_SECONDS)).result()
         return Client(address, timeout="10s")
     except OSError as error:  # a TimeoutError is one, too
-        raise ValueError(f"No Dask scheduler answered at {address!r} within 10 s: start one, or "
-                         "leave scheduler out to work on this machine.") from error
+        raise ValueError(
+            f"No Dask scheduler answered at {address!r} within 10 s: start one, or "
+            "leave scheduler out to work on this machine."
+        ) from error
     except Exception as error:  # whatever another kind of server's answer leads to
-        raise ValueError(f"{address!r} is no address of a Dask scheduler ({error}): it looks like "
-                         "tcp://192.168.0.7:8786.") from error
+        raise ValueError(
+            f"{address!r} is no address of a Dask scheduler ({error}): it looks like "
+            "tcp://192.168.0.7:8786."
+        ) from error
 
 
 async def _greet(address: str, seconds: float) -> None:

@@ -17,8 +17,11 @@ def device() -> str:
 
 def processor() -> str:
     """The processor's name as the system tells it, such as "AMD EPYC"."""
-    named = [line.split(":", 1)[1].strip() for line in _cpuinfo().splitlines()
-             if line.startswith("model name")]
+    named = [
+        line.split(":", 1)[1].strip()
+        for line in _cpuinfo().splitlines()
+        if line.startswith("model name")
+    ]
     return named[0] if named else platform.processor() or platform.machine()
 
 
@@ -45,8 +48,7 @@ def choose_precision(precision: str = "auto") -> str:
         return precision
     gpu = _gpu()
     if gpu:
-        return ("mixed_bfloat16" if gpu[1] >= 8 else
-                "mixed_float16" if gpu[1] >= 7 else "float32")
+        return "mixed_bfloat16" if gpu[1] >= 8 else "mixed_float16" if gpu[1] >= 7 else "float32"
     import keras
 
     used = _cpu_has_bfloat16() and keras.backend.backend() != "jax"

@@ -19,7 +19,7 @@ def device_names() -> list[str]:
     if backend == "tensorflow":
         import tensorflow as tf
 
-        found = (tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU"))
+        found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
         return [device.name for device in found]
     if backend == "jax":
         return keras.distribution.list_devices()
@@ -38,8 +38,10 @@ def device_count(batch_size: int, wanted: int | None = None) -> int:
     if not 1 <= wanted <= there:
         raise ValueError(f"devices is {wanted}: there are {there} ({', '.join(device_names())}).")
     if batch_size % wanted:
-        raise ValueError(f"Recipe.batch_size is {batch_size}, which {wanted} devices cannot share "
-                         "evenly: make it a multiple, or give fewer devices.")
+        raise ValueError(
+            f"Recipe.batch_size is {batch_size}, which {wanted} devices cannot share "
+            "evenly: make it a multiple, or give fewer devices."
+        )
     return wanted
 
 
@@ -56,7 +58,10 @@ def spread_over(count: int) -> Iterator[None]:
     else:
         before = keras.distribution.distribution()
         keras.distribution.set_distribution(
-            keras.distribution.DataParallel(devices=device_names()[:count], auto_shard_dataset=False))
+            keras.distribution.DataParallel(
+                devices=device_names()[:count], auto_shard_dataset=False
+            )
+        )
         try:
             yield
         finally:

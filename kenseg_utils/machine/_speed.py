@@ -30,8 +30,13 @@ def fuse_normalisation(model):
 
     if keras.backend.backend() == "tensorflow":
         for layer in model.layers:
-            if (type(layer) is keras.layers.BatchNormalization and len(layer.input.shape) == 4
-                    and layer.axis in (-1, 3) and layer.scale and layer.center):
+            if (
+                type(layer) is keras.layers.BatchNormalization
+                and len(layer.input.shape) == 4
+                and layer.axis in (-1, 3)
+                and layer.scale
+                and layer.center
+            ):
                 layer.call = partial(_normalise, layer)
     return model
 
@@ -43,8 +48,10 @@ def _normalise(layer, inputs, training=None, mask=None):
 
     if layer.synchronized or mask is not None:  # the mean over several devices has no fused form
         return keras.layers.BatchNormalization.call(layer, inputs, training=training, mask=mask)
-    gamma, beta, mean, variance = (tf.convert_to_tensor(weight) for weight in (
-        layer.gamma, layer.beta, layer.moving_mean, layer.moving_variance))
+    gamma, beta, mean, variance = (
+        tf.convert_to_tensor(weight)
+        for weight in (layer.gamma, layer.beta, layer.moving_mean, layer.moving_variance)
+    )
     fused = tf.compat.v1.nn.fused_batch_norm
     kind = inputs.dtype
     if kind == tf.bfloat16 and inputs.shape[-1] % 16:

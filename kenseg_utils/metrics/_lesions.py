@@ -24,8 +24,10 @@ def checked_masks(truth, prediction) -> tuple[np.ndarray, np.ndarray]:
     """
     truth, prediction = np.asarray(truth), np.asarray(prediction)
     if truth.shape != prediction.shape:
-        raise ValueError(f"The truth has shape {truth.shape} and the prediction "
-                         f"{prediction.shape}: bring both to one grid before scoring.")
+        raise ValueError(
+            f"The truth has shape {truth.shape} and the prediction "
+            f"{prediction.shape}: bring both to one grid before scoring."
+        )
     return _as_mask(truth, "truth"), _as_mask(prediction, "prediction")
 
 
@@ -40,12 +42,16 @@ def _as_mask(array: np.ndarray, name: str) -> np.ndarray:
     if np.isnan(low):
         raise ValueError(f"The {name} holds NaN: find where it comes from before scoring.")
     if low < 0 or high > 1:
-        raise ValueError(f"The {name} holds values from {low} to {high}: a mask holds 0 and 1 "
-                         "only. For one label of several, pass `labels == label`.")
+        raise ValueError(
+            f"The {name} holds values from {low} to {high}: a mask holds 0 and 1 "
+            "only. For one label of several, pass `labels == label`."
+        )
     mask = array > 0.5 if array.dtype.kind == "f" else array.astype(bool)
     if array.dtype.kind == "f" and not np.array_equal(array, mask):
-        raise ValueError(f"The {name} holds values between 0 and 1: it is a soft map. Pass "
-                         "`soft > 0.5` for a mask's score, or use `pr_auc`.")
+        raise ValueError(
+            f"The {name} holds values between 0 and 1: it is a soft map. Pass "
+            "`soft > 0.5` for a mask's score, or use `pr_auc`."
+        )
     return mask
 
 
@@ -66,8 +72,10 @@ def joint_crop(truth: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, n
 def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
     """The smallest box with every voxel of a boolean mask; nothing at all for an empty one."""
     axes = range(mask.ndim)
-    filled = [np.flatnonzero(mask.any(axis=tuple(other for other in axes if other != axis)))
-              for axis in axes]
+    filled = [
+        np.flatnonzero(mask.any(axis=tuple(other for other in axes if other != axis)))
+        for axis in axes
+    ]
     return tuple(slice(at[0], at[-1] + 1) if at.size else slice(0, 0) for at in filled)
 
 
@@ -118,8 +126,9 @@ def match_lesions(truth, prediction, corners: bool = False) -> LesionMatch:
     codes, shared = np.unique(codes, return_counts=True)
     return LesionMatch(
         truth_sizes=np.bincount(truth_labels[truth], minlength=truth_count + 1)[1:],
-        prediction_sizes=np.bincount(prediction_labels[prediction],
-                                     minlength=prediction_count + 1)[1:],
+        prediction_sizes=np.bincount(prediction_labels[prediction], minlength=prediction_count + 1)[
+            1:
+        ],
         pairs=np.stack(np.divmod(codes, prediction_count + 1), axis=1) - 1,
         shared=shared,
     )
@@ -146,8 +155,9 @@ def f1_from_strict_match(match: LesionMatch, least_iou: float = 0.25, empty: flo
     possible. No lesions in either mask give `empty`.
     """
     in_truth, in_prediction = match.pairs[:, 0], match.pairs[:, 1]
-    iou = match.shared / (match.truth_sizes[in_truth] + match.prediction_sizes[in_prediction]
-                          - match.shared)
+    iou = match.shared / (
+        match.truth_sizes[in_truth] + match.prediction_sizes[in_prediction] - match.shared
+    )
     paired_truth, paired_prediction = set(), set()
     for row in np.argsort(-iou, kind="stable"):
         if iou[row] < least_iou:
@@ -214,8 +224,10 @@ def surface_distances(truth, prediction, spacing) -> tuple[np.ndarray, np.ndarra
     # Lesions are small in their box; only a mask that is speckled all over is not.
     speckled = len(points[0]) + len(points[1]) > surfaces[0].size / 8
     distances = _distances_by_transform if speckled else _distances_by_tree
-    return (distances(points[0], points[1], surfaces[1], spacing),
-            distances(points[1], points[0], surfaces[0], spacing))
+    return (
+        distances(points[0], points[1], surfaces[1], spacing),
+        distances(points[1], points[0], surfaces[0], spacing),
+    )
 
 
 def _distances_by_tree(points, targets, _target_mask, spacing) -> np.ndarray:
@@ -224,8 +236,9 @@ def _distances_by_tree(points, targets, _target_mask, spacing) -> np.ndarray:
 
 
 def _distances_by_transform(points, _targets, target_mask, spacing) -> np.ndarray:
-    nearest = ndimage.distance_transform_edt(~target_mask, sampling=spacing,
-                                             return_distances=False, return_indices=True)
+    nearest = ndimage.distance_transform_edt(
+        ~target_mask, sampling=spacing, return_distances=False, return_indices=True
+    )
     steps = nearest[(slice(None), *points.T)].T - points
     return np.sqrt(((steps * spacing) ** 2).sum(axis=1))
 
@@ -236,8 +249,10 @@ def surface_scores(truth, prediction, spacing, missing: float = math.nan) -> dic
     if distances is None:
         both_empty = not (np.any(truth) or np.any(prediction))
         return dict.fromkeys(("hd95_mm", "assd_mm"), 0.0 if both_empty else missing)
-    return {"hd95_mm": float(max(np.percentile(one_way, 95) for one_way in distances)),
-            "assd_mm": float(np.concatenate(distances).mean())}
+    return {
+        "hd95_mm": float(max(np.percentile(one_way, 95) for one_way in distances)),
+        "assd_mm": float(np.concatenate(distances).mean()),
+    }
 
 
 def hd95_mm(truth, prediction, spacing, missing: float = math.nan) -> float:

@@ -93,7 +93,10 @@ def _ratio(part, whole, counts: Counts, empty: float):
 
 
 SCORES: dict[str, Callable] = {
-    "dice": dice_from, "iou": iou_from, "precision": precision_from, "recall": recall_from,
+    "dice": dice_from,
+    "iou": iou_from,
+    "precision": precision_from,
+    "recall": recall_from,
 }
 
 
@@ -150,13 +153,14 @@ def per_subject(counts: Counts, subjects, score: str = "dice", empty: float = 1.
     """
     subjects = np.asarray(subjects)
     if len(subjects) == 0 or subjects.shape != np.shape(counts.tp):
-        raise ValueError(f"{np.shape(counts.tp)} counted slices need one subject each; "
-                         f"got an array of shape {subjects.shape}.")
+        raise ValueError(
+            f"{np.shape(counts.tp)} counted slices need one subject each; "
+            f"got an array of shape {subjects.shape}."
+        )
     table = pd.DataFrame({"tp": counts.tp, "fp": counts.fp, "fn": counts.fn, "tn": counts.tn})
     table = table.groupby(subjects).sum()
     grouped = Counts(*(table[name].to_numpy() for name in ("tp", "fp", "fn", "tn")))
-    return pd.Series(_score(score)(grouped, empty), index=table.index.rename("subject"),
-                     name=score)
+    return pd.Series(_score(score)(grouped, empty), index=table.index.rename("subject"), name=score)
 
 
 def pooled(counts: Counts, score: str = "dice", empty: float = 1.0) -> float:
@@ -206,8 +210,10 @@ def lesion_scores(truth, prediction, spacing, prediction_spacing=None) -> dict[s
     if prediction_spacing is not None:
         other = checked_spacing(prediction_spacing, truth.ndim)
         if not np.allclose(spacing, other, rtol=1e-3):
-            raise ValueError(f"The truth's spacing is {spacing} mm and the prediction's {other} "
-                             "mm: resample the prediction to the truth's grid before scoring.")
+            raise ValueError(
+                f"The truth's spacing is {spacing} mm and the prediction's {other} "
+                "mm: resample the prediction to the truth's grid before scoring."
+            )
     truth, prediction = joint_crop(truth, prediction)  # nothing below depends on the background
     counts = count(truth, prediction)
     six, twenty_six = (match_lesions(truth, prediction, corners) for corners in (False, True))
@@ -235,8 +241,10 @@ def checked_soft_map(truth, soft) -> tuple[np.ndarray, np.ndarray]:
     if not soft.size:
         raise ValueError(f"The soft map has shape {soft.shape}: it has no voxels to score.")
     if soft.dtype.kind not in "biuf" or not np.isfinite(soft).all():
-        raise ValueError("The soft map holds NaN, infinities or no numbers: "
-                         "find where they come from before scoring.")
+        raise ValueError(
+            "The soft map holds NaN, infinities or no numbers: "
+            "find where they come from before scoring."
+        )
     return truth.ravel(), soft.astype(np.float32).ravel()
 
 
@@ -280,17 +288,23 @@ def reliability_table(truth, soft, bins: int = 10) -> pd.DataFrame:
         raise ValueError(f"bins is {bins}: give at least one.")
     truth, soft = checked_soft_map(truth, soft)
     if soft.min() < 0 or soft.max() > 1:
-        raise ValueError(f"The soft map runs from {soft.min()} to {soft.max()}: calibration "
-                         "needs probabilities in [0, 1].")
+        raise ValueError(
+            f"The soft map runs from {soft.min()} to {soft.max()}: calibration "
+            "needs probabilities in [0, 1]."
+        )
     edges = np.linspace(0, 1, bins + 1)
     place = np.clip(np.searchsorted(edges, soft, side="right") - 1, 0, bins - 1)
     voxels = np.bincount(place, minlength=bins)
     filled = np.where(voxels > 0, voxels, np.nan)
-    return pd.DataFrame({
-        "lower": edges[:-1], "upper": edges[1:], "voxels": voxels,
-        "mean_probability": np.bincount(place, weights=soft, minlength=bins) / filled,
-        "lesion_share": np.bincount(place, weights=truth, minlength=bins) / filled,
-    })
+    return pd.DataFrame(
+        {
+            "lower": edges[:-1],
+            "upper": edges[1:],
+            "voxels": voxels,
+            "mean_probability": np.bincount(place, weights=soft, minlength=bins) / filled,
+            "lesion_share": np.bincount(place, weights=truth, minlength=bins) / filled,
+        }
+    )
 
 
 def calibration_error(truth, soft, bins: int = 10) -> float:
@@ -314,8 +328,9 @@ class Interval:
     groups: int
 
 
-def bootstrap_interval(values, groups=None, level: float = 0.95, n: int = 5000,
-                       seed: int = 0, weights=None) -> Interval | None:
+def bootstrap_interval(
+    values, groups=None, level: float = 0.95, n: int = 5000, seed: int = 0, weights=None
+) -> Interval | None:
     """Percentile bootstrap interval of the mean, drawing whole groups (subjects).
 
     `values`: (m,); `groups`: (m,) the subject of each value, or None where each value is a
@@ -330,8 +345,10 @@ def bootstrap_interval(values, groups=None, level: float = 0.95, n: int = 5000,
     groups = np.arange(len(values)) if groups is None else np.asarray(groups)
     weights = np.ones(len(values)) if weights is None else np.asarray(weights, dtype=float)
     if len(values) == 0 or not values.shape == groups.shape == weights.shape:
-        raise ValueError(f"An interval needs values, each with its group: got {len(values)} values "
-                         f"and groups of shape {groups.shape}, weights of {weights.shape}.")
+        raise ValueError(
+            f"An interval needs values, each with its group: got {len(values)} values "
+            f"and groups of shape {groups.shape}, weights of {weights.shape}."
+        )
     if not np.isfinite(values).all():
         raise ValueError("Some values are NaN or infinite: count them, leave them out, say so.")
     if not (np.isfinite(weights) & (weights > 0)).all():

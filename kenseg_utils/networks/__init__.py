@@ -23,8 +23,16 @@ from kenseg_utils.networks.unet import unet
 from kenseg_utils.networks.unetpp import average_heads, prune, unetpp
 from kenseg_utils.networks.xnet import xnet
 
-__all__ = ["average_heads", "build", "layer_costs", "multiply_adds", "names", "options", "prune",
-           "shift_scores"]
+__all__ = [
+    "average_heads",
+    "build",
+    "layer_costs",
+    "multiply_adds",
+    "names",
+    "options",
+    "prune",
+    "shift_scores",
+]
 
 NETWORKS = {
     "ken_unetpp": ken_unetpp,
@@ -48,8 +56,11 @@ def names():
 
 def options(name):
     """What the network of that name can be given besides its classes and input's shape."""
-    return [o for o in inspect.signature(NETWORKS[name]).parameters
-            if o not in ("classes", "input_shape")]
+    return [
+        o
+        for o in inspect.signature(NETWORKS[name]).parameters
+        if o not in ("classes", "input_shape")
+    ]
 
 
 def build(name, input_shape=None, classes=2, widths=None, **options):
@@ -87,10 +98,14 @@ def shift_scores(model, probability):
         raise ValueError(f"A probability lies between 0 and 1; got {probability!r}.")
     for output in model.outputs:
         classes = output.shape[-1]
-        scores = [layer for layer in keras.Model(model.inputs, output).layers
-                  if getattr(layer, "bias", None) is not None
-                  and tuple(layer.bias.shape) == (classes,)]
+        scores = [
+            layer
+            for layer in keras.Model(model.inputs, output).layers
+            if getattr(layer, "bias", None) is not None and tuple(layer.bias.shape) == (classes,)
+        ]
         if not scores:
-            raise ValueError(f"{model.name} has no layer with a bias for each of {classes} classes.")
+            raise ValueError(
+                f"{model.name} has no layer with a bias for each of {classes} classes."
+            )
         shift = [0.0] * (classes - 1) + [log(probability / (1 - probability))]
         scores[-1].bias.assign(scores[-1].bias + keras.ops.cast(shift, scores[-1].bias.dtype))

@@ -7,9 +7,7 @@ from kenseg_utils.blocks import normalise, scaled
 VGG16_STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # (filters, convolutions)
 
 
-def conv_bn_relu(
-    x, filters, size, name, strides=1, dilation=1, bias=True, activation="relu"
-):
+def conv_bn_relu(x, filters, size, name, strides=1, dilation=1, bias=True, activation="relu"):
     """Convolution (with a bias, as most of the published code has), batch norm., activation."""
     if size == 1 and strides > 1:
         x, strides = every_nth_pixel(x, strides, f"{name}_subsample"), 1

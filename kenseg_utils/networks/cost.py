@@ -34,7 +34,9 @@ def layer_multiply_adds(layer):
     """Multiplications, each with its addition, that one layer does for one image."""
     if isinstance(layer, layers.SeparableConv2D):
         pixels = math.prod(layer.output.shape[1:-1])
-        return pixels * (math.prod(layer.depthwise_kernel.shape) + math.prod(layer.pointwise_kernel.shape))
+        return pixels * (
+            math.prod(layer.depthwise_kernel.shape) + math.prod(layer.pointwise_kernel.shape)
+        )
     if isinstance(layer, TRANSPOSED):  # every pixel of the input meets the whole kernel
         return math.prod(layer.input.shape[1:-1]) * math.prod(layer.kernel.shape)
     if isinstance(layer, CONVOLUTIONS):

@@ -11,11 +11,7 @@ PUBLISHED_SIDE = 33  # of the map that these rates were chosen for: 513×513 ima
 
 
 def deeplab_v3plus(
-    input_shape=(128, 128, 1),
-    classes=2,
-    width_multiplier=1.0,
-    middle_blocks=16,
-    rates=None,
+    input_shape=(128, 128, 1), classes=2, width_multiplier=1.0, middle_blocks=16, rates=None
 ):
     """Xception, pooled at several dilation rates (ASPP), and a small decoder.
 
@@ -91,9 +87,7 @@ def xception(x, middle_blocks, width_multiplier):
     return x, low
 
 
-def xception_block(
-    x, widths, name, shortcut, strides=1, dilation=1, activate_inside=False
-):
+def xception_block(x, widths, name, shortcut, strides=1, dilation=1, activate_inside=False):
     """Three separable convolutions, the last with the stride, and a shortcut around them.
 
     Returns the block's output and what its second convolution gave.
@@ -105,9 +99,7 @@ def xception_block(
         y = separable(y, filters, f"{name}_{k}", stride, dilation, activate_inside)
         maps.append(y)
     if shortcut == "projected":
-        x = conv_bn_relu(
-            x, widths[-1], 1, f"{name}_shortcut", strides, bias=False, activation=None
-        )
+        x = conv_bn_relu(x, widths[-1], 1, f"{name}_shortcut", strides, bias=False, activation=None)
     if shortcut != "none":
         y = layers.Add(name=name)([y, x])
     return y, maps[1]

@@ -8,11 +8,7 @@ from kenseg_utils.networks.common import conv_bn_relu
 
 
 def dense_unet_2d(
-    input_shape=(128, 128, 1),
-    classes=2,
-    width_multiplier=1.0,
-    blocks=(6, 12, 36, 24),
-    scale=True,
+    input_shape=(128, 128, 1), classes=2, width_multiplier=1.0, blocks=(6, 12, 36, 24), scale=True
 ):
     """A DenseNet-161 encoder and a decoder whose skips are added, not concatenated.
 

@@ -10,10 +10,7 @@ SLICES = 4
 
 
 def dunet(
-    input_shape=(128, 128, 4),
-    classes=2,
-    widths=(32, 64, 128, 256, 512),
-    width_multiplier=1.0,
+    input_shape=(128, 128, 4), classes=2, widths=(32, 64, 128, 256, 512), width_multiplier=1.0
 ):
     """A U-Net on four neighbouring slices, helped by a short 3-D encoder on the same four.
 
@@ -90,7 +87,9 @@ def squeeze_excite(x, name, ratio=16):
     """Each channel times a weight between 0 and 1, computed from all channels' means."""
     filters = x.shape[-1]
     weights = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_mean")(x)
-    for k, (units, activation) in enumerate(((max(1, filters // ratio), "relu"), (filters, "sigmoid"))):
+    for k, (units, activation) in enumerate(
+        ((max(1, filters // ratio), "relu"), (filters, "sigmoid"))
+    ):
         weights = layers.Dense(
             units, activation, use_bias=False, kernel_initializer="he_normal", name=f"{name}_{k}"
         )(weights)

@@ -10,12 +10,7 @@ from kenseg_utils.networks.common import conv_bn_relu, probabilities
 BINS = (1, 2, 3, 6)
 
 
-def pspnet(
-    input_shape=(128, 128, 1),
-    classes=2,
-    width_multiplier=1.0,
-    blocks=(3, 4, 6, 3),
-):
+def pspnet(input_shape=(128, 128, 1), classes=2, width_multiplier=1.0, blocks=(3, 4, 6, 3)):
     """A dilated ResNet-50 at 1/8 of the sides, and averages over 1, 4, 9 and 36 parts of its map.
 
     The map of a 128×128 image is 16×16, which neither 3 nor 6 divides. So the parts overlap where

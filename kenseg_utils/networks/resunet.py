@@ -8,11 +8,7 @@ from kenseg_utils.networks.common import every_nth_pixel, probabilities
 
 
 def resunet(
-    input_shape=(128, 128, 1),
-    classes=2,
-    widths=(64, 128, 256, 512),
-    width_multiplier=1.0,
-    reduce=1,
+    input_shape=(128, 128, 1), classes=2, widths=(64, 128, 256, 512), width_multiplier=1.0, reduce=1
 ):
     """A U-Net of pre-activation residual units; strides of 2 take the place of pooling.
 

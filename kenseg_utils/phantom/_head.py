@@ -40,12 +40,18 @@ def template() -> Template:
     gray = datasets.load_mni152_gm_template(resolution=1).get_fdata(dtype=np.float32)
     brain = datasets.load_mni152_template(resolution=1).get_fdata(dtype=np.float32) > 0
     found = ndimage.find_objects(brain.astype(np.uint8))[0]
-    box = tuple(slice(max(s.start - 12, 0), min(s.stop + 12, length))
-                for s, length in zip(found, SHAPE))
+    box = tuple(
+        slice(max(s.start - 12, 0), min(s.stop + 12, length)) for s, length in zip(found, SHAPE)
+    )
     hull, skin = _hull_and_skin(brain[::COARSE, ::COARSE, ::COARSE])
     as_bytes = [np.rint(255 * share).astype(np.uint8) for share in (white, gray, brain)]
-    return Template(*as_bytes, box, _distance_within(~hull), _distance_within(skin),
-                    _ventricle_pull(white + gray, brain))
+    return Template(
+        *as_bytes,
+        box,
+        _distance_within(~hull),
+        _distance_within(skin),
+        _ventricle_pull(white + gray, brain),
+    )
 
 
 def _distance_within(inside: np.ndarray) -> np.ndarray:
@@ -58,7 +64,7 @@ def _hull_and_skin(brain: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The brain with its fissures closed, and a head with neck around it (coarse grid)."""
     margin = 8
     padded = np.pad(brain, margin)
-    padded[:, :, :margin] = padded[:, :, margin:margin + 1]  # the brain stem goes on below
+    padded[:, :, :margin] = padded[:, :, margin : margin + 1]  # the brain stem goes on below
     near = ndimage.distance_transform_edt(~padded) < 5
     hull = (ndimage.distance_transform_edt(near) > 5)[(slice(margin, -margin),) * 3]
     # Below its widest level a head does not follow the brain inwards: it goes on as a neck.
@@ -80,8 +86,9 @@ def _ventricle_pull(tissue: np.ndarray, brain: np.ndarray) -> np.ndarray:
     return pull / np.abs(pull).max()
 
 
-def smooth_field(rng: np.random.Generator, spacing: float, box=FULL_BOX, step: int = 1,
-                 count: int = 1) -> np.ndarray:
+def smooth_field(
+    rng: np.random.Generator, spacing: float, box=FULL_BOX, step: int = 1, count: int = 1
+) -> np.ndarray:
     """`count` random fields, smooth over about `spacing` mm, of mean 0 and SD 1.
 
     `box` and `step` choose the points (every `step`-th voxel inside `box`); the field is that of
@@ -91,8 +98,10 @@ def smooth_field(rng: np.random.Generator, spacing: float, box=FULL_BOX, step: i
     """
     nodes = [int(np.ceil(length / spacing)) + 4 for length in SHAPE]
     values = rng.standard_normal((count, *nodes), dtype=np.float32)
-    weights = [_spline_weights(spacing, n, length)[window][::step]
-               for n, length, window in zip(nodes, SHAPE, box)]
+    weights = [
+        _spline_weights(spacing, n, length)[window][::step]
+        for n, length, window in zip(nodes, SHAPE, box)
+    ]
     field = _blend_axes(values, weights)
     return field if count > 1 else field[0]
 
@@ -116,8 +125,13 @@ def _spline_weights(spacing: float, nodes: int, length: int) -> np.ndarray:
 
 def _upsample(coarse: np.ndarray, box=FULL_BOX) -> np.ndarray:
     """(count, …) linearly interpolated from the coarse grid to the voxels of `box`."""
-    return _blend_axes(coarse, [_linear_weights(nodes, length)[window] for nodes, length, window
-                                in zip(coarse.shape[1:], SHAPE, box)])
+    return _blend_axes(
+        coarse,
+        [
+            _linear_weights(nodes, length)[window]
+            for nodes, length, window in zip(coarse.shape[1:], SHAPE, box)
+        ],
+    )
 
 
 @cache
@@ -148,8 +162,10 @@ def draw_warp(rng: np.random.Generator, age: float, wider_side: float = 0) -> Wa
 
     `wider_side` (-1 left to 1 right) widens one ventricle more, as lost tissue beside it does.
     """
-    axes = [np.arange(0, n, COARSE, dtype=np.float32) - centre
-            for n, centre in zip(SHAPE, (98, 117, 80))]
+    axes = [
+        np.arange(0, n, COARSE, dtype=np.float32) - centre
+        for n, centre in zip(SHAPE, (98, 117, 80))
+    ]
     x, y, z = np.meshgrid(*axes, indexing="ij", sparse=True)
     linear = rng.normal(0, 0.015, (3, 3)).astype(np.float32)
     shift = np.stack([a * x + b * y + c * z for a, b, c in linear])
@@ -168,8 +184,10 @@ def warp_shell(warp: Warp) -> tuple[np.ndarray, np.ndarray]:
     Both follow the slow part of the warp only: folds wander beneath the skull.
     """
     points = (_coarse_grid() + warp.shift) / COARSE
-    return tuple(ndimage.map_coordinates(shape, points, order=1, mode="nearest", output=np.float32)
-                 for shape in (template().hull_distance, template().skin_depth))
+    return tuple(
+        ndimage.map_coordinates(shape, points, order=1, mode="nearest", output=np.float32)
+        for shape in (template().hull_distance, template().skin_depth)
+    )
 
 
 def grow_tissue(rng: np.random.Generator, warp: Warp, age: float, box=None) -> Tissue:
@@ -183,22 +201,27 @@ def grow_tissue(rng: np.random.Generator, warp: Warp, age: float, box=None) -> T
     brain = ndimage.map_coordinates(base.brain, points, order=1, output=np.float32) / 255
     near = np.flatnonzero(brain)
     points = points.reshape(3, -1)[:, near]
-    white, gray = (ndimage.map_coordinates(shape, points, order=1, output=np.float32) / 255
-                   for shape in (base.white, base.gray))
+    white, gray = (
+        ndimage.map_coordinates(shape, points, order=1, output=np.float32) / 255
+        for shape in (base.white, base.gray)
+    )
     shares = _individual_folds(rng, age, white, gray, brain.ravel()[near], near, box)
     return Tissue(*(_into_grid(share, near, box) for share in shares))
 
 
 @cache
 def _coarse_grid() -> np.ndarray:
-    return np.stack(np.meshgrid(*(np.arange(0, n, COARSE, dtype=np.float32) for n in SHAPE),
-                                indexing="ij"))
+    return np.stack(
+        np.meshgrid(*(np.arange(0, n, COARSE, dtype=np.float32) for n in SHAPE), indexing="ij")
+    )
 
 
 def _overlap(one, other):
     """The box that two boxes share (empty where they share nothing)."""
-    return tuple(slice(max(a.start, b.start), max(min(a.stop, b.stop), a.start, b.start))
-                 for a, b in zip(one, other))
+    return tuple(
+        slice(max(a.start, b.start), max(min(a.stop, b.stop), a.start, b.start))
+        for a, b in zip(one, other)
+    )
 
 
 def _into_grid(values: np.ndarray, flat: np.ndarray, box) -> np.ndarray:
@@ -212,6 +235,7 @@ def _into_grid(values: np.ndarray, flat: np.ndarray, box) -> np.ndarray:
 
 def _individual_folds(rng, age, white, gray, brain, near, box):
     """Turn a 152-subject average into one cortex: crisp shares, sulci opened here, closed there."""
+
     def field(spacing):
         return smooth_field(rng, spacing, box).ravel()[near]
 
@@ -243,12 +267,17 @@ class Scanner:
 def draw_scanner(rng: np.random.Generator) -> Scanner:
     """A site's character; subjects of the site vary a little around it."""
     wide = rng.random() < 0.25
-    return Scanner(gray=rng.uniform(0.64, 0.76), fluid=rng.uniform(0.20, 0.34),
-                   fat=rng.uniform(1.0, 1.6), bias=rng.uniform(0.06, 0.16),
-                   noise=rng.uniform(0.02, 0.06), blur=rng.uniform(0.4, 0.7),
-                   air_noise=bool(rng.random() < 0.5),
-                   white_level=rng.uniform(400, 1500) if wide else rng.uniform(90, 140),
-                   dtype="int16" if wide else "uint8")
+    return Scanner(
+        gray=rng.uniform(0.64, 0.76),
+        fluid=rng.uniform(0.20, 0.34),
+        fat=rng.uniform(1.0, 1.6),
+        bias=rng.uniform(0.06, 0.16),
+        noise=rng.uniform(0.02, 0.06),
+        blur=rng.uniform(0.4, 0.7),
+        air_noise=bool(rng.random() < 0.5),
+        white_level=rng.uniform(400, 1500) if wide else rng.uniform(90, 140),
+        dtype="int16" if wide else "uint8",
+    )
 
 
 def clean_brain(rng: np.random.Generator, tissue: Tissue, scanner: Scanner) -> np.ndarray:
@@ -257,13 +286,15 @@ def clean_brain(rng: np.random.Generator, tissue: Tissue, scanner: Scanner) -> n
     gray = scanner.gray * rng.normal(1, 0.02)
     texture = 0.015 * smooth_field(rng, 3, box) + 0.02 * smooth_field(rng, 12, box) + 1
     signal = np.zeros(SHAPE, np.float32)
-    signal[box] = ((tissue.white[box] + gray * tissue.gray[box]) * texture
-                   + scanner.fluid * tissue.fluid[box])
+    signal[box] = (
+        tissue.white[box] + gray * tissue.gray[box]
+    ) * texture + scanner.fluid * tissue.fluid[box]
     return signal
 
 
-def wrap_head(rng: np.random.Generator, brain: np.ndarray, tissue: Tissue, warp: Warp,
-              scanner: Scanner) -> np.ndarray:
+def wrap_head(
+    rng: np.random.Generator, brain: np.ndarray, tissue: Tissue, warp: Warp, scanner: Scanner
+) -> np.ndarray:
     """Put fluid, skull, scalp and neck around `brain`, the face removed as in ATLAS."""
     hull_distance, depth_everywhere = _upsample(np.stack(warp_shell(warp)))
     cover = tissue.white + tissue.gray + tissue.fluid
@@ -277,11 +308,15 @@ def wrap_head(rng: np.random.Generator, brain: np.ndarray, tissue: Tissue, warp:
     marrow = np.clip(1.3 - np.abs(outside - (bone_start + bone_end) / 2) / 1.8, 0, 1)
     bone = 0.08 + np.clip(0.45 + 0.25 * mottled, 0, 1) * marrow
     fat = scanner.fat * (0.85 + 0.10 * mottled)
-    soft = np.where(muscles + 0.5 * mottled > 0.3, 0.55 + 0.08 * mottled,
-                    np.where(muscles < -1.0, 0.08, 0.8 * fat))
+    soft = np.where(
+        muscles + 0.5 * mottled > 0.3,
+        0.55 + 0.08 * mottled,
+        np.where(muscles < -1.0, 0.08, 0.8 * fat),
+    )
     scalp = np.where((outside > bone_end + 4) & (depth > 7), soft, fat)
-    layers = np.where(outside < bone_start, scanner.fluid,
-                      np.where(outside < bone_end, bone, scalp))
+    layers = np.where(
+        outside < bone_start, scanner.fluid, np.where(outside < bone_end, bone, scalp)
+    )
     layers *= np.clip(depth / 1.5, 0, 1) * np.where(depth < 2.5 + 0.4 * next(uneven), 0.55, 1)
     head = brain.copy()
     head.ravel()[around] += layers * (1 - cover.ravel()[around])

@@ -22,10 +22,25 @@ ORIGIN = AFFINE[:3, 3]
 # Share of ATLAS R2.0's subjects below a volume in ml (shares and percentiles as published by
 # the source that lesion_statistics.ATLAS_R2 names; 290 ml makes mean and SD agree too).
 VOLUME_QUANTILES = (
-    (0.0, 0.013), (0.029, 0.1), (0.05, 0.17), (0.10, 0.38), (0.124, 0.5), (0.211, 1.0),
-    (0.25, 1.17), (0.487, 5.0), (0.5, 5.29), (0.606, 10.0), (0.676, 20.0), (0.75, 36.1),
-    (0.789, 50.0), (0.895, 100.0), (0.95, 153.0), (0.962, 200.0), (0.99, 290.0),
-    (1.0, 496.7))
+    (0.0, 0.013),
+    (0.029, 0.1),
+    (0.05, 0.17),
+    (0.10, 0.38),
+    (0.124, 0.5),
+    (0.211, 1.0),
+    (0.25, 1.17),
+    (0.487, 5.0),
+    (0.5, 5.29),
+    (0.606, 10.0),
+    (0.676, 20.0),
+    (0.75, 36.1),
+    (0.789, 50.0),
+    (0.895, 100.0),
+    (0.95, 153.0),
+    (0.962, 200.0),
+    (0.99, 290.0),
+    (1.0, 496.7),
+)
 
 
 @dataclass(frozen=True)
@@ -87,8 +102,10 @@ class Piece:
     def box(self) -> tuple[slice, slice, slice]:
         """The voxels that growing looks at."""
         reach = 2.4 * self.radius + 6
-        return tuple(slice(int(np.clip(c - reach, 0, n - 2)), int(np.clip(c + reach + 1, 2, n)))
-                     for c, n in zip(np.subtract(self.seed, ORIGIN), SHAPE))
+        return tuple(
+            slice(int(np.clip(c - reach, 0, n - 2)), int(np.clip(c + reach + 1, 2, n)))
+            for c, n in zip(np.subtract(self.seed, ORIGIN), SHAPE)
+        )
 
 
 @dataclass(frozen=True)
@@ -103,8 +120,10 @@ class Plan:
     def box(self) -> tuple[slice, slice, slice]:
         """The voxels that growing looks at, for all pieces."""
         corners = [(s.start, s.stop) for piece in self.pieces for s in piece.box]
-        return tuple(slice(min(a for a, _ in corners[axis::3]), max(b for _, b in corners[axis::3]))
-                     for axis in range(3))
+        return tuple(
+            slice(min(a for a, _ in corners[axis::3]), max(b for _, b in corners[axis::3]))
+            for axis in range(3)
+        )
 
 
 def draw_plan(rng: np.random.Generator, evenly: np.ndarray, model: ShapeModel = MODEL) -> Plan:
@@ -127,10 +146,12 @@ def _split_volume(rng, volume: float, several: float, model: ShapeModel) -> list
     likely = np.interp(volume / 1000, (0.5, 2, 10, 40, 150), (0.35, 0.40, 0.70, 0.75, 0.6))
     if several > likely:
         return [volume]
-    count = int(min(rng.geometric(model.more if rng.random() < 0.93 else 0.1), 32,
-                    1 + volume // 12))
-    median = np.interp(np.log(volume / 1000), np.log((20, 150)),
-                       np.log((model.satellite, model.satellite_large)))
+    count = int(
+        min(rng.geometric(model.more if rng.random() < 0.93 else 0.1), 32, 1 + volume // 12)
+    )
+    median = np.interp(
+        np.log(volume / 1000), np.log((20, 150)), np.log((model.satellite, model.satellite_large))
+    )
     parts = np.exp(rng.normal(median, model.satellite_spread, count)) * volume
     parts *= min(1, rng.uniform(0.25, 0.55) * volume / parts.sum())
     parts = np.maximum(parts, 2)
@@ -181,8 +202,9 @@ def _fits(seed, volume: float) -> bool:
     return room.sum() * step**3 > 1.3 * volume
 
 
-def grow_mask(rng: np.random.Generator, plan: Plan, tissue: Tissue,
-              model: ShapeModel = MODEL) -> np.ndarray:
+def grow_mask(
+    rng: np.random.Generator, plan: Plan, tissue: Tissue, model: ShapeModel = MODEL
+) -> np.ndarray:
     """Grow the planned components in one subject's tissue; uint8 mask of SHAPE."""
     mask = np.zeros(SHAPE, bool)
     for piece in plan.pieces:
@@ -201,8 +223,14 @@ def grow_mask(rng: np.random.Generator, plan: Plan, tissue: Tissue,
 
 
 def _millimetres(box) -> list[np.ndarray]:
-    return np.meshgrid(*(np.arange(s.start, s.stop, s.step, dtype=np.float32) + np.float32(start)
-                         for s, start in zip(box, ORIGIN)), indexing="ij", sparse=True)
+    return np.meshgrid(
+        *(
+            np.arange(s.start, s.stop, s.step, dtype=np.float32) + np.float32(start)
+            for s, start in zip(box, ORIGIN)
+        ),
+        indexing="ij",
+        sparse=True,
+    )
 
 
 def _distance(box, seed) -> np.ndarray:

@@ -15,8 +15,9 @@ MARGIN = 8  # mm around a lesion in which it still changes the brain
 GLIOSIS = 0.53  # scarred tissue that is still there, between fluid and gray matter
 
 
-def paint_lesions(rng: np.random.Generator, brain: np.ndarray, mask: np.ndarray, tissue: Tissue,
-                  fluid: float) -> None:
+def paint_lesions(
+    rng: np.random.Generator, brain: np.ndarray, mask: np.ndarray, tissue: Tissue, fluid: float
+) -> None:
     """Lesions where `mask` is: a core near `fluid`, a rim graded over 5–7 mm, texture inside.
 
     The rim begins outside the mask; small lesions keep 0.5–0.7 of white matter; sulci beside
@@ -27,8 +28,9 @@ def paint_lesions(rng: np.random.Generator, brain: np.ndarray, mask: np.ndarray,
     whole = int(mask.sum()) / 1000
     age = rng.uniform(0, 1)  # of the lesion: an old one is more of a cavity
     for number, found in enumerate(ndimage.find_objects(labels), start=1):
-        box = tuple(slice(max(s.start - MARGIN, 0), min(s.stop + MARGIN, n))
-                    for s, n in zip(found, SHAPE))
+        box = tuple(
+            slice(max(s.start - MARGIN, 0), min(s.stop + MARGIN, n)) for s, n in zip(found, SHAPE)
+        )
         inside = labels[box] == number
         _paint_one(rng, brain, box, _depth(inside), inside.sum() / 1000, age, fluid)
         if whole > 5:
@@ -39,8 +41,9 @@ def paint_lesions(rng: np.random.Generator, brain: np.ndarray, mask: np.ndarray,
 
 def _depth(inside: np.ndarray) -> np.ndarray:
     """Distance to the border in mm, positive inside, 0 half way between the voxels."""
-    return (ndimage.distance_transform_edt(inside)
-            - ndimage.distance_transform_edt(~inside)).astype(np.float32) * (1 - 0.5 / MARGIN)
+    return (
+        ndimage.distance_transform_edt(inside) - ndimage.distance_transform_edt(~inside)
+    ).astype(np.float32) * (1 - 0.5 / MARGIN)
 
 
 def _paint_one(rng, brain, box, depth, millilitres: float, age: float, fluid: float) -> None:
@@ -59,8 +62,9 @@ def _paint_one(rng, brain, box, depth, millilitres: float, age: float, fluid: fl
     part += share * np.clip(1 + large * strands, 0.25, 1) * np.minimum(core - part, 0)
 
 
-def paint_distractors(rng: np.random.Generator, brain: np.ndarray, tissue: Tissue, age: float,
-                      fluid: float) -> None:
+def paint_distractors(
+    rng: np.random.Generator, brain: np.ndarray, tissue: Tissue, age: float, fluid: float
+) -> None:
     """What is dark and is no stroke: patches of pale white matter and perivascular spaces.
 
     Both grow in number with `age` 0–1. (Wide ventricles and sulci come with the tissue.)
@@ -73,8 +77,14 @@ def paint_distractors(rng: np.random.Generator, brain: np.ndarray, tissue: Tissu
         return np.add(np.unravel_index(rng.choice(white), lengths), corner)
 
     for _ in range(rng.poisson(2 + 14 * age**2)):
-        _darken(brain, place(), rng.uniform(1.5, 5) * np.exp(rng.normal(0, 0.3, 3)),
-                rng.uniform(0.08, 0.28), fluid, tissue.white)
+        _darken(
+            brain,
+            place(),
+            rng.uniform(1.5, 5) * np.exp(rng.normal(0, 0.3, 3)),
+            rng.uniform(0.08, 0.28),
+            fluid,
+            tissue.white,
+        )
     for _ in range(rng.poisson(6 + 24 * age)):
         along = rng.dirichlet((0.3, 0.3, 0.6)) * rng.uniform(2, 5)
         _darken(brain, place(), 0.65 + along, rng.uniform(0.3, 0.8), fluid, tissue.white)
@@ -82,9 +92,13 @@ def paint_distractors(rng: np.random.Generator, brain: np.ndarray, tissue: Tissu
 
 def _darken(brain, centre, lengths, strength: float, fluid: float, where) -> None:
     """A Gaussian spot with SDs `lengths` (voxels), mixed with fluid, only in some tissue."""
-    box = tuple(slice(max(int(c - 3 * r - 1), 0), min(int(c + 3 * r + 2), n))
-                for c, r, n in zip(centre, lengths, SHAPE))
-    x, y, z = (np.exp(-0.5 * ((np.arange(s.start, s.stop) - c) / r) ** 2).astype(np.float32)
-               for s, c, r in zip(box, centre, lengths))
+    box = tuple(
+        slice(max(int(c - 3 * r - 1), 0), min(int(c + 3 * r + 2), n))
+        for c, r, n in zip(centre, lengths, SHAPE)
+    )
+    x, y, z = (
+        np.exp(-0.5 * ((np.arange(s.start, s.stop) - c) / r) ** 2).astype(np.float32)
+        for s, c, r in zip(box, centre, lengths)
+    )
     spot = np.float32(strength) * x[:, None, None] * y[:, None] * z * where[box]
     brain[box] += spot * np.minimum(fluid - brain[box], 0)

@@ -62,8 +62,13 @@ def make_subject(index: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, dic
         _paint.paint_lesions(draws.paint, brain, mask, tissue, scanner.fluid)
         head = _head.wrap_head(draws.paint, brain, tissue, warp, scanner)
         image = _head.scan(draws.paint, head, scanner)
-    info = {"subject": subject_name(index), "site": site_name(index), "age": draws.age,
-            "side": "L" if draws.plan.side < 0 else "R", "volume_ml": int(mask.sum()) / 1000}
+    info = {
+        "subject": subject_name(index),
+        "site": site_name(index),
+        "age": draws.age,
+        "side": "L" if draws.plan.side < 0 else "R",
+        "volume_ml": int(mask.sum()) / 1000,
+    }
     return image, mask, info
 
 
@@ -133,8 +138,9 @@ def _one_thread():
     return threadpool_limits(1)
 
 
-def make_release(root: str | os.PathLike, n_subjects: int = 24, seed: int = 0,
-                 workers: int | None = None):
+def make_release(
+    root: str | os.PathLike, n_subjects: int = 24, seed: int = 0, workers: int | None = None
+):
     """Write a phantom ATLAS R2.0 tree below `root` and return `atlas.find_scans(root)`.
 
     The same seed gives the same bytes whatever `workers` (None: a process a core), and the first
@@ -162,8 +168,10 @@ def _check_seed(root: Path, seed: int) -> None:
     """Write the README with the seed in it; ValueError where it names another."""
     readme, text = root / "README.txt", f"{README}\nkenseg_utils {__version__}, seed {seed}\n"
     if readme.exists() and readme.read_text() != text:
-        raise ValueError(f"{readme} is not that of a phantom with seed {seed}: subjects of two "
-                         "seeds or versions would mix there. Choose another folder.")
+        raise ValueError(
+            f"{readme} is not that of a phantom with seed {seed}: subjects of two "
+            "seeds or versions would mix there. Choose another folder."
+        )
     with artifacts.write_aside(readme) as partial_file:
         partial_file.write_text(text)
 
@@ -171,7 +179,8 @@ def _check_seed(root: Path, seed: int) -> None:
 def _write_subjects(indices: list[int], root: Path, seed: int, workers: int) -> None:
     # joblib's processes, unlike multiprocessing's, also start from a script without a main guard.
     done = joblib.Parallel(min(workers, len(indices)) or 1, return_as="generator")(
-        joblib.delayed(write_subject)(index, root, seed) for index in indices)
+        joblib.delayed(write_subject)(index, root, seed) for index in indices
+    )
     for _ in tqdm(done, total=len(indices), desc="phantom", unit="subject", disable=not indices):
         pass
 

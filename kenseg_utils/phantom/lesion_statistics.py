@@ -23,42 +23,45 @@ SHAPES = ("sphericity", "surface_to_volume", "extent")
 # ATLAS R2.0, the 655 training subjects, counted from the per-subject and per-slice tables that
 # liamirpy/RAX-NET_ISCHEMIC_STROKE_SEGMENTATION publishes (commit 34fd335b, Dataset/CSV,
 # Apache-2.0); components are joined by faces, edges and corners (3×3×3). Aggregates only.
-ATLAS_R2 = pd.Series({
-    "volume, mean (ml)": 33.2,
-    "volume, SD (ml)": 62.2,
-    "volume, median (ml)": 5.29,
-    "volume, smallest (ml)": 0.013,
-    "volume, largest (ml)": 496.7,
-    "share below 0.1 ml": 0.029,
-    "share 0.1–0.5 ml": 0.095,
-    "share 0.5–1 ml": 0.087,
-    "share 1–5 ml": 0.276,
-    "share 5–10 ml": 0.119,
-    "share 10–20 ml": 0.070,
-    "share 20–50 ml": 0.113,
-    "share 50–100 ml": 0.106,
-    "share 100–200 ml": 0.067,
-    "share above 200 ml": 0.038,
-    "components, mean": 2.54,
-    "components, most": 33,
-    "subjects with one component": 0.469,
-    "subjects with two": 0.208,
-    "subjects with three or more": 0.324,
-    "largest component's share of the volume, mean": 0.89,
-    "axial slices with lesion, share of all": 0.266,
-    "coronal slices with lesion, share of all": 0.223,
-    "sagittal slices with lesion, share of all": 0.182,
-    "axial slices with lesion a subject, mean": 50.4,
-    "axial slices with lesion a subject, median": 45,
-    "area a lesion slice, median (mm²)": 231,
-    "area a lesion slice, mean (mm²)": 660,
-    "area a lesion slice, 25th percentile (mm²)": 53,
-    "area a lesion slice, 75th percentile (mm²)": 895,
-    "lesion slices below 50 mm²": 0.238,
-    "lesion slices with one component": 0.508,
-    "components a lesion slice, mean": 2.09,
-    "lesion share of the volume (%)": 0.383,
-}, name="ATLAS R2.0")
+ATLAS_R2 = pd.Series(
+    {
+        "volume, mean (ml)": 33.2,
+        "volume, SD (ml)": 62.2,
+        "volume, median (ml)": 5.29,
+        "volume, smallest (ml)": 0.013,
+        "volume, largest (ml)": 496.7,
+        "share below 0.1 ml": 0.029,
+        "share 0.1–0.5 ml": 0.095,
+        "share 0.5–1 ml": 0.087,
+        "share 1–5 ml": 0.276,
+        "share 5–10 ml": 0.119,
+        "share 10–20 ml": 0.070,
+        "share 20–50 ml": 0.113,
+        "share 50–100 ml": 0.106,
+        "share 100–200 ml": 0.067,
+        "share above 200 ml": 0.038,
+        "components, mean": 2.54,
+        "components, most": 33,
+        "subjects with one component": 0.469,
+        "subjects with two": 0.208,
+        "subjects with three or more": 0.324,
+        "largest component's share of the volume, mean": 0.89,
+        "axial slices with lesion, share of all": 0.266,
+        "coronal slices with lesion, share of all": 0.223,
+        "sagittal slices with lesion, share of all": 0.182,
+        "axial slices with lesion a subject, mean": 50.4,
+        "axial slices with lesion a subject, median": 45,
+        "area a lesion slice, median (mm²)": 231,
+        "area a lesion slice, mean (mm²)": 660,
+        "area a lesion slice, 25th percentile (mm²)": 53,
+        "area a lesion slice, 75th percentile (mm²)": 895,
+        "lesion slices below 50 mm²": 0.238,
+        "lesion slices with one component": 0.508,
+        "components a lesion slice, mean": 2.09,
+        "lesion share of the volume (%)": 0.383,
+    },
+    name="ATLAS R2.0",
+)
 
 # Deciles of shape of 200 real masks, by volume in ml (`SHAPE_EDGES`): acute strokes that were
 # traced on diffusion MRI, drawn from 1,449 so that their volumes follow ATLAS R2.0's; the lower
@@ -88,8 +91,9 @@ REAL_SHAPES = {
 }
 
 
-def measure(masks: Iterable[np.ndarray],
-            spacings: Iterable[tuple[float, float, float]] | None = None) -> pd.DataFrame:
+def measure(
+    masks: Iterable[np.ndarray], spacings: Iterable[tuple[float, float, float]] | None = None
+) -> pd.DataFrame:
     """A row for each (X, Y, Z) mask: volume, components, extent and shape.
 
     `spacings` are the masks' voxel sizes in mm (None: all of 1 mm).
@@ -99,8 +103,12 @@ def measure(masks: Iterable[np.ndarray],
     Empty masks raise ValueError.
     """
     spacings = repeat((1.0, 1.0, 1.0)) if spacings is None else spacings
-    return pd.DataFrame([_measure_one(np.asarray(mask) > 0, np.asarray(spacing, float))
-                         for mask, spacing in zip(masks, spacings)])
+    return pd.DataFrame(
+        [
+            _measure_one(np.asarray(mask) > 0, np.asarray(spacing, float))
+            for mask, spacing in zip(masks, spacings)
+        ]
+    )
 
 
 def _measure_one(mask: np.ndarray, spacing: np.ndarray) -> dict:
@@ -113,8 +121,12 @@ def _measure_one(mask: np.ndarray, spacing: np.ndarray) -> dict:
     widest = ndimage.find_objects(lesion[:, :, areas.argmax()].astype(np.uint8))[0]
     voxels = int(areas.sum())
     volume = voxels * spacing.prod()
-    surface = sum(int(np.count_nonzero(np.diff(np.pad(lesion, 1), axis=axis)))
-                  * spacing.prod() / spacing[axis] for axis in range(3))
+    surface = sum(
+        int(np.count_nonzero(np.diff(np.pad(lesion, 1), axis=axis)))
+        * spacing.prod()
+        / spacing[axis]
+        for axis in range(3)
+    )
     return {
         "volume_ml": volume / 1000,
         "components": components,
@@ -128,8 +140,9 @@ def _measure_one(mask: np.ndarray, spacing: np.ndarray) -> dict:
         "surface_to_volume": surface / volume,
         "extent": max((s.stop - s.start) * mm for s, mm in zip(widest, spacing)),
         "slice_areas": tuple((areas[areas > 0] * spacing[:2].prod()).tolist()),
-        "slice_components": tuple(ndimage.label(lesion[:, :, z], np.ones((3, 3)))[1]
-                                  for z in np.flatnonzero(areas)),
+        "slice_components": tuple(
+            ndimage.label(lesion[:, :, z], np.ones((3, 3)))[1] for z in np.flatnonzero(areas)
+        ),
     }
 
 
@@ -140,21 +153,41 @@ def summarise(measures: pd.DataFrame, name: str = "these masks") -> pd.Series:
     pieces = np.concatenate(measures.slice_components.to_list())
     shares = np.histogram(volume, (0, *VOLUME_EDGES, np.inf))[0] / len(volume)
     values = [
-        volume.mean(), volume.std(), volume.median(), volume.min(), volume.max(), *shares,
-        components.mean(), components.max(), (components == 1).mean(), (components == 2).mean(),
-        (components >= 3).mean(), measures.largest_share.mean(),
-        measures.axial_share.mean(), measures.coronal_share.mean(), measures.sagittal_share.mean(),
-        measures.axial_slices.mean(), measures.axial_slices.median(),
-        np.median(areas), areas.mean(), *np.percentile(areas, (25, 75)), (areas < 50).mean(),
-        (pieces == 1).mean(), pieces.mean(), 100 * measures.volume_share.mean()]
+        volume.mean(),
+        volume.std(),
+        volume.median(),
+        volume.min(),
+        volume.max(),
+        *shares,
+        components.mean(),
+        components.max(),
+        (components == 1).mean(),
+        (components == 2).mean(),
+        (components >= 3).mean(),
+        measures.largest_share.mean(),
+        measures.axial_share.mean(),
+        measures.coronal_share.mean(),
+        measures.sagittal_share.mean(),
+        measures.axial_slices.mean(),
+        measures.axial_slices.median(),
+        np.median(areas),
+        areas.mean(),
+        *np.percentile(areas, (25, 75)),
+        (areas < 50).mean(),
+        (pieces == 1).mean(),
+        pieces.mean(),
+        100 * measures.volume_share.mean(),
+    ]
     return pd.Series(values, index=ATLAS_R2.index, name=name)
 
 
 def by_volume(measures: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """The rows of `measure` apart by volume: a name and a table for each bin of `SHAPE_EDGES`."""
     volume = measures.volume_ml
-    return [(f"{low:g}–{high:g}", measures[(volume > low) & (volume <= high)])
-            for low, high in zip(SHAPE_EDGES[:-1], SHAPE_EDGES[1:])]
+    return [
+        (f"{low:g}–{high:g}", measures[(volume > low) & (volume <= high)])
+        for low, high in zip(SHAPE_EDGES[:-1], SHAPE_EDGES[1:])
+    ]
 
 
 def shape_distances(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
@@ -168,7 +201,10 @@ def shape_distances(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     for (name, one), (_, other) in zip(by_volume(first), by_volume(second)):
         row = {"volume_ml": name, "first": len(one), "second": len(other)}
         for column in SHAPES:
-            row[column] = (ks_2samp(one[column], other[column]).statistic
-                           if len(one) and len(other) else np.nan)
+            row[column] = (
+                ks_2samp(one[column], other[column]).statistic
+                if len(one) and len(other)
+                else np.nan
+            )
         rows.append(row)
     return pd.DataFrame(rows).set_index("volume_ml")

@@ -18,7 +18,18 @@ from ._volumes import (
     segment_volume,
 )
 
-__all__ = ["BOX", "LEAST_ML", "WorkingGrid", "at_shape", "by_slices",
-           "checked_volume", "lesion_probability", "open_network",
-           "recorded_network", "remove_small", "save_network",
-           "segment_file", "segment_volume"]
+__all__ = [
+    "BOX",
+    "LEAST_ML",
+    "WorkingGrid",
+    "at_shape",
+    "by_slices",
+    "checked_volume",
+    "lesion_probability",
+    "open_network",
+    "recorded_network",
+    "remove_small",
+    "save_network",
+    "segment_file",
+    "segment_volume",
+]

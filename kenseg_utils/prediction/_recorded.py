@@ -18,15 +18,21 @@ def save_network(name: str, run, folder=None, threshold: float = 0.5, **more) ->
     test holds what that changes in a probability below 0.01. Numbers and text, never code.
     """
     model = run.model
-    weights = {f"weight_{number:04d}": np.float16(array) if array.ndim > 1 else np.float32(array)
-               for number, array in enumerate(model.get_weights())}
-    about = run.provenance | dict(history=run.history.to_dict("records"),
-                                  input_shape=model.input_shape[1:],
-                                  threshold=threshold, **more)
+    weights = {
+        f"weight_{number:04d}": np.float16(array) if array.ndim > 1 else np.float32(array)
+        for number, array in enumerate(model.get_weights())
+    }
+    about = run.provenance | dict(
+        history=run.history.to_dict("records"),
+        input_shape=model.input_shape[1:],
+        threshold=threshold,
+        **more,
+    )
     file = artifacts.results_file(name, folder, ".npz")
     with artifacts.write_aside(file) as aside:
-        np.savez_compressed(aside, about=np.frombuffer(json.dumps(about).encode(), np.uint8),
-                            **weights)
+        np.savez_compressed(
+            aside, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **weights
+        )
     return file
 
 
@@ -50,6 +56,8 @@ def recorded_network(name: str, folder=None):
         model.set_weights(weights)
         networks.shift_scores(model, 1 - about.get("threshold", 0.5))
     except Exception as error:  # an archive can be broken in many ways
-        raise ValueError(f"{file} is no recorded network ({type(error).__name__}: "
-                         f"{str(error)[:200]}): record it anew, or remove it.") from error
+        raise ValueError(
+            f"{file} is no recorded network ({type(error).__name__}: "
+            f"{str(error)[:200]}): record it anew, or remove it."
+        ) from error
     return model, about

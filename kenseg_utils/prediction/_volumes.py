@@ -26,9 +26,17 @@ HEAD = (98, 117, 172)  # where in it a head's middle (x, y) and top (z) come to 
 LEAST_ML = 0.03  # smaller finds are dropped, as entrants to the challenges do (30 mm³)
 
 
-def segment_volume(model, image: np.ndarray, affine: np.ndarray, threshold: float = 0.5,
-                   batch_size: int = 16, *, flips: bool = True, inside_brain: bool = True,
-                   least_ml: float = LEAST_ML) -> np.ndarray:
+def segment_volume(
+    model,
+    image: np.ndarray,
+    affine: np.ndarray,
+    threshold: float = 0.5,
+    batch_size: int = 16,
+    *,
+    flips: bool = True,
+    inside_brain: bool = True,
+    least_ml: float = LEAST_ML,
+) -> np.ndarray:
     """The lesion mask that a network sees in a T1w: uint8, of the image's shape.
 
     `image` (X, Y, Z) may lie in any orientation and have any voxel size; `affine` (4, 4, mm) tells.
@@ -37,13 +45,21 @@ def segment_volume(model, image: np.ndarray, affine: np.ndarray, threshold: floa
     Research and teaching only: not for clinical use.
     Raises ValueError on arrays that are no volume, or a model that does not segment slices.
     """
-    probability = lesion_probability(model, image, affine, batch_size, flips=flips,
-                                     inside_brain=inside_brain)
+    probability = lesion_probability(
+        model, image, affine, batch_size, flips=flips, inside_brain=inside_brain
+    )
     return remove_small(probability >= threshold, voxel_ml(affine), least_ml)
 
 
-def lesion_probability(model, image: np.ndarray, affine: np.ndarray, batch_size: int = 16, *,
-                       flips: bool = True, inside_brain: bool = True) -> np.ndarray:
+def lesion_probability(
+    model,
+    image: np.ndarray,
+    affine: np.ndarray,
+    batch_size: int = 16,
+    *,
+    flips: bool = True,
+    inside_brain: bool = True,
+) -> np.ndarray:
     """The lesion's probability in each voxel of a T1w: float32, of the image's shape.
 
     The scan is brought to the working grid (`WorkingGrid`), normalised and cut into axial slices
@@ -86,19 +102,25 @@ def open_network(path=None):
     if path is None:
         kept = recorded_network("whole_slices")
         if kept is None:
-            raise ValueError("No network is recorded here: python -m kenseg_utils.experiments.whole_slices "
-                             "--record trains and records one; or give the path of yours.")
+            raise ValueError(
+                "No network is recorded here: python -m kenseg_utils.experiments.whole_slices "
+                "--record trains and records one; or give the path of yours."
+            )
         return kept[0]
     path = Path(path).expanduser()
     file = path / "model.keras" if path.is_dir() else path
     if not file.is_file():
-        raise ValueError(f"{file} is not there: give the folder of a finished training (it holds "
-                         "model.keras), or a .keras file.")
+        raise ValueError(
+            f"{file} is not there: give the folder of a finished training (it holds "
+            "model.keras), or a .keras file."
+        )
     try:
         return keras.saving.load_model(file, safe_mode=True, compile=False)
     except Exception as error:  # an archive can be broken in many ways
-        raise ValueError(f"{file} is no Keras network that can be loaded safely "
-                         f"({type(error).__name__}: {str(error)[:200]}).") from error
+        raise ValueError(
+            f"{file} is no Keras network that can be loaded safely "
+            f"({type(error).__name__}: {str(error)[:200]})."
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -128,8 +150,10 @@ class WorkingGrid:
         size_mm = np.array(spacing(affine))[axes]
         extent = np.multiply(stored, size_mm)
         if extent.max() > 700:
-            raise ValueError(f"The scan is {extent.round().astype(int).tolist()} mm large: no "
-                             "head is. Check that the affine is in millimetres.")
+            raise ValueError(
+                f"The scan is {extent.round().astype(int).tolist()} mm large: no "
+                "head is. Check that the affine is in millimetres."
+            )
         near = np.abs(size_mm - 1) <= 0.01
         size = tuple(np.where(near, stored, np.maximum(np.rint(extent), 1)).astype(int).tolist())
         grid = cls(turn, stored, size, (0, 0, 0))
@@ -168,8 +192,10 @@ class WorkingGrid:
         """The part that box and scan share: as slices of the box, and of the scan at 1 mm."""
         start = np.maximum(self.corner, 0)
         stop = np.maximum(np.minimum(np.add(self.corner, BOX), self.size), start)
-        return (tuple(map(slice, start - self.corner, stop - self.corner)),
-                tuple(map(slice, start, stop)))
+        return (
+            tuple(map(slice, start - self.corner, stop - self.corner)),
+            tuple(map(slice, start, stop)),
+        )
 
 
 def remove_small(mask: np.ndarray, millilitres_a_voxel: float, least_ml: float) -> np.ndarray:
@@ -183,14 +209,20 @@ def remove_small(mask: np.ndarray, millilitres_a_voxel: float, least_ml: float) 
 def checked_volume(image, affine) -> tuple[np.ndarray, np.ndarray]:
     image, affine = np.asarray(image), np.asarray(affine, float)
     if image.ndim != 3 or affine.shape != (4, 4):
-        raise ValueError(f"A volume (X, Y, Z) and its affine (4, 4) are needed; got shapes "
-                         f"{image.shape} and {affine.shape}.")
+        raise ValueError(
+            f"A volume (X, Y, Z) and its affine (4, 4) are needed; got shapes "
+            f"{image.shape} and {affine.shape}."
+        )
     if not (np.isfinite(image).all() and np.isfinite(affine).all()):
-        raise ValueError("The image or its affine holds values that are not finite (NaN or Inf): "
-                         "repair the file before segmenting it.")
+        raise ValueError(
+            "The image or its affine holds values that are not finite (NaN or Inf): "
+            "repair the file before segmenting it."
+        )
     if not voxel_ml(affine):
-        raise ValueError("The affine is singular, so a voxel has no volume: repair the file's "
-                         "geometry before segmenting it.")
+        raise ValueError(
+            "The affine is singular, so a voxel has no volume: repair the file's "
+            "geometry before segmenting it."
+        )
     return image, affine
 
 
@@ -198,16 +230,19 @@ def _resized(volume: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Linear resampling of the same extent to another number of voxels."""
     if volume.shape == tuple(shape):
         return volume
-    return ndimage.zoom(volume, np.divide(shape, volume.shape), order=1, mode="nearest",
-                        grid_mode=True)
+    return ndimage.zoom(
+        volume, np.divide(shape, volume.shape), order=1, mode="nearest", grid_mode=True
+    )
 
 
 def by_slices(model, image: np.ndarray, batch_size: int, air: float, flips: bool) -> np.ndarray:
     """Run the network over the axial slices with head of a normalised RAS volume."""
     channels = model.input_shape[-1] if hasattr(model, "input_shape") else None
     if channels not in NEIGHBOURS:
-        raise ValueError(f"The network takes {channels} channels; known are "
-                         f"{', '.join(map(str, NEIGHBOURS))} (a slice, or four neighbours).")
+        raise ValueError(
+            f"The network takes {channels} channels; known are "
+            f"{', '.join(map(str, NEIGHBOURS))} (a slice, or four neighbours)."
+        )
     height, width, depth = image.shape
     frame = (-(-height // 16) * 16, -(-width // 16) * 16)
     whole = Placement(0, 0, height, width, (height, width))
@@ -219,8 +254,9 @@ def by_slices(model, image: np.ndarray, batch_size: int, air: float, flips: bool
         chosen = levels[start : start + batch_size]
         batch = np.full((batch_size, *frame, channels), air, np.float32)
         for row, z in enumerate(chosen):
-            stack = [image[:, :, z + k] if 0 <= z + k < depth else margin
-                     for k in NEIGHBOURS[channels]]
+            stack = [
+                image[:, :, z + k] if 0 <= z + k < depth else margin for k in NEIGHBOURS[channels]
+            ]
             batch[row] = pad(np.stack(stack, -1), frame, air)
         probability = np.asarray(model.predict_on_batch(batch))[..., -1]
         if flips:

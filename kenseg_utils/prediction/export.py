@@ -18,8 +18,11 @@ import numpy as np
 from kenseg_utils import artifacts
 
 # By Keras backend, what its ONNX exporter needs.
-ONNX_PACKAGES = {"tensorflow": ("onnx", "tf2onnx"), "jax": ("onnx", "jax2onnx"),
-                 "torch": ("onnx", "onnxscript")}
+ONNX_PACKAGES = {
+    "tensorflow": ("onnx", "tf2onnx"),
+    "jax": ("onnx", "jax2onnx"),
+    "torch": ("onnx", "onnxscript"),
+}
 LITERT_PACKAGES = {"tensorflow": ("tensorflow",), "torch": ("litert_torch",)}
 
 
@@ -61,8 +64,9 @@ def run(path, images: np.ndarray) -> np.ndarray:
     """
     path, images = Path(path), np.asarray(images, np.float32)
     if path.suffix not in (".onnx", ".tflite"):
-        raise ValueError(f"{path.name} is no exported network: it ends neither in .onnx nor in "
-                         ".tflite.")
+        raise ValueError(
+            f"{path.name} is no exported network: it ends neither in .onnx nor in .tflite."
+        )
     if not path.is_file():
         raise ValueError(f"{path} is not there: export a network to it first.")
     return (_run_onnx if path.suffix == ".onnx" else _run_litert)(path, images)
@@ -89,16 +93,22 @@ def _checked(model, path, suffix: str, packages: dict) -> Path:
     if path.suffix != suffix:
         raise ValueError(f"The file's name must end in {suffix}: {path.name!r} does not.")
     if backend not in packages:
-        raise ValueError(f"Keras has no such export on the backend {backend}: save the model, and "
-                         f"open it with KERAS_BACKEND={next(iter(packages))}.")
+        raise ValueError(
+            f"Keras has no such export on the backend {backend}: save the model, and "
+            f"open it with KERAS_BACKEND={next(iter(packages))}."
+        )
     missing = [name for name in packages[backend] if find_spec(name) is None]
     if missing:
-        raise ValueError(f"Exporting to {suffix} with the backend {backend} needs "
-                         f"{' and '.join(missing)}: pip install {' '.join(missing)}.")
+        raise ValueError(
+            f"Exporting to {suffix} with the backend {backend} needs "
+            f"{' and '.join(missing)}: pip install {' '.join(missing)}."
+        )
     if len(model.inputs) != 1 or len(model.outputs) != 1:
-        raise ValueError(f"Only a network of one input and one output can be exported; "
-                         f"{model.name} has {len(model.inputs)} and {len(model.outputs)}. Of a "
-                         "deeply supervised one, take networks.prune(model, level).")
+        raise ValueError(
+            f"Only a network of one input and one output can be exported; "
+            f"{model.name} has {len(model.inputs)} and {len(model.outputs)}. Of a "
+            "deeply supervised one, take networks.prune(model, level)."
+        )
     return path
 
 
@@ -144,8 +154,9 @@ def _run_onnx(path: Path, images: np.ndarray) -> np.ndarray:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         return session.run(None, {session.get_inputs()[0].name: images})[0]
     except Exception as error:  # onnxruntime has some ten kinds of its own
-        raise ValueError(f"{path.name} cannot be run on images of shape {images.shape}: "
-                         f"{error}") from error
+        raise ValueError(
+            f"{path.name} cannot be run on images of shape {images.shape}: {error}"
+        ) from error
 
 
 def _run_litert(path: Path, images: np.ndarray) -> np.ndarray:
@@ -160,7 +171,7 @@ def _run_litert(path: Path, images: np.ndarray) -> np.ndarray:
     try:
         with _quietly():
             interpreter = Interpreter(str(path), num_threads=os.cpu_count())
-        entry, = interpreter.get_input_details()
+        (entry,) = interpreter.get_input_details()
         if tuple(entry["shape_signature"][1:]) != images.shape[1:]:
             raise ValueError(f"it takes {tuple(entry['shape_signature'][1:])}")
         interpreter.resize_tensor_input(entry["index"], images.shape)
@@ -169,5 +180,6 @@ def _run_litert(path: Path, images: np.ndarray) -> np.ndarray:
         interpreter.invoke()
         return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
     except (ValueError, RuntimeError) as error:
-        raise ValueError(f"{path.name} cannot be run on images of shape {images.shape}: "
-                         f"{error}") from error
+        raise ValueError(
+            f"{path.name} cannot be run on images of shape {images.shape}: {error}"
+        ) from error

@@ -7,8 +7,10 @@ import pandas as pd
 
 from kenseg_utils import anatomy, atlas, metrics
 
-WARNING = ("Not for clinical use. A network trained on synthetic heads drew this mask, and it both "
-           "misses lesions and invents them. It is no diagnosis, and nobody may be treated by it.")
+WARNING = (
+    "Not for clinical use. A network trained on synthetic heads drew this mask, and it both "
+    "misses lesions and invents them. It is no diagnosis, and nobody may be treated by it."
+)
 
 
 def volume_report(scan: atlas.Scan, mask: np.ndarray) -> pd.DataFrame:
@@ -22,8 +24,10 @@ def volume_report(scan: atlas.Scan, mask: np.ndarray) -> pd.DataFrame:
     """
     mask = np.asarray(mask) > 0
     if mask.shape != scan.image.shape:
-        raise ValueError(f"The mask is {mask.shape} and the scan {scan.image.shape}: report a mask "
-                         "on the scan's own grid.")
+        raise ValueError(
+            f"The mask is {mask.shape} and the scan {scan.image.shape}: report a mask "
+            "on the scan's own grid."
+        )
     labels, count = metrics.label_lesions(mask, corners=True)
     midline = anatomy.head_middle(scan.image, scan.affine)
     rows = []
@@ -31,9 +35,14 @@ def volume_report(scan: atlas.Scan, mask: np.ndarray) -> pd.DataFrame:
         voxels = np.argwhere(labels == number)
         place = scan.affine[:3, :3] @ voxels.mean(0) + scan.affine[:3, 3]
         lengths = (np.ptp(voxels, axis=0) + 1) * scan.spacing
-        rows.append(dict(ml=len(voxels) * anatomy.voxel_ml(scan.affine),
-                         side=anatomy.lesion_side(labels == number, scan.affine, midline),
-                         **dict(zip("xyz", place.round(0))), longest=float(lengths.max())))
+        rows.append(
+            dict(
+                ml=len(voxels) * anatomy.voxel_ml(scan.affine),
+                side=anatomy.lesion_side(labels == number, scan.affine, midline),
+                **dict(zip("xyz", place.round(0))),
+                longest=float(lengths.max()),
+            )
+        )
     table = pd.DataFrame(rows, columns=["ml", "side", "x", "y", "z", "longest"])
     table.insert(1, "share", table.ml / max(table.ml.sum(), 1e-12))
     table = table.sort_values("ml", ascending=False, ignore_index=True)

@@ -9,5 +9,16 @@ from ._prepare import Intensity, open_set, prepare, scan_slices
 from ._sets import SliceSet
 from ._windows import Placement, crop, lesion_centre, pad, uncrop, unpad
 
-__all__ = ["Intensity", "Placement", "SliceSet", "crop", "lesion_centre", "open_set", "pad",
-           "prepare", "scan_slices", "uncrop", "unpad"]
+__all__ = [
+    "Intensity",
+    "Placement",
+    "SliceSet",
+    "crop",
+    "lesion_centre",
+    "open_set",
+    "pad",
+    "prepare",
+    "scan_slices",
+    "uncrop",
+    "unpad",
+]

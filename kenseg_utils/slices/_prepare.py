@@ -61,9 +61,18 @@ class Intensity:
         return np.clip(scaled, -self.limit, self.limit)
 
 
-def prepare(scans: pd.DataFrame, protocol: str = "lesion_crop", *, size: int = 124,
-            padded: int = 128, neighbours: Sequence[int] = (0,), pixel_mm: float | None = None,
-            work_dir=None, workers: int | None = None, scheduler: str | None = None) -> SliceSet:
+def prepare(
+    scans: pd.DataFrame,
+    protocol: str = "lesion_crop",
+    *,
+    size: int = 124,
+    padded: int = 128,
+    neighbours: Sequence[int] = (0,),
+    pixel_mm: float | None = None,
+    work_dir=None,
+    workers: int | None = None,
+    scheduler: str | None = None,
+) -> SliceSet:
     """Turn scans (rows of `atlas.find_scans`) into a SliceSet on disk, or open it if it is there.
 
     `lesion_crop` is the paper's: each slice with lesion, a `size` window placed on the lesion by
@@ -82,8 +91,14 @@ def prepare(scans: pd.DataFrame, protocol: str = "lesion_crop", *, size: int = 1
         raise ValueError(f"Unknown protocol {protocol!r}: choose one of {', '.join(PROTOCOLS)}.")
     if not len(scans):
         raise ValueError("No scans to prepare: the table is empty.")
-    settings = dict(protocol=protocol, size=size, padded=padded,
-                    neighbours=list(map(int, neighbours)), pixel_mm=pixel_mm, format=FORMAT)
+    settings = dict(
+        protocol=protocol,
+        size=size,
+        padded=padded,
+        neighbours=list(map(int, neighbours)),
+        pixel_mm=pixel_mm,
+        format=FORMAT,
+    )
     rows = scans.to_dict("records")
     key = artifacts.key(**settings, scans=[_scan_key(row) for row in rows])
 
@@ -96,8 +111,13 @@ def prepare(scans: pd.DataFrame, protocol: str = "lesion_crop", *, size: int = 1
         jobs = [(row, parts / f"{_scan_key(row)}.npz") for row in rows]
         work = partial(_write_part, settings=settings)
         waiting = [job for job in jobs if not job[1].exists()]
-        for _ in tqdm(_run(work, waiting, workers, scheduler), total=len(jobs),
-                      initial=len(jobs) - len(waiting), desc=f"{protocol}", unit="scan"):
+        for _ in tqdm(
+            _run(work, waiting, workers, scheduler),
+            total=len(jobs),
+            initial=len(jobs) - len(waiting),
+            desc=f"{protocol}",
+            unit="scan",
+        ):
             pass
         _assemble(folder, [path for _, path in jobs])
         artifacts.write_json(finished, settings | {"key": key, "scans": len(rows)})
@@ -121,8 +141,9 @@ def open_set(folder) -> SliceSet:
             print(f"  {row.problem}")
         if len(report) > 10:
             print(f"  … and {len(report) - 10} more (SliceSet.report has all)")
-    return SliceSet(folder, np.arange(len(index)), index, settings["protocol"], settings["key"],
-                    report)
+    return SliceSet(
+        folder, np.arange(len(index)), index, settings["protocol"], settings["key"], report
+    )
 
 
 def scan_slices(scan: atlas.Scan, settings: dict) -> Iterator[tuple[np.ndarray, np.ndarray, dict]]:
@@ -134,12 +155,15 @@ def scan_slices(scan: atlas.Scan, settings: dict) -> Iterator[tuple[np.ndarray, 
     image, mask, scale = _rescaled(scan, settings["pixel_mm"])
     oracle = settings["protocol"] == "lesion_crop"
     if oracle and mask is None:
-        raise atlas.ScanError(f"{scan.subject}: the scan has no mask, and lesion_crop places its "
-                              "window by the mask. Use protocol='whole_slice'.")
+        raise atlas.ScanError(
+            f"{scan.subject}: the scan has no mask, and lesion_crop places its "
+            "window by the mask. Use protocol='whole_slice'."
+        )
     levels = mask.any((0, 1)) if oracle else anatomy.slices_to_train_on(image)
     fill = float(intensity.apply(np.float32(0)))
-    frame = (settings["padded"],) * 2 if oracle else tuple(-(-n // 16) * 16
-                                                           for n in image.shape[:2])
+    frame = (
+        (settings["padded"],) * 2 if oracle else tuple(-(-n // 16) * 16 for n in image.shape[:2])
+    )
     for z in np.flatnonzero(levels):
         truth = np.zeros(image.shape[:2], np.uint8) if mask is None else mask[:, :, z]
         centre = lesion_centre(truth) if oracle else (0, 0)
@@ -148,12 +172,18 @@ def scan_slices(scan: atlas.Scan, settings: dict) -> Iterator[tuple[np.ndarray, 
         channels = [_level(image, z + offset) for offset in settings["neighbours"]]
         window, _ = crop(np.stack(channels, -1), centre, size)
         lesion = int(truth.sum())
-        row = dict(z=int(z), scale=scale, lesion_pixels=lesion,
-                   lesion_rows=int(np.ptp(np.flatnonzero(truth.any(1)))) + 1 if lesion else 0,
-                   lesion_columns=int(np.ptp(np.flatnonzero(truth.any(0)))) + 1 if lesion else 0,
-                   outside=1 - int(window_mask.sum()) / lesion if lesion else 0.0,
-                   **{k: v for k, v in asdict(place).items() if k != "shape"},
-                   source_height=place.shape[0], source_width=place.shape[1], fill=fill)
+        row = dict(
+            z=int(z),
+            scale=scale,
+            lesion_pixels=lesion,
+            lesion_rows=int(np.ptp(np.flatnonzero(truth.any(1)))) + 1 if lesion else 0,
+            lesion_columns=int(np.ptp(np.flatnonzero(truth.any(0)))) + 1 if lesion else 0,
+            outside=1 - int(window_mask.sum()) / lesion if lesion else 0.0,
+            **{k: v for k, v in asdict(place).items() if k != "shape"},
+            source_height=place.shape[0],
+            source_width=place.shape[1],
+            fill=fill,
+        )
         yield pad(intensity.apply(window), frame, fill), pad(window_mask, frame), row
 
 
@@ -167,18 +197,31 @@ def _write_part(job: tuple[dict, Path], settings: dict) -> str:
         for image, mask, entry in scan_slices(scan, settings):
             images.append(image.astype(np.float16))
             masks.append(mask)
-            entries.append(entry | dict(subject=row["subject"], session=row["session"],
-                                        site=row["site"], row_mm=spacing[0],
-                                        column_mm=spacing[1], slice_mm=spacing[2]))
+            entries.append(
+                entry
+                | dict(
+                    subject=row["subject"],
+                    session=row["session"],
+                    site=row["site"],
+                    row_mm=spacing[0],
+                    column_mm=spacing[1],
+                    slice_mm=spacing[2],
+                )
+            )
         if not images:
             problem = f"{row['t1w']}: no slice of it holds what the protocol looks for."
     except atlas.ScanError as error:
         images, masks, entries, problem = [], [], [], str(error)
-    about = json.dumps(dict(entries=entries, subject=row["subject"], t1w=str(row["t1w"]),
-                            problem=problem))
+    about = json.dumps(
+        dict(entries=entries, subject=row["subject"], t1w=str(row["t1w"]), problem=problem)
+    )
     with artifacts.write_aside(path) as aside:
-        np.savez(aside, images=np.array(images, np.float16), masks=np.array(masks, np.uint8),
-                 about=np.frombuffer(about.encode(), np.uint8))
+        np.savez(
+            aside,
+            images=np.array(images, np.float16),
+            masks=np.array(masks, np.uint8),
+            about=np.frombuffer(about.encode(), np.uint8),
+        )
     return problem
 
 
@@ -192,8 +235,9 @@ def _assemble(folder: Path, parts: list[Path]) -> None:
     problems = [about for about in abouts if about["problem"]]
     used = [number for number, about in enumerate(abouts) if about["entries"]]
     if not used:
-        raise atlas.ScanError(f"None of the {len(parts)} scans could be used. The first: "
-                              f"{problems[0]['problem']}")
+        raise atlas.ScanError(
+            f"None of the {len(parts)} scans could be used. The first: {problems[0]['problem']}"
+        )
     index = pd.DataFrame([entry for about in abouts for entry in about["entries"]])
     frame = tuple(max(shapes[number][axis] for number in used) for axis in (0, 1))
 
@@ -204,8 +248,11 @@ def _assemble(folder: Path, parts: list[Path]) -> None:
                 each = part[name]
             # All sides are even, so that this padding keeps a window in the middle.
             margins = [((side - have) // 2,) * 2 for side, have in zip(frame, each.shape[1:3])]
-            yield np.pad(each, [(0, 0), *margins, *[(0, 0)] * (each.ndim - 3)],
-                         constant_values=fill) if np.any(margins) else each
+            yield (
+                np.pad(each, [(0, 0), *margins, *[(0, 0)] * (each.ndim - 3)], constant_values=fill)
+                if np.any(margins)
+                else each
+            )
 
     for name in ("images", "masks"):
         _write_array(folder / f"{name}.npy", len(index), framed(name))
@@ -224,9 +271,14 @@ def _write_array(path: Path, count: int, blocks: Iterator[np.ndarray]) -> None:
     with open(path, "wb") as file:
         for number, block in enumerate(blocks):
             if number == 0:
-                np.lib.format.write_array_header_1_0(file, dict(
-                    descr=np.lib.format.dtype_to_descr(block.dtype), fortran_order=False,
-                    shape=(count, *block.shape[1:])))
+                np.lib.format.write_array_header_1_0(
+                    file,
+                    dict(
+                        descr=np.lib.format.dtype_to_descr(block.dtype),
+                        fortran_order=False,
+                        shape=(count, *block.shape[1:]),
+                    ),
+                )
             file.write(np.ascontiguousarray(block).data)
 
 

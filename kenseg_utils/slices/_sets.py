@@ -64,23 +64,31 @@ class SliceSet:
     def placement(self, position: int) -> Placement:
         """Where the slice at `position` was cut from."""
         row = self.index.iloc[position]
-        return Placement(int(row.top), int(row.left), int(row.height), int(row.width),
-                         (int(row.source_height), int(row.source_width)))
+        return Placement(
+            int(row.top),
+            int(row.left),
+            int(row.height),
+            int(row.width),
+            (int(row.source_height), int(row.source_width)),
+        )
 
     def subset(self, positions: Sequence[int]) -> SliceSet:
         """The same set with fewer slices; nothing is copied."""
         positions = np.asarray(positions)
         if positions.dtype == bool:
             positions = np.flatnonzero(positions)
-        return replace(self, rows=self.rows[positions],
-                       index=self.index.iloc[positions].reset_index(drop=True))
+        return replace(
+            self, rows=self.rows[positions], index=self.index.iloc[positions].reset_index(drop=True)
+        )
 
     def of_subjects(self, subjects: Sequence[str]) -> SliceSet:
         """The slices of some subjects."""
         missing = set(subjects) - set(self.index.subject)
         if missing:
-            raise ValueError(f"No slices of {sorted(missing)} in this set of "
-                             f"{self.index.subject.nunique()} subjects.")
+            raise ValueError(
+                f"No slices of {sorted(missing)} in this set of "
+                f"{self.index.subject.nunique()} subjects."
+            )
         return self.subset(self.index.subject.isin(list(subjects)).to_numpy())
 
     def split(self, folds: int = 5, seed: int = 0, by: str = "subject"):
@@ -92,8 +100,9 @@ class SliceSet:
         groups = self.index[by].to_numpy()
         names = np.unique(groups)
         if not 2 <= folds <= len(names):
-            raise ValueError(f"{folds} folds of {len(names)} {by}s: "
-                             f"choose between 2 and {len(names)} folds.")
+            raise ValueError(
+                f"{folds} folds of {len(names)} {by}s: choose between 2 and {len(names)} folds."
+            )
         order = np.random.default_rng(seed).permutation(names)
         held_out = [np.isin(groups, part) for part in np.array_split(order, folds)]
         return [(self.subset(~out), self.subset(out)) for out in held_out]

@@ -38,8 +38,10 @@ def pad(window: np.ndarray, size: int | tuple[int, int] = 128, fill: float = 0):
     frame = (size, size) if np.isscalar(size) else tuple(size)
     extra = [frame[axis] - window.shape[axis] for axis in (0, 1)]
     if min(extra) < 0:
-        raise ValueError(f"A window of {window.shape[:2]} does not fit into {frame}: "
-                         "pad to a larger size or crop smaller.")
+        raise ValueError(
+            f"A window of {window.shape[:2]} does not fit into {frame}: "
+            "pad to a larger size or crop smaller."
+        )
     margins = [(e // 2, e - e // 2) for e in extra] + [(0, 0)] * (window.ndim - 2)
     return np.pad(window, margins, constant_values=fill)
 

@@ -12,5 +12,14 @@ from ._pages import (
     start_clock,
 )
 
-__all__ = ["closing_line", "data_key", "device", "feedback", "lock_hash", "on_colab",
-           "output_table", "quiz", "start_clock"]
+__all__ = [
+    "closing_line",
+    "data_key",
+    "device",
+    "feedback",
+    "lock_hash",
+    "on_colab",
+    "output_table",
+    "quiz",
+    "start_clock",
+]

@@ -48,8 +48,7 @@ def start_clock() -> float:
     return time.perf_counter()
 
 
-def closing_line(started: float, profile: str, data: str,
-                 scans: pd.DataFrame | None = None) -> str:
+def closing_line(started: float, profile: str, data: str, scans: pd.DataFrame | None = None) -> str:
     """The lines that end a chapter: what ran, on what, from what, for how long, and when.
 
     started : from `start_clock`. data : the data's name; `scans`, the table that the chapter
@@ -59,15 +58,24 @@ def closing_line(started: float, profile: str, data: str,
     used = machine.device() if "keras" in sys.modules else "CPU (this chapter runs no network)"
     key = f" (key {data_key(scans)})" if scans is not None else ""
     what = [f"kenseg_utils {__version__}", f"commit {artifacts.commit()}", lock_hash()]
-    ran = [used, f"profile {profile}", f"data {data}{key}",
-           f"{time.perf_counter() - started:.0f} s", f"verified on {date.today().isoformat()}"]
+    ran = [
+        used,
+        f"profile {profile}",
+        f"data {data}{key}",
+        f"{time.perf_counter() - started:.0f} s",
+        f"verified on {date.today().isoformat()}",
+    ]
     return " · ".join([*what, *_versions()]) + "\n" + " · ".join(ran)
 
 
 def data_key(scans: pd.DataFrame) -> str:
     """A short key of the scans that a chapter worked on: the same files give the same key."""
-    return artifacts.key(files=[[artifacts.fingerprint(path) for path in (row.t1w, *row.masks)]
-                                for row in scans.itertuples()])
+    return artifacts.key(
+        files=[
+            [artifacts.fingerprint(path) for path in (row.t1w, *row.masks)]
+            for row in scans.itertuples()
+        ]
+    )
 
 
 def lock_hash() -> str:
@@ -101,6 +109,7 @@ def device() -> str:
 
 # --- Questions -----------------------------------------------------------------------------------
 
+
 def quiz(question: str, options: Mapping[str, tuple[bool, str]]) -> HTML:
     """A multiple-choice question that answers each choice with its explanation, in the page alone.
 
@@ -121,9 +130,10 @@ def quiz(question: str, options: Mapping[str, tuple[bool, str]]) -> HTML:
         verdict = "Right" if right else "Not quite"
         rows.append(
             f'<div><label><input type="radio" name="{name}" value="{number}"> '
-            f'{html.escape(text)}</label>'
+            f"{html.escape(text)}</label>"
             f'<p class="kenseg-answer" data-option="{number}"><strong>{verdict}.</strong> '
-            f'{html.escape(explanation)}</p></div>')
+            f"{html.escape(explanation)}</p></div>"
+        )
     return HTML(_QUIZ.format(name=name, question=html.escape(question), rows="".join(rows)))
 
 
@@ -152,6 +162,7 @@ clip-path:inset(50%)"></div>
 
 # --- Tables --------------------------------------------------------------------------------------
 
+
 def output_table(table: pd.DataFrame, caption: str, decimals: int = 2, index: bool = False) -> HTML:
     """A table for the page: caption, column heads with scope, numbers rounded and set right.
 
@@ -167,9 +178,11 @@ def output_table(table: pd.DataFrame, caption: str, decimals: int = 2, index: bo
         cells = [f'<th scope="row">{html.escape(str(label))}</th>'] if index else []
         lines.append("".join(cells + [_cell(value, decimals) for value in values]))
     head, *body = (f"<tr>{line}</tr>" for line in lines)
-    return HTML('<table class="dataframe kenseg-table"><caption style="color:inherit">'
-                f'{html.escape(caption)}</caption><thead>{head}</thead>'
-                f'<tbody>{"".join(body)}</tbody></table>')
+    return HTML(
+        '<table class="dataframe kenseg-table"><caption style="color:inherit">'
+        f"{html.escape(caption)}</caption><thead>{head}</thead>"
+        f"<tbody>{''.join(body)}</tbody></table>"
+    )
 
 
 def _cell(value, decimals: int) -> str:

@@ -41,8 +41,10 @@ def record(data: str, claims: Mapping[str, tuple[str, str, str | bool | None]]) 
         if not isinstance(verdict, str):
             verdict = judged(None if verdict is None else bool(verdict), data)
         if not all(text.strip() for text in (short, measured, verdict)):
-            raise ValueError(f"The claim {name!r} lacks a text: give the claim, what was measured, "
-                             "and a verdict.")
+            raise ValueError(
+                f"The claim {name!r} lacks a text: give the claim, what was measured, "
+                "and a verdict."
+            )
         _glue(f"{name}_measured", measured)
         _glue(f"{name}_verdict", verdict)
         rows.append({"the paper says": short, "measured here": measured, "verdict": verdict})
@@ -52,5 +54,8 @@ def record(data: str, claims: Mapping[str, tuple[str, str, str | bool | None]]) 
 def _glue(name: str, text: str) -> None:
     """What `myst_nb.glue(name, text, display=False)` writes, on machines without myst_nb too."""
     prefix = "application/papermill.record/"
-    display({f"{prefix}text/plain": repr(text)}, raw=True,
-            metadata={"scrapbook": {"name": name, "mime_prefix": prefix}})
+    display(
+        {f"{prefix}text/plain": repr(text)},
+        raw=True,
+        metadata={"scrapbook": {"name": name, "mime_prefix": prefix}},
+    )

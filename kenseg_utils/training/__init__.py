@@ -9,5 +9,20 @@ from ._loop import Run, TrainingError, build, predict, provenance, train, valida
 from ._randomise import move, recolour, strip_skull, wide
 from ._recipes import Recipe, with_changes
 
-__all__ = ["Batches", "Recipe", "Run", "TrainingError", "augment", "build", "move", "predict",
-           "provenance", "recolour", "strip_skull", "train", "validate", "wide", "with_changes"]
+__all__ = [
+    "Batches",
+    "Recipe",
+    "Run",
+    "TrainingError",
+    "augment",
+    "build",
+    "move",
+    "predict",
+    "provenance",
+    "recolour",
+    "strip_skull",
+    "train",
+    "validate",
+    "wide",
+    "with_changes",
+]

@@ -88,8 +88,13 @@ def augment(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator):
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) / zoom
     middle = (np.array(mask.shape) - 1) / 2
     offset = middle - turn @ middle
-    moved = np.stack([affine_transform(image[..., channel], turn, offset, order=1, mode="nearest")
-                      for channel in range(image.shape[-1])], -1)
+    moved = np.stack(
+        [
+            affine_transform(image[..., channel], turn, offset, order=1, mode="nearest")
+            for channel in range(image.shape[-1])
+        ],
+        -1,
+    )
     mask = affine_transform(mask, turn, offset, order=0, mode="constant")
     low, high = moved.min(), max(moved.max(), moved.min() + 1e-3)
     curved = ((moved - low) / (high - low)) ** np.exp(rng.uniform(-0.25, 0.25))

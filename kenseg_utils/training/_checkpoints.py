@@ -43,11 +43,17 @@ def resume(make: Callable, folder: Path) -> tuple[object, list[dict]]:
             history = pd.read_csv(folder / "history.csv").head(epochs).to_dict("records")
         except Exception as error:  # whatever a broken archive raises, the one before may serve
             told = str(error).strip().split("\n")[0]
-            warnings.warn(f"{path} cannot be used ({type(error).__name__}: {told}); going back "
-                          "to the checkpoint before it.", stacklevel=5)
+            warnings.warn(
+                f"{path} cannot be used ({type(error).__name__}: {told}); going back "
+                "to the checkpoint before it.",
+                stacklevel=5,
+            )
             continue
         if len(history) == epochs:
             return model, history
-        warnings.warn(f"{folder / 'history.csv'} ends before epoch {epochs}; going back to the "
-                      "checkpoint before it.", stacklevel=5)
+        warnings.warn(
+            f"{folder / 'history.csv'} ends before epoch {epochs}; going back to the "
+            "checkpoint before it.",
+            stacklevel=5,
+        )
     return make(), []

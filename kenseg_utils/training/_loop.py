@@ -61,8 +61,9 @@ class Run:
         """The trained network."""
         import keras
 
-        return machine.fuse_normalisation(keras.saving.load_model(
-            self.folder / "model.keras", safe_mode=True, compile=False))
+        return machine.fuse_normalisation(
+            keras.saving.load_model(self.folder / "model.keras", safe_mode=True, compile=False)
+        )
 
 
 def build(recipe: Recipe, input_shape: tuple[int, int, int], steps: int = 1):
@@ -75,8 +76,9 @@ def build(recipe: Recipe, input_shape: tuple[int, int, int], steps: int = 1):
     previous = keras.config.dtype_policy()
     keras.config.set_dtype_policy(machine.choose_precision(recipe.precision))
     try:
-        model = networks.build(recipe.network, input_shape=input_shape, widths=recipe.widths,
-                               **recipe.options)
+        model = networks.build(
+            recipe.network, input_shape=input_shape, widths=recipe.widths, **recipe.options
+        )
     finally:
         keras.config.set_dtype_policy(previous)
     machine.fuse_normalisation(model)
@@ -86,7 +88,8 @@ def build(recipe: Recipe, input_shape: tuple[int, int, int], steps: int = 1):
     if recipe.schedule == "cosine":
         warmup = max(1, steps // 20)
         rate = keras.optimizers.schedules.CosineDecay(
-            rate / 10, max(1, steps - warmup), alpha=0.01, warmup_target=rate, warmup_steps=warmup)
+            rate / 10, max(1, steps - warmup), alpha=0.01, warmup_target=rate, warmup_steps=warmup
+        )
     coupled = recipe.decay == "coupled" and recipe.weight_decay > 0
     if coupled:
         for weight in model.trainable_weights:
@@ -97,14 +100,24 @@ def build(recipe: Recipe, input_shape: tuple[int, int, int], steps: int = 1):
     optimizer.build(model.trainable_variables)  # or the first step would be traced twice
     heads = len(model.outputs)
     loss = losses.get(recipe.loss)
-    model.compile(optimizer, loss=loss if heads == 1 else [loss] * heads,
-                  loss_weights=None if heads == 1 else [1 / heads] * heads,
-                  steps_per_execution=recipe.steps_per_execution)
+    model.compile(
+        optimizer,
+        loss=loss if heads == 1 else [loss] * heads,
+        loss_weights=None if heads == 1 else [1 / heads] * heads,
+        steps_per_execution=recipe.steps_per_execution,
+    )
     return model
 
 
-def train(recipe: Recipe, train: SliceSet, validation: SliceSet, run_dir=None,
-          work_dir=None, progress: bool = True, devices: int | None = None) -> Run:
+def train(
+    recipe: Recipe,
+    train: SliceSet,
+    validation: SliceSet,
+    run_dir=None,
+    work_dir=None,
+    progress: bool = True,
+    devices: int | None = None,
+) -> Run:
     """Train, or go on from the last whole epoch, or return the run that is already done.
 
     The folder is `run_dir`, else one in the work folder named by recipe and data.
@@ -118,11 +131,18 @@ def train(recipe: Recipe, train: SliceSet, validation: SliceSet, run_dir=None,
     if not len(validation):
         raise ValueError("The validation set is empty: nothing would show over-fitting.")
     if recipe.batch_size > len(train):
-        raise ValueError(f"Recipe.batch_size is {recipe.batch_size}, and there are only "
-                         f"{len(train)} slices to train on: lower it.")
+        raise ValueError(
+            f"Recipe.batch_size is {recipe.batch_size}, and there are only "
+            f"{len(train)} slices to train on: lower it."
+        )
     identity = dict(recipe=recipe.as_dict(), train=train.key, validation=validation.key)
-    folder = Path(run_dir) if run_dir else (artifacts.work_dir(work_dir) / "runs" /
-                                            f"{recipe.network}-{artifacts.key(**identity)}")
+    folder = (
+        Path(run_dir)
+        if run_dir
+        else (
+            artifacts.work_dir(work_dir) / "runs" / f"{recipe.network}-{artifacts.key(**identity)}"
+        )
+    )
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
         _claim(folder, identity)
@@ -143,20 +163,27 @@ def _claim(folder: Path, identity: dict) -> None:
         found = json.loads(path.read_text())
         before = found["recipe"] | {"train": found["train"], "validation": found["validation"]}
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: not a recipe that this version wrote. Move the folder away or "
-                         "choose another run_dir.") from error
+        raise ValueError(
+            f"{path}: not a recipe that this version wrote. Move the folder away or "
+            "choose another run_dir."
+        ) from error
     now = identity["recipe"] | {"train": identity["train"], "validation": identity["validation"]}
-    differing = sorted(name for name in before.keys() | now.keys()
-                       if before.get(name) != now.get(name))
+    differing = sorted(
+        name for name in before.keys() | now.keys() if before.get(name) != now.get(name)
+    )
     if differing:
-        told = "; ".join(f"{name}: {before.get(name)!r} there, {now.get(name)!r} now"
-                         for name in differing)
-        raise ValueError(f"{folder} holds a run of another recipe or data ({told}). "
-                         "Choose another run_dir; this one is left as it is.")
+        told = "; ".join(
+            f"{name}: {before.get(name)!r} there, {now.get(name)!r} now" for name in differing
+        )
+        raise ValueError(
+            f"{folder} holds a run of another recipe or data ({told}). "
+            "Choose another run_dir; this one is left as it is."
+        )
 
 
-def _fit(recipe: Recipe, train: SliceSet, validation: SliceSet, folder: Path, count: int,
-         progress: bool) -> None:
+def _fit(
+    recipe: Recipe, train: SliceSet, validation: SliceSet, folder: Path, count: int, progress: bool
+) -> None:
     """The loop over epochs, each closed by a checkpoint."""
     import keras
 
@@ -170,31 +197,50 @@ def _fit(recipe: Recipe, train: SliceSet, validation: SliceSet, folder: Path, co
         return model
 
     model, history = _checkpoints.resume(make, folder)
-    bar = tqdm(total=recipe.epochs * steps, initial=len(history) * steps, unit="step",
-               desc=f"{recipe.network}", disable=not progress)
+    bar = tqdm(
+        total=recipe.epochs * steps,
+        initial=len(history) * steps,
+        unit="step",
+        desc=f"{recipe.network}",
+        disable=not progress,
+    )
     tick = keras.callbacks.LambdaCallback(
-        on_train_batch_end=lambda step, logs: bar.update(recipe.steps_per_execution))
+        on_train_batch_end=lambda step, logs: bar.update(recipe.steps_per_execution)
+    )
     silent_epochs = 0
     for epoch in range(len(history), recipe.epochs):
         source = _batches.Batches(train, recipe.batch_size, recipe.seed, epoch, recipe.augment)
         begun = time.perf_counter()
-        logs = model.fit(machine.feed(source, len(model.outputs)), verbose=0,
-                         steps_per_epoch=steps, shuffle=False, callbacks=[tick])
+        logs = model.fit(
+            machine.feed(source, len(model.outputs)),
+            verbose=0,
+            steps_per_epoch=steps,
+            shuffle=False,
+            callbacks=[tick],
+        )
         seconds = time.perf_counter() - begun
         loss = float(logs.history["loss"][0])
         if not np.isfinite(loss):
             raise TrainingError(
                 f"The loss became {loss} in epoch {epoch + 1}: lower learning_rate (now "
                 f"{recipe.learning_rate:g}), or set precision='float32'. The epochs before it "
-                f"are kept in {folder}.")
-        row = dict(epoch=epoch + 1, loss=loss, **validate(model, recipe, validation),
-                   learning_rate=float(model.optimizer.learning_rate), seconds=seconds,
-                   waiting=source.waited / seconds)
+                f"are kept in {folder}."
+            )
+        row = dict(
+            epoch=epoch + 1,
+            loss=loss,
+            **validate(model, recipe, validation),
+            learning_rate=float(model.optimizer.learning_rate),
+            seconds=seconds,
+            waiting=source.waited / seconds,
+        )
         silent_epochs = 0 if row.pop("found_lesion") else silent_epochs + 1
         if silent_epochs == 3:
-            warnings.warn("For three epochs the network has called every pixel background. Try a "
-                          "larger learning_rate, a loss with a Dice term, or more epochs.",
-                          stacklevel=4)
+            warnings.warn(
+                "For three epochs the network has called every pixel background. Try a "
+                "larger learning_rate, a loss with a Dice term, or more epochs.",
+                stacklevel=4,
+            )
         history.append(row)
         bar.set_postfix(loss=f"{loss:.3f}", val_dice=f"{row['val_dice']:.3f}")
         with _advice_on_disk(epoch, folder):
@@ -204,9 +250,17 @@ def _fit(recipe: Recipe, train: SliceSet, validation: SliceSet, folder: Path, co
     with _advice_on_disk(recipe.epochs, folder):
         with artifacts.write_aside(folder / "model.keras") as aside:
             networks.average_heads(model).save(aside)
-        artifacts.write_json(folder / "provenance.json", provenance(
-            train=train.key, validation=validation.key, recipe=recipe.as_dict(), devices=count,
-            parameters=model.count_params(), seconds=sum(row["seconds"] for row in history)))
+        artifacts.write_json(
+            folder / "provenance.json",
+            provenance(
+                train=train.key,
+                validation=validation.key,
+                recipe=recipe.as_dict(),
+                devices=count,
+                parameters=model.count_params(),
+                seconds=sum(row["seconds"] for row in history),
+            ),
+        )
     for old in folder.glob("epoch-*.keras"):
         old.unlink()
 
@@ -220,13 +274,18 @@ def _advice_on_memory(recipe: Recipe, folder: Path) -> Iterator[None]:
         raise
     except Exception as error:
         told = f"{type(error).__name__} {error}".lower().replace("_", " ")
-        if not (isinstance(error, MemoryError) or "resource exhausted" in told
-                or "resourceexhausted" in told or "out of memory" in told):
+        if not (
+            isinstance(error, MemoryError)
+            or "resource exhausted" in told
+            or "resourceexhausted" in told
+            or "out of memory" in told
+        ):
             raise
         raise TrainingError(
             f"The memory of {machine.device()} does not suffice: lower batch_size first (now "
             f"{recipe.batch_size}), then widths (now {recipe.widths}). The epochs before are kept "
-            f"in {folder}.") from error
+            f"in {folder}."
+        ) from error
 
 
 @contextmanager
@@ -255,11 +314,16 @@ def validate(model, recipe: Recipe, validation: SliceSet) -> dict:
         found.append(probability[..., -1] >= 0.5)
     prediction = np.concatenate(found)
     masks = validation.masks
-    dice = [metrics.dice(masks[where], prediction[where])
-            for where in validation.index.groupby("subject").indices.values()]
-    return dict(val_loss=total / len(validation), val_dice=float(np.mean(dice)),
-                val_dice_pooled=float(metrics.dice(masks, prediction)),
-                found_lesion=bool(prediction.any()))
+    dice = [
+        metrics.dice(masks[where], prediction[where])
+        for where in validation.index.groupby("subject").indices.values()
+    ]
+    return dict(
+        val_loss=total / len(validation),
+        val_dice=float(np.mean(dice)),
+        val_dice_pooled=float(metrics.dice(masks, prediction)),
+        found_lesion=bool(prediction.any()),
+    )
 
 
 def predict(model, images: np.ndarray) -> np.ndarray:
@@ -268,8 +332,9 @@ def predict(model, images: np.ndarray) -> np.ndarray:
     What is left over is padded to a multiple of 16: each new size would be traced anew.
     """
     if len(images) > 32:
-        return np.concatenate([predict(model, images[start : start + 32])
-                               for start in range(0, len(images), 32)])
+        return np.concatenate(
+            [predict(model, images[start : start + 32]) for start in range(0, len(images), 32)]
+        )
     size = 16 * -(-len(images) // 16)
     filled = np.zeros((size, *images.shape[1:]), np.float32)
     filled[: len(images)] = images
@@ -287,7 +352,14 @@ def provenance(**more) -> dict:
             found[package] = version(package)
         except PackageNotFoundError:
             continue
-    return dict(versions=found, python=platform.python_version(), backend=keras.backend.backend(),
-                device=machine.device(), processor=machine.processor(), cores=os.cpu_count(),
-                commit=commit(),
-                finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **more)
+    return dict(
+        versions=found,
+        python=platform.python_version(),
+        backend=keras.backend.backend(),
+        device=machine.device(),
+        processor=machine.processor(),
+        cores=os.cpu_count(),
+        commit=commit(),
+        finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        **more,
+    )

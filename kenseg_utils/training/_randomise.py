@@ -56,13 +56,19 @@ def move(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator, air: flo
     centred = np.stack([rows - offset[0], columns - offset[1]])
     points = np.tensordot(turn / stretch, centred, 1) + middle[:, None, None] + bend
     points = points.astype(np.float32)
-    moved = np.stack([ndimage.map_coordinates(image[..., channel], points, order=1, cval=air)
-                      for channel in range(image.shape[-1])], -1)
+    moved = np.stack(
+        [
+            ndimage.map_coordinates(image[..., channel], points, order=1, cval=air)
+            for channel in range(image.shape[-1])
+        ],
+        -1,
+    )
     return moved, ndimage.map_coordinates(mask, points, order=0)
 
 
-def strip_skull(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator,
-                air: float) -> np.ndarray:
+def strip_skull(
+    image: np.ndarray, mask: np.ndarray, rng: np.random.Generator, air: float
+) -> np.ndarray:
     """Set all but the brain to `air`, as brain extraction does: a little too wide or too tight.
 
     The brain is found roughly, on every second pixel; the lesion is always kept.
@@ -121,12 +127,20 @@ def coarsen(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     size = rng.uniform(1, 3, 2) if rng.random() < 0.5 else rng.permutation([1, rng.uniform(1, 4)])
     small = ndimage.gaussian_filter(image, (*(0.4 * (size - 1)), 0), truncate=2.5)
     few = np.maximum(np.round(np.array(image.shape[:2]) / size), 8)
-    at = np.stack(np.meshgrid(*(np.linspace(0, n - 1, int(k)).round().astype(int)
-                                for n, k in zip(image.shape[:2], few)), indexing="ij"))
+    at = np.stack(
+        np.meshgrid(
+            *(
+                np.linspace(0, n - 1, int(k)).round().astype(int)
+                for n, k in zip(image.shape[:2], few)
+            ),
+            indexing="ij",
+        )
+    )
     small = small[at[0], at[1]]
     zoom = np.array(image.shape[:2]) / small.shape[:2]
-    return np.stack([ndimage.zoom(small[..., channel], zoom, order=1)
-                     for channel in range(image.shape[-1])], -1)
+    return np.stack(
+        [ndimage.zoom(small[..., channel], zoom, order=1) for channel in range(image.shape[-1])], -1
+    )
 
 
 def add_rician_noise(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -137,10 +151,15 @@ def add_rician_noise(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.where(image <= 0.01, image, noisy) if clean_air else noisy
 
 
-def smooth_fields(shape: tuple[int, int], spacing: float, rng: np.random.Generator,
-                  count: int = 1) -> np.ndarray:
+def smooth_fields(
+    shape: tuple[int, int], spacing: float, rng: np.random.Generator, count: int = 1
+) -> np.ndarray:
     """`count` fields (count, H, W) of mean 0 and SD about 1, smooth over `spacing` pixels."""
     nodes = [max(2, int(np.ceil(length / spacing)) + 1) for length in shape]
     coarse = rng.standard_normal((count, *nodes)).astype(np.float32)
-    return np.stack([ndimage.zoom(field, np.divide(shape, nodes), order=3, mode="nearest",
-                                  grid_mode=True) for field in coarse]) * np.float32(1.3)
+    return np.stack(
+        [
+            ndimage.zoom(field, np.divide(shape, nodes), order=3, mode="nearest", grid_mode=True)
+            for field in coarse
+        ]
+    ) * np.float32(1.3)

@@ -50,27 +50,38 @@ class Recipe:
     def __post_init__(self):
         if self.widths is not None:
             object.__setattr__(self, "widths", tuple(int(width) for width in self.widths))
-        for name, choices in dict(network=networks.names(), loss=losses.names(),
-                                  optimizer=OPTIMIZERS, schedule=SCHEDULES, decay=DECAYS,
-                                  precision=machine.PRECISIONS,
-                                  augment=_batches.AUGMENTATIONS).items():
+        for name, choices in dict(
+            network=networks.names(),
+            loss=losses.names(),
+            optimizer=OPTIMIZERS,
+            schedule=SCHEDULES,
+            decay=DECAYS,
+            precision=machine.PRECISIONS,
+            augment=_batches.AUGMENTATIONS,
+        ).items():
             if getattr(self, name) not in choices:
-                raise ValueError(f"Recipe.{name} is {getattr(self, name)!r}: choose one of "
-                                 f"{', '.join(map(str, choices))}.")
+                raise ValueError(
+                    f"Recipe.{name} is {getattr(self, name)!r}: choose one of "
+                    f"{', '.join(map(str, choices))}."
+                )
         for name, least in dict(batch_size=1, epochs=1, steps_per_execution=1, seed=0).items():
             value = getattr(self, name)
             if not isinstance(value, int | np.integer) or value < least:
-                raise ValueError(f"Recipe.{name} is {value!r}: it must be a whole number of at "
-                                 f"least {least}.")
+                raise ValueError(
+                    f"Recipe.{name} is {value!r}: it must be a whole number of at least {least}."
+                )
         if not 0 < self.learning_rate <= 1:
-            raise ValueError(f"Recipe.learning_rate is {self.learning_rate!r}: it must be above 0 "
-                             "and at most 1.")
+            raise ValueError(
+                f"Recipe.learning_rate is {self.learning_rate!r}: it must be above 0 and at most 1."
+            )
         if not 0 <= self.lesion_prior < 1:
-            raise ValueError(f"Recipe.lesion_prior is {self.lesion_prior!r}: it must be from 0 to "
-                             "below 1.")
+            raise ValueError(
+                f"Recipe.lesion_prior is {self.lesion_prior!r}: it must be from 0 to below 1."
+            )
         if not 0 <= self.weight_decay < 1:
-            raise ValueError(f"Recipe.weight_decay is {self.weight_decay!r}: it must be from 0 to "
-                             "below 1.")
+            raise ValueError(
+                f"Recipe.weight_decay is {self.weight_decay!r}: it must be from 0 to below 1."
+            )
 
     @classmethod
     def paper(cls, **changes) -> Recipe:
@@ -80,8 +91,16 @@ class Recipe:
     @classmethod
     def quick(cls, **changes) -> Recipe:
         """Learns in minutes on a CPU: narrower, a larger rate that falls, cross-entropy + Dice."""
-        quick = dict(widths=(8, 16, 32, 64, 128), loss="cross_entropy_dice", learning_rate=2e-3,
-                     schedule="cosine", batch_size=4, epochs=6, augment=True, lesion_prior=0.05)
+        quick = dict(
+            widths=(8, 16, 32, 64, 128),
+            loss="cross_entropy_dice",
+            learning_rate=2e-3,
+            schedule="cosine",
+            batch_size=4,
+            epochs=6,
+            augment=True,
+            lesion_prior=0.05,
+        )
         return cls(**(quick | changes))
 
     def as_dict(self) -> dict:

@@ -14,5 +14,13 @@ from ._viewers import (
     threshold_slider,
 )
 
-__all__ = ["BUDGET", "best_to_worst", "cost_explorer", "crop_explorer", "curve_scrubber",
-           "picture", "slice_browser", "threshold_slider"]
+__all__ = [
+    "BUDGET",
+    "best_to_worst",
+    "cost_explorer",
+    "crop_explorer",
+    "curve_scrubber",
+    "picture",
+    "slice_browser",
+    "threshold_slider",
+]

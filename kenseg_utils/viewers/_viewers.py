@@ -24,10 +24,15 @@ AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
 ENDS = {"sagittal": ("P", "A"), "coronal": ("L", "R"), "axial": ("L", "R")}
 
 
-def slice_browser(image: np.ndarray, mask: np.ndarray | None = None,
-                  prediction: np.ndarray | None = None,
-                  planes: Sequence[str] = ("axial", "coronal", "sagittal"), count: int = 20,
-                  spacing: Sequence[float] = (1.0, 1.0, 1.0), caption: str = "") -> ipywidgets.VBox:
+def slice_browser(
+    image: np.ndarray,
+    mask: np.ndarray | None = None,
+    prediction: np.ndarray | None = None,
+    planes: Sequence[str] = ("axial", "coronal", "sagittal"),
+    count: int = 20,
+    spacing: Sequence[float] = (1.0, 1.0, 1.0),
+    caption: str = "",
+) -> ipywidgets.VBox:
     """Leaf through a volume's slices in each plane, with the true and the predicted lesion.
 
     image, mask, prediction : (X, Y, Z); spacing : voxel size in mm; count : slices a plane.
@@ -37,16 +42,19 @@ def slice_browser(image: np.ndarray, mask: np.ndarray | None = None,
     image = np.asarray(image)
     for name, array in (("image", image), ("mask", mask), ("prediction", prediction)):
         if array is not None and (np.ndim(array) != 3 or np.shape(array) != image.shape):
-            raise ValueError(f"the {name} has shape {np.shape(array)}; a volume (X, Y, Z) of the "
-                             f"image's shape {image.shape} is needed.")
+            raise ValueError(
+                f"the {name} has shape {np.shape(array)}; a volume (X, Y, Z) of the "
+                f"image's shape {image.shape} is needed."
+            )
     unknown = [plane for plane in planes if plane not in AXES]
     if unknown or not planes:
         raise ValueError(f"unknown plane {unknown}: choose from {', '.join(AXES)}.")
     grey = figures.window(image)
     panels = {}
     for plane in planes:
-        panels[plane] = _plane_panel(image, mask, prediction, plane, count, spacing, grey,
-                                     budget=BUDGET // len(planes))
+        panels[plane] = _plane_panel(
+            image, mask, prediction, plane, count, spacing, grey, budget=BUDGET // len(planes)
+        )
     words = "Slices of a T1-weighted head; the subject's left is on the left."
     if mask is not None:
         words += " The true lesion is orange with a solid outline."
@@ -55,8 +63,9 @@ def slice_browser(image: np.ndarray, mask: np.ndarray | None = None,
     return with_caption(choice("plane", panels), caption or words)
 
 
-def _plane_panel(image, mask, prediction, plane: str, count: int, spacing, grey,
-                 budget: int) -> ipywidgets.VBox:
+def _plane_panel(
+    image, mask, prediction, plane: str, count: int, spacing, grey, budget: int
+) -> ipywidgets.VBox:
     axis = AXES[plane]
     places, start = _chosen_slices(image, mask, axis, count, grey)
     across, up = (spacing[other] for other in range(3) if other != axis)
@@ -86,9 +95,13 @@ def _chosen_slices(image, mask, axis: int, count: int, grey) -> tuple[list[int],
     return [int(place) for place in places], middle
 
 
-def threshold_slider(image: np.ndarray, truth: np.ndarray, probability: np.ndarray,
-                     thresholds: Sequence[float] = tuple(np.linspace(0.05, 0.95, 19).round(2)),
-                     caption: str = "") -> ipywidgets.VBox:
+def threshold_slider(
+    image: np.ndarray,
+    truth: np.ndarray,
+    probability: np.ndarray,
+    thresholds: Sequence[float] = tuple(np.linspace(0.05, 0.95, 19).round(2)),
+    caption: str = "",
+) -> ipywidgets.VBox:
     """Where to cut a soft map: the mask and its Dice at each threshold; pixels at or above count.
 
     image, truth, probability : slices (X, Y); thresholds : increasing, within 0 … 1.
@@ -100,19 +113,31 @@ def threshold_slider(image: np.ndarray, truth: np.ndarray, probability: np.ndarr
     for threshold in thresholds:
         found = probability >= threshold
         pictures.append(picture(image, grey, truth, found))
-        notes.append(f"threshold {threshold:.2f}: Dice {dice(truth != 0, found):.2f}, "
-                     f"{found.sum()} pixels called lesion, {np.count_nonzero(truth)} are lesion")
+        notes.append(
+            f"threshold {threshold:.2f}: Dice {dice(truth != 0, found):.2f}, "
+            f"{found.sum()} pixels called lesion, {np.count_nonzero(truth)} are lesion"
+        )
     start = int(np.argmin(np.abs(np.asarray(thresholds) - 0.5)))
-    viewer = pictured("threshold", [f"{threshold:.2f}" for threshold in thresholds], pictures,
-                       notes, start)
-    return with_caption(viewer, caption or (
-        "The same soft map, cut at different thresholds. Orange, solid: the true lesion; blue, "
-        "dashed: what is called lesion."))
+    viewer = pictured(
+        "threshold", [f"{threshold:.2f}" for threshold in thresholds], pictures, notes, start
+    )
+    return with_caption(
+        viewer,
+        caption
+        or (
+            "The same soft map, cut at different thresholds. Orange, solid: the true lesion; blue, "
+            "dashed: what is called lesion."
+        ),
+    )
 
 
-def crop_explorer(image: np.ndarray, mask: np.ndarray,
-                  sizes: Sequence[int] = (64, 80, 96, 112, 124, 128, 144, 160, 192),
-                  multiple: int = 16, caption: str = "") -> ipywidgets.VBox:
+def crop_explorer(
+    image: np.ndarray,
+    mask: np.ndarray,
+    sizes: Sequence[int] = (64, 80, 96, 112, 124, 128, 144, 160, 192),
+    multiple: int = 16,
+    caption: str = "",
+) -> ipywidgets.VBox:
     """What a window of each size holds of the lesion, and what pads it to a `multiple`.
 
     image, mask : slices (X, Y). One panel puts the window around the true lesion, which only an
@@ -131,18 +156,33 @@ def crop_explorer(image: np.ndarray, mask: np.ndarray,
             cut, place = slices.crop(image, centre, size)
             side = -(-max(cut.shape) // multiple) * multiple
             cut_mask = slices.crop(mask, centre, size)[0]
-            pictures.append(_window_picture(image, mask, place, slices.pad(cut, side),
-                                            slices.pad(cut_mask, side),
-                                            slices.pad(np.zeros(cut.shape), side, fill=1)))
+            pictures.append(
+                _window_picture(
+                    image,
+                    mask,
+                    place,
+                    slices.pad(cut, side),
+                    slices.pad(cut_mask, side),
+                    slices.pad(np.zeros(cut.shape), side, fill=1),
+                )
+            )
             inside = cut_mask.sum() / max(mask.sum(), 1)
-            notes.append(f"{cut.shape[0]}×{cut.shape[1]} pixels, padded to {side}×{side}; "
-                         f"{inside:.0%} of the lesion inside")
+            notes.append(
+                f"{cut.shape[0]}×{cut.shape[1]} pixels, padded to {side}×{side}; "
+                f"{inside:.0%} of the lesion inside"
+            )
         start = list(sizes).index(124) if 124 in sizes else 0
-        panels[name] = pictured("window", [str(size) for size in sizes], pictures, notes, start,
-                                 BUDGET // len(centres))
-    return with_caption(choice("place", panels), caption or (
-        "Left, the slice with the window (blue); right, the window, padded (yellow) until its "
-        f"sides are multiples of {multiple}. The true lesion is orange."))
+        panels[name] = pictured(
+            "window", [str(size) for size in sizes], pictures, notes, start, BUDGET // len(centres)
+        )
+    return with_caption(
+        choice("place", panels),
+        caption
+        or (
+            "Left, the slice with the window (blue); right, the window, padded (yellow) until its "
+            f"sides are multiples of {multiple}. The true lesion is orange."
+        ),
+    )
 
 
 def _window_picture(image, mask, place, padded, padded_mask, padding):
@@ -150,8 +190,12 @@ def _window_picture(image, mask, place, padded, padded_mask, padding):
     grey, high = figures.window(image), 300
     whole = picture(image, grey, mask, width=round(high * image.shape[0] / image.shape[1]))
     scale = whole.size[1] / image.shape[1]
-    corners = [scale * place.top, whole.size[1] - scale * (place.left + place.width),
-               scale * (place.top + place.height) - 1, whole.size[1] - scale * place.left - 1]
+    corners = [
+        scale * place.top,
+        whole.size[1] - scale * (place.left + place.width),
+        scale * (place.top + place.height) - 1,
+        whole.size[1] - scale * place.left - 1,
+    ]
     ImageDraw.Draw(whole).rectangle(corners, outline=figures.SKY_BLUE, width=2)
     frame = picture(padded, grey, padded_mask, width=whole.size[1])
     yellow = Image.new("RGB", frame.size, figures.YELLOW)
@@ -163,24 +207,41 @@ def _window_picture(image, mask, place, padded, padded_mask, padding):
     return both
 
 
-def best_to_worst(images: Sequence, truths: Sequence, predictions: Sequence,
-                  scores: Sequence[float], names: Sequence[str] | None = None,
-                  score_name: str = "Dice", caption: str = "") -> ipywidgets.VBox:
+def best_to_worst(
+    images: Sequence,
+    truths: Sequence,
+    predictions: Sequence,
+    scores: Sequence[float],
+    names: Sequence[str] | None = None,
+    score_name: str = "Dice",
+    caption: str = "",
+) -> ipywidgets.VBox:
     """Slices (X, Y) with true and predicted lesion, from the best score to the worst."""
-    _same_lengths(images=images, truths=truths, predictions=predictions, scores=scores,
-                  names=scores if names is None else names)
+    _same_lengths(
+        images=images,
+        truths=truths,
+        predictions=predictions,
+        scores=scores,
+        names=scores if names is None else names,
+    )
     order = np.argsort(-np.asarray(scores, dtype=float), kind="stable")
     pictures, notes, labels = [], [], []
     for rank, place in enumerate(order, start=1):
         image = _slice(images[place])
-        pictures.append(picture(image, figures.window(image), _slice(truths[place]),
-                                 _slice(predictions[place])))
+        pictures.append(
+            picture(image, figures.window(image), _slice(truths[place]), _slice(predictions[place]))
+        )
         who = "" if names is None else f", {names[place]}"
         labels.append(f"{rank} of {len(order)}")
         notes.append(f"{rank} of {len(order)}{who}: {score_name} {scores[place]:.2f}")
-    return with_caption(pictured("rank", labels, pictures, notes), caption or (
-        f"From the best {score_name} to the worst. Orange, solid: the true lesion; blue, dashed: "
-        "the prediction."))
+    return with_caption(
+        pictured("rank", labels, pictures, notes),
+        caption
+        or (
+            f"From the best {score_name} to the worst. Orange, solid: the true lesion; blue, dashed: "
+            "the prediction."
+        ),
+    )
 
 
 def curve_scrubber(history: pd.DataFrame, count: int = 30, caption: str = "") -> ipywidgets.VBox:
@@ -202,51 +263,77 @@ def curve_scrubber(history: pd.DataFrame, count: int = 30, caption: str = "") ->
         for axes in figure.axes:
             x, low = axes.transData.transform((row["epoch"], axes.get_ylim()[0]))
             high = axes.bbox.y1
-            ImageDraw.Draw(pictures[-1]).line([x, curves.height - low, x, curves.height - high],
-                                              fill=figures.BLACK)
+            ImageDraw.Draw(pictures[-1]).line(
+                [x, curves.height - low, x, curves.height - high], fill=figures.BLACK
+            )
         labels.append(str(int(row["epoch"])))
-        notes.append(f"epoch {labels[-1]}: " + ", ".join(
-            f"{name.replace('val_', 'validation ').replace('dice', 'Dice')} {row[name]:.3f}"
-            for name in measured))
-    return with_caption(pictured("epoch", labels, pictures, notes, len(rows) - 1), caption or (
-        "Loss and Dice by epoch, dashed on training data, solid on validation data; the vertical "
-        "line stands at the chosen epoch."))
+        notes.append(
+            f"epoch {labels[-1]}: "
+            + ", ".join(
+                f"{name.replace('val_', 'validation ').replace('dice', 'Dice')} {row[name]:.3f}"
+                for name in measured
+            )
+        )
+    return with_caption(
+        pictured("epoch", labels, pictures, notes, len(rows) - 1),
+        caption
+        or (
+            "Loss and Dice by epoch, dashed on training data, solid on validation data; the vertical "
+            "line stands at the chosen epoch."
+        ),
+    )
 
 
-def cost_explorer(table: pd.DataFrame, along: str = "widths", group: str | None = "depth",
-                  measures: Mapping[str, str] | Sequence[str] = ("parameters", "multiply_adds"),
-                  caption: str = "") -> ipywidgets.VBox:
+def cost_explorer(
+    table: pd.DataFrame,
+    along: str = "widths",
+    group: str | None = "depth",
+    measures: Mapping[str, str] | Sequence[str] = ("parameters", "multiply_adds"),
+    caption: str = "",
+) -> ipywidgets.VBox:
     """What a network costs at each width (a slider) and each depth (buttons).
 
     table : a row a network; `along` and `group` name the columns to choose by, `measures` those to
     show, with bars that tell the share of the table's largest (a mapping gives them other names).
     """
     if not isinstance(measures, Mapping):
-        measures = {name: name.replace("multiply_adds", "multiply-adds").replace("_", " ")
-                    for name in measures}
+        measures = {
+            name: name.replace("multiply_adds", "multiply-adds").replace("_", " ")
+            for name in measures
+        }
     missing = {along, *measures, *([group] if group else [])} - set(table.columns)
     if missing:
-        raise ValueError(f"the table has no column {', '.join(sorted(missing))}; it has "
-                         f"{', '.join(map(str, table.columns))}.")
+        raise ValueError(
+            f"the table has no column {', '.join(sorted(missing))}; it has "
+            f"{', '.join(map(str, table.columns))}."
+        )
     groups = table.groupby(group, sort=False) if group else [("", table)]
     largest = {name: table[name].max() for name in measures}
     panels = {}
     for value, rows in groups:
         texts = [_cost_page(row, measures, largest) for row in rows.to_dict("records")]
-        panels[str(value)] = scrubber(along, [str(label) for label in rows[along]], texts,
-                                       play=False)
-    return with_caption(choice(group or "", panels), caption or (
-        "What the network costs at the chosen size. Each bar is a share of the largest value in "
-        "the table."))
+        panels[str(value)] = scrubber(
+            along, [str(label) for label in rows[along]], texts, play=False
+        )
+    return with_caption(
+        choice(group or "", panels),
+        caption
+        or (
+            "What the network costs at the chosen size. Each bar is a share of the largest value in "
+            "the table."
+        ),
+    )
 
 
 def _cost_page(row: Mapping, measures: Mapping[str, str], largest: Mapping[str, float]) -> str:
     lines = []
     for name, words in measures.items():
         share = 100 * row[name] / largest[name] if largest[name] else 0
-        lines.append(f'<div>{html.escape(words)}: <strong>{row[name]:,.0f}</strong></div>'
-                     f'<div style="background:{figures.BLUE};height:14px;min-width:1px;'
-                     f'margin:2px 0 8px;width:{share:.2f}%"></div>')
+        lines.append(
+            f"<div>{html.escape(words)}: <strong>{row[name]:,.0f}</strong></div>"
+            f'<div style="background:{figures.BLUE};height:14px;min-width:1px;'
+            f'margin:2px 0 8px;width:{share:.2f}%"></div>'
+        )
     return "".join(lines)
 
 
