@@ -114,7 +114,7 @@ $(VENV)/.test: requirements-test.lock $(VENV)/.book
 	@touch $@
 
 # The release first, so that its progress is seen; a notebook run alone builds what it lacks.
-_build/.data-$(RUN): kenseg_utils/phantom.py kenseg_utils/profiles.py
+_build/.data-$(RUN): $(wildcard kenseg_utils/phantom/*.py) kenseg_utils/profiles.py
 	@mkdir -p $(@D)
 	@$(PY) -m kenseg_utils.profiles $(PROFILE) $(DATA_ARGUMENT)
 	@touch $@

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import os
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import pandas as pd
 
@@ -94,9 +93,7 @@ def open_scans(profile: Profile, data_root=None, work_dir=None, seed: int = 0) -
             scans = scans.sample(profile.scans, random_state=seed).sort_index()
         return scans.reset_index(drop=True)
     work = artifacts.work_dir(work_dir)
-    # The code is part of the key: a release of an older generator is not this one's.
-    code = [source.read_text() for source in sorted(Path(__file__).parent.glob("phantom*.py"))]
-    key = artifacts.key(subjects=profile.subjects, seed=seed, code=code)
+    key = artifacts.key(subjects=profile.subjects, seed=seed, generator=phantom.VERSION)
     folder = artifacts.build(
         work / f"phantom-{key}",
         lambda partial: phantom.make_release(partial, profile.subjects, seed),

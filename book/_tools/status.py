@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from datetime import datetime, timezone
+from datetime import datetime, timezone, UTC
 from pathlib import Path
 
 PLACE = "<!-- here the build puts its table: book/_tools/status.py -->"
@@ -26,7 +26,7 @@ def about(content: dict) -> dict:
     ended = run.get("end_time")
     return {
         "title": re.search(r"^# (.+)$", text, re.M).group(1),
-        "ended": datetime.fromisoformat(ended).astimezone(timezone.utc) if ended else None,
+        "ended": datetime.fromisoformat(ended).astimezone(UTC) if ended else None,
         "seconds": run.get("duration") or 0.0,
         "promised": int(promised.group(1)) if promised else None,
         "failed": bool(run.get("exception")),
@@ -88,7 +88,7 @@ def built(commit: str, lock: Path = Path("requirements.lock")) -> str:
     """The line under every page: when the book was built, and from what."""
     digits = hashlib.sha256(lock.read_bytes()).hexdigest()[:8]
     return (
-        f"<p>Built on {datetime.now(timezone.utc):%Y-%m-%d} from commit "
+        f"<p>Built on {datetime.now(UTC):%Y-%m-%d} from commit "
         f"{commit[:12] or 'unknown'} with {lock.name} {digits}.</p>"
     )
 

@@ -30,6 +30,8 @@ from tqdm import tqdm
 
 from kenseg_utils import artifacts, evaluation, machine, slices
 
+# Raised by hand whenever `train_and_score` would give another result for the same recipe and data.
+VERSION = 1
 WHOLE_NUMBERS = ("fold", "seed", "subjects", "epochs", "parameters")
 NUMBERS = ("dice", "dice_pooled", "seconds")
 COLUMNS = [
@@ -238,7 +240,6 @@ def _plan(recipes, slice_set, folds, seeds, only_folds, work, conduct) -> dict:
     chosen = range(folds) if only_folds is None else only_folds
     if not set(chosen) <= set(range(folds)) or not len(chosen):
         raise ValueError(f"only_folds is {list(chosen)}: choose from 0 to {folds - 1}.")
-    conducted_by = f"{conduct.__module__}.{conduct.__qualname__}"
     plan = {}
     for seed in seeds:
         for fold in chosen:
@@ -251,11 +252,16 @@ def _plan(recipes, slice_set, folds, seeds, only_folds, work, conduct) -> dict:
                     data=place["data"],
                 )
                 plan[name, int(fold), int(seed)] = Experiment(
-                    key=artifacts.key(**about, conduct=conducted_by),
+                    key=artifacts.key(**about, conduct=conducted_by(conduct)),
                     work_dir=str(work),
                     **about | place,
                 )
     return plan
+
+
+def conducted_by(conduct: Callable) -> str:
+    """What a key says of the function that does an experiment: its name and the version."""
+    return f"{conduct.__qualname__} {VERSION}"
 
 
 def _place(slice_set, folds: int) -> dict:

@@ -24,6 +24,9 @@ from kenseg_utils import __version__, artifacts, atlas
 from . import _head, _lesions, _paint
 
 SITES = 8
+# Raised by hand whenever the code behind `make_subject` gives other heads or lesions: it is part of
+# the key under which a release is kept, and a test fails where output changes and it does not.
+VERSION = 1
 README = """Phantom ATLAS: SYNTHETIC images in the layout of ATLAS R2.0
 =============================================================
 
@@ -166,7 +169,8 @@ def make_release(
 
 def _check_seed(root: Path, seed: int) -> None:
     """Write the README with the seed in it; ValueError where it names another."""
-    readme, text = root / "README.txt", f"{README}\nkenseg_utils {__version__}, seed {seed}\n"
+    readme = root / "README.txt"
+    text = f"{README}\nkenseg_utils {__version__}, phantom {VERSION}, seed {seed}\n"
     if readme.exists() and readme.read_text() != text:
         raise ValueError(
             f"{readme} is not that of a phantom with seed {seed}: subjects of two "
