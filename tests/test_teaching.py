@@ -5,16 +5,17 @@ import hashlib
 import re
 import subprocess
 import sys
+import time
 import types
 from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT
+from conftest import ROOT, write_release
 
-from kenseg_utils import __version__, machine
-from kenseg_utils.teaching import _pages as teaching
+from kenseg_utils import __version__, artifacts, machine, profiles, teaching
+from kenseg_utils.teaching import _pages
 
 
 def check_dice(answer):
@@ -53,16 +54,36 @@ def test_feedback_of_code_that_stops(capsys):
     assert capsys.readouterr().out.startswith("Not there yet: your code stopped with TypeError: ")
 
 
+def chapter(profile, name, scans=None, seconds=0.0):
+    size = profiles.get(profile)
+    return teaching.Chapter(size, name, scans, time.perf_counter() - seconds)
+
+
+def test_a_chapter_opens_with_its_scans_and_its_datas_name(tmp_path):
+    (tmp_path / "private").mkdir()
+    with pytest.raises(ValueError, match="Unknown profile"):
+        teaching.open_chapter("large", tmp_path)
+    opened = teaching.open_chapter("demo", data=False, demo=dict(subjects=3))
+    assert opened.scans is None and opened.data_name == "none" and opened.size.subjects == 3
+    assert teaching.open_chapter("smoke", data=False, demo=dict(subjects=3)).size.subjects == 6
+    write_release(
+        tmp_path / "private" / "ATLAS", 3, (40, 40, 40), lambda number: np.s_[9:15, 9:15, 9:15]
+    )
+    opened = teaching.open_chapter("smoke", tmp_path / "private" / "ATLAS")
+    assert opened.data_name == "ATLAS" and len(opened.scans) == 3
+    assert "private" not in teaching.closing_line(opened)
+
+
 def test_closing_line_counts_seconds_and_names_what_ran(monkeypatch):
     monkeypatch.setattr(machine, "device", lambda: "GPU (Tesla T4)")
-    monkeypatch.setattr(teaching.artifacts, "commit", lambda: "0123456789ab+")
-    monkeypatch.setattr(teaching, "lock_hash", lambda: "requirements.lock 01234567")
+    monkeypatch.setattr(artifacts, "commit", lambda: "0123456789ab+")
+    monkeypatch.setattr(_pages, "lock_hash", lambda: "requirements.lock 01234567")
     keras = types.SimpleNamespace(
         __version__="3.13.2", backend=types.SimpleNamespace(backend=lambda: "jax")
     )
     monkeypatch.setitem(sys.modules, "keras", keras)
     monkeypatch.setitem(sys.modules, "jax", types.SimpleNamespace(__version__="0.7.2"))
-    line = teaching.closing_line(teaching.start_clock() - 41.2, "demo", "phantom ATLAS")
+    line = teaching.closing_line(chapter("demo", "phantom ATLAS", seconds=41.2))
     today = datetime.date.today().isoformat()
     assert line == (
         f"kenseg_utils {__version__} · commit 0123456789ab+ · requirements.lock 01234567 · "
@@ -70,7 +91,7 @@ def test_closing_line_counts_seconds_and_names_what_ran(monkeypatch):
         f"GPU (Tesla T4) · profile demo · data phantom ATLAS · 41 s · verified on {today}"
     )
     monkeypatch.delitem(sys.modules, "keras")
-    assert "runs no network" in teaching.closing_line(teaching.start_clock(), "smoke", "x")
+    assert "runs no network" in teaching.closing_line(chapter("smoke", "x"))
 
 
 def test_closing_line_names_the_data_by_what_the_files_hold(tmp_path):
@@ -78,7 +99,7 @@ def test_closing_line_names_the_data_by_what_the_files_hold(tmp_path):
     scan.write_bytes(b"scan"), mask.write_bytes(b"mask")
     scans = pd.DataFrame({"t1w": [scan], "masks": [[mask]]})
     key = teaching.data_key(scans)
-    assert f"data ATLAS (key {key}) ·" in teaching.closing_line(0, "smoke", "ATLAS", scans)
+    assert f"data ATLAS (key {key}) ·" in teaching.closing_line(chapter("smoke", "ATLAS", scans))
     copy = tmp_path / "elsewhere.nii.gz"
     copy.write_bytes(b"scan")
     assert teaching.data_key(scans.assign(t1w=[copy])) == key
@@ -107,8 +128,8 @@ def test_device_tells_what_to_click_only_on_a_colab_cpu(monkeypatch):
 def test_the_three_modules_load_no_framework():
     code = (
         "import sys, kenseg_utils.figures, kenseg_utils.viewers, kenseg_utils.teaching;"
-        "loaded = {'keras', 'tensorflow', 'jax', 'torch', 'kenseg_utils.atlas',"
-        " 'kenseg_utils.training'} & set(sys.modules); assert not loaded, loaded"
+        "loaded = {'keras', 'tensorflow', 'jax', 'torch', 'kenseg_utils.training'}"
+        " & set(sys.modules); assert not loaded, loaded"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -1,25 +1,27 @@
 """Small helpers of the chapters: feedback, questions, tables, the device, the closing line."""
 
 from ._pages import (
+    Chapter,
     closing_line,
     data_key,
     device,
     feedback,
     lock_hash,
     on_colab,
+    open_chapter,
     output_table,
     quiz,
-    start_clock,
 )
 
 __all__ = [
+    "Chapter",
     "closing_line",
     "data_key",
     "device",
     "feedback",
     "lock_hash",
     "on_colab",
+    "open_chapter",
     "output_table",
     "quiz",
-    "start_clock",
 ]

@@ -5,18 +5,22 @@ from __future__ import annotations
 import hashlib
 import html
 import json
+import logging
 import numbers
 import os
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pandas as pd
 from IPython.display import HTML
 
-from kenseg_utils import __version__, artifacts, machine
+from kenseg_utils import __version__, artifacts, figures, machine, profiles
 
 
 def feedback(check: Callable, answer, hint: str = "") -> None:
@@ -43,26 +47,57 @@ def feedback(check: Callable, answer, hint: str = "") -> None:
     print(f"Not there yet: {message}")
 
 
-def start_clock() -> float:
-    """The time now, in seconds, for `closing_line` to count from."""
-    return time.perf_counter()
+@dataclass(frozen=True)
+class Chapter:
+    """What a chapter works on: its size, its data's name, its scans (None without data)."""
+
+    size: profiles.Profile
+    data_name: str
+    scans: pd.DataFrame | None
+    started: float
 
 
-def closing_line(started: float, profile: str, data: str, scans: pd.DataFrame | None = None) -> str:
+def open_chapter(
+    profile: str,
+    data_root: str | os.PathLike | None = None,
+    work_dir: str | os.PathLike | None = None,
+    seed: int = 0,
+    *,
+    data: bool = True,
+    demo: Mapping | None = None,
+) -> Chapter:
+    """Open a chapter: start its clock, set its pictures' style, find or write its scans.
+
+    The four parameters are papermill's. `demo` changes numbers of the profile demo, for a page
+    that shall be quicker; without `data` no scans are looked for. The data's name is that of its
+    folder or table, never a path.
+    Raises ValueError for an unknown profile, atlas.ScanError where there are no scans.
+    """
+    started = time.perf_counter()
+    matplotlib.rcParams.update(figures.STYLE)
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # remarks on tracing, for its makers
+    size = profiles.get(profile)
+    if demo and size.name == "demo":
+        size = profiles.smaller(size, **demo)
+    name = Path(data_root).name if data_root else "phantom ATLAS" if data else "none"
+    scans = profiles.open_scans(size, data_root, work_dir, seed) if data else None
+    return Chapter(size, name, scans, started)
+
+
+def closing_line(chapter: Chapter) -> str:
     """The lines that end a chapter: what ran, on what, from what, for how long, and when.
 
-    started : from `start_clock`. data : the data's name; `scans`, the table that the chapter
-    works on, adds a key of what their files hold. Parts stand between " · ", whole on one line.
+    The data's name has a key of what its files hold. Parts stand between " · ", whole on one line.
     The device is named where Keras has been loaded; no chapter loads it for this line alone.
     """
     used = machine.device() if "keras" in sys.modules else "CPU (this chapter runs no network)"
-    key = f" (key {data_key(scans)})" if scans is not None else ""
+    key = f" (key {data_key(chapter.scans)})" if chapter.scans is not None else ""
     what = [f"kenseg_utils {__version__}", f"commit {artifacts.commit()}", lock_hash()]
     ran = [
         used,
-        f"profile {profile}",
-        f"data {data}{key}",
-        f"{time.perf_counter() - started:.0f} s",
+        f"profile {chapter.size.name}",
+        f"data {chapter.data_name}{key}",
+        f"{time.perf_counter() - chapter.started:.0f} s",
         f"verified on {date.today().isoformat()}",
     ]
     return " · ".join([*what, *_versions()]) + "\n" + " · ".join(ran)
