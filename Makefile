@@ -31,7 +31,7 @@ export KENSEG_HOME ?= $(CURDIR)/.kenseg
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PYTHONHASHSEED ?= 0
 
-.PHONY: help install book test results bench serve lock colab-check colab-lock clean
+.PHONY: help install book test lint results bench serve lock colab-check colab-lock clean
 
 help: ## List these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | \
@@ -49,6 +49,11 @@ book: $(VENV)/.book ## Execute every notebook, render _build/html/index.html
 
 test: $(VENV)/.test ## Run all tests: units, notebooks in profile smoke, built pages
 	$(PY) -m pytest $(TESTS)
+
+lint: $(VENV)/.test ## Ruff (lint and format), the order of the rooms, types: seconds
+	$(PY) -m ruff check . && $(PY) -m ruff format --check .
+	$(VENV)/bin/lint-imports --no-cache | tail -n 4
+	$(PY) -m mypy
 
 # The paper's scale wants a GPU. On two cores: make results PROFILE=demo RESULTS="--epochs 24"
 results: PROFILE = paper

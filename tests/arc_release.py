@@ -86,7 +86,7 @@ def serving(files: dict[str, bytes]):
                 self.send_header("Content-Length", "0")
                 self.end_headers()
                 return
-            start = int(wanted[len("bytes="):-1]) if wanted and server.ranges else 0
+            start = int(wanted[len("bytes=") : -1]) if wanted and server.ranges else 0
             self.send_response(206 if start else 200)
             size = len(content)
             if start:
@@ -121,5 +121,6 @@ def serving(files: dict[str, bytes]):
 
 def tree(folder: Path) -> dict[str, bytes]:
     """All images below a folder: path below it and bytes."""
-    return {path.relative_to(folder).as_posix(): path.read_bytes()
-            for path in folder.rglob("*.nii.gz*")}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.nii.gz*")
+    }

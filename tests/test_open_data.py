@@ -45,11 +45,13 @@ def server(monkeypatch):
 
 
 def fetch(server, folder, subjects=None, **options):
-    return open_data.fetch("arc", folder, subjects, base_url=server.url, manifest=MANIFEST,
-                           progress=False, **options)
+    return open_data.fetch(
+        "arc", folder, subjects, base_url=server.url, manifest=MANIFEST, progress=False, **options
+    )
 
 
 # Whole
+
 
 def test_all_pairs_arrive_under_arcs_names_and_as_a_bids_tree(server, tmp_path):
     scans = fetch(server, tmp_path / "arc")
@@ -57,8 +59,9 @@ def test_all_pairs_arrive_under_arcs_names_and_as_a_bids_tree(server, tmp_path):
     assert scans.subject.tolist() == PAIRED
     assert nibabel.load(scans.t1w[0]).shape == (32, 30, 30)
     assert nibabel.load(scans["mask"][0]).get_fdata().sum() == 64
-    assert {"sex", "age_at_stroke", "days_post_stroke", "wab_aq", "aphasia_type",
-            "scanner"} <= set(scans.columns)
+    assert {"sex", "age_at_stroke", "days_post_stroke", "wab_aq", "aphasia_type", "scanner"} <= set(
+        scans.columns
+    )
     described = json.loads((tmp_path / "arc/dataset_description.json").read_text())
     assert described["License"] == "CC0"
     assert described["DatasetDOI"] == "doi:10.18112/openneuro.ds004884.v1.0.2"
@@ -82,8 +85,9 @@ def test_a_second_call_downloads_nothing_and_more_subjects_only_those(server, tm
 
 def test_smallest_pairs_first(server, tmp_path):
     larger_first = MANIFEST.iloc[::-1]
-    scans = open_data.fetch("arc", tmp_path, 2, base_url=server.url, manifest=larger_first,
-                            progress=False, workers=1)
+    scans = open_data.fetch(
+        "arc", tmp_path, 2, base_url=server.url, manifest=larger_first, progress=False, workers=1
+    )
     assert scans.subject.tolist() == PAIRED[:2]
     assert [path for path, _ in server.asked] == list(of(*PAIRED[:2]))
 
@@ -105,6 +109,7 @@ def test_the_bar_counts_bytes_and_ends_at_the_sum(server, tmp_path, capsys):
 
 # Going on
 
+
 def test_a_download_that_broke_off_asks_only_for_the_rest(server, tmp_path, monkeypatch):
     monkeypatch.setattr(_download, "ATTEMPTS", 1)
     path = T1W["sub-M2051"]
@@ -125,8 +130,13 @@ def test_within_one_call_too(server, tmp_path):
     path = T1W["sub-M2051"]
     server.broken_off = {path: [9000, 9001, 20000]}
     fetch(server, tmp_path, ["M2051"])
-    assert server.asked == [(path, ""), (path, "bytes=9000-"), (path, "bytes=9001-"),
-                            (path, "bytes=20000-"), (MASK["sub-M2051"], "")]
+    assert server.asked == [
+        (path, ""),
+        (path, "bytes=9000-"),
+        (path, "bytes=9001-"),
+        (path, "bytes=20000-"),
+        (MASK["sub-M2051"], ""),
+    ]
     assert tree(tmp_path) == of("sub-M2051")
 
 
@@ -165,13 +175,18 @@ def test_a_killed_run_is_gone_on_with(server, tmp_path):
     path = T1W["sub-M2051"]
     server.broken_off, server.hold = {path: [9000]}, threading.Event()
     MANIFEST.to_csv(tmp_path / "manifest.tsv", sep="\t", index=False)
-    code = ("import sys, pandas; from kenseg_utils import open_data; "
-            "open_data._download.CHUNK = 500; "
-            "open_data.fetch('arc', sys.argv[1], ['M2051'], base_url=sys.argv[2], "
-            "manifest=pandas.read_csv(sys.argv[3], sep='\\t'))")
+    code = (
+        "import sys, pandas; from kenseg_utils import open_data; "
+        "open_data._download.CHUNK = 500; "
+        "open_data.fetch('arc', sys.argv[1], ['M2051'], base_url=sys.argv[2], "
+        "manifest=pandas.read_csv(sys.argv[3], sep='\\t'))"
+    )
     folder = tmp_path / "arc"
-    running = subprocess.Popen([sys.executable, "-c", code, folder, server.url,
-                                tmp_path / "manifest.tsv"], cwd=ROOT, stderr=subprocess.DEVNULL)
+    running = subprocess.Popen(
+        [sys.executable, "-c", code, folder, server.url, tmp_path / "manifest.tsv"],
+        cwd=ROOT,
+        stderr=subprocess.DEVNULL,
+    )
     part = folder / f"{path}.part"
     deadline = time.monotonic() + 30
     while not (part.exists() and part.stat().st_size) and time.monotonic() < deadline:
@@ -200,6 +215,7 @@ def test_a_busy_server_is_asked_again(server, tmp_path):
 
 
 # What can go wrong on the way
+
 
 def test_a_wrong_byte(server, tmp_path):
     path = T1W["sub-M2084"]
@@ -280,7 +296,7 @@ class Full:
         self.file.close()
 
     def write(self, piece):
-        self.file.write(piece[:Full.room])
+        self.file.write(piece[: Full.room])
         Full.room -= len(piece)
         if Full.room < 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -316,23 +332,38 @@ def test_ctrl_c_keeps_what_is_whole(server, tmp_path, monkeypatch):
 
 # Refused before any work
 
-@pytest.mark.parametrize(("subjects", "message"), [
-    (["M2051", "M9999"], "no lesion mask of sub-M9999"),
-    ([TWO_SESSIONS], r"two sessions.*sub-M2005 \(T1w ses-520, mask ses-1034, 514 days apart\)"),
-    (5, "subjects is 5: ARC 1.0.2 has 4"), (0, "subjects is 0"), (-1, "subjects is -1"),
-    ([], "subjects is"), (2.5, "subjects is 2.5")])
+
+@pytest.mark.parametrize(
+    ("subjects", "message"),
+    [
+        (["M2051", "M9999"], "no lesion mask of sub-M9999"),
+        ([TWO_SESSIONS], r"two sessions.*sub-M2005 \(T1w ses-520, mask ses-1034, 514 days apart\)"),
+        (5, "subjects is 5: ARC 1.0.2 has 4"),
+        (0, "subjects is 0"),
+        (-1, "subjects is -1"),
+        ([], "subjects is"),
+        (2.5, "subjects is 2.5"),
+    ],
+)
 def test_subjects_that_cannot_be_had(server, tmp_path, subjects, message):
     with pytest.raises(ValueError, match=message):
         fetch(server, tmp_path / "arc", subjects)
     assert not server.asked and not (tmp_path / "arc").exists()
 
 
-@pytest.mark.parametrize("content", [
-    {"thesis.txt": "mine"},
-    # A copy of ARC from elsewhere has tables of its own, which must not be written over.
-    {"dataset_description.json": '{"DatasetDOI": "doi:10.18112/openneuro.ds004884.v1.0.2", '
-                                 '"GeneratedBy": [{"Name": "Manual"}]}', "participants.tsv": "x"},
-    {"dataset_description.json": "[]"}])
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"thesis.txt": "mine"},
+        # A copy of ARC from elsewhere has tables of its own, which must not be written over.
+        {
+            "dataset_description.json": '{"DatasetDOI": "doi:10.18112/openneuro.ds004884.v1.0.2", '
+            '"GeneratedBy": [{"Name": "Manual"}]}',
+            "participants.tsv": "x",
+        },
+        {"dataset_description.json": "[]"},
+    ],
+)
 def test_a_folder_with_something_else_is_left_as_it_is(server, tmp_path, content):
     for name, text in content.items():
         (tmp_path / name).write_text(text)
@@ -368,8 +399,10 @@ def test_too_little_space_counts_only_what_is_missing(server, tmp_path, monkeypa
 
 def test_two_downloads_into_one_folder(server, tmp_path):
     fetch(server, tmp_path, 1)
-    with (FileLock(tmp_path / ".downloading.lock"),
-          pytest.raises(ValueError, match="Another download")):
+    with (
+        FileLock(tmp_path / ".downloading.lock"),
+        pytest.raises(ValueError, match="Another download"),
+    ):
         fetch(server, tmp_path)
 
 
@@ -387,30 +420,53 @@ def test_other_arguments(server, tmp_path):
 
 # The command
 
+
 def test_the_command_says_licence_version_and_citation(server, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(_releases, "manifest", lambda _: MANIFEST)
     command.main(["arc", "--subjects", "2", "--to", str(tmp_path), "--base-url", server.url])
     out = capsys.readouterr().out
-    assert all(text in out for text in ("CC0", "version 1.0.2", "10.1038/s41597-024-03819-7",
-                                        "2 subjects with T1w and mask", "1 of the 5 subjects"))
+    assert all(
+        text in out
+        for text in (
+            "CC0",
+            "version 1.0.2",
+            "10.1038/s41597-024-03819-7",
+            "2 subjects with T1w and mask",
+            "1 of the 5 subjects",
+        )
+    )
     assert tree(tmp_path) == of(*PAIRED[:2])
     command.main(["arc", "--subjects", "all", "--to", str(tmp_path), "--base-url", server.url[:-1]])
     assert tree(tmp_path) == of(*PAIRED)
-    command.main(["arc", "--subjects", "M2051", "--to", str(tmp_path / "one"), "--base-url",
-                  server.url])
+    command.main(
+        ["arc", "--subjects", "M2051", "--to", str(tmp_path / "one"), "--base-url", server.url]
+    )
     assert tree(tmp_path / "one") == of("sub-M2051")
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    (["arc", "--subjects", "1", "--to", "FOLDER", "--base-url", "SERVER"], "answers 404"),
-    (["soop"], "diffusion images"),
-    (["arc", "--subjects", "M1", "--to", "FOLDER"], "no lesion mask of sub-M1")])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["arc", "--subjects", "1", "--to", "FOLDER", "--base-url", "SERVER"], "answers 404"),
+        (["soop"], "diffusion images"),
+        (["arc", "--subjects", "M1", "--to", "FOLDER"], "no lesion mask of sub-M1"),
+    ],
+)
 def test_the_command_ends_in_one_message_and_1(server, tmp_path, arguments, message):
     server.files = {}
     given = {"FOLDER": str(tmp_path / "arc"), "SERVER": server.url}
-    ended = subprocess.run([sys.executable, "-m", "kenseg_utils.open_data",
-                            *(given.get(argument, argument) for argument in arguments)],
-                           cwd=ROOT, capture_output=True, text=True, check=False)
+    ended = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "kenseg_utils.open_data",
+            *(given.get(argument, argument) for argument in arguments),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert ended.returncode == 1 and message in ended.stderr
     assert "Traceback" not in ended.stderr
 
@@ -437,6 +493,7 @@ def test_the_command_needs_a_folder(capsys):
 
 
 # The bundled manifest
+
 
 def test_the_manifest_is_that_of_arc():
     table = open_data.manifest("arc")
@@ -474,8 +531,11 @@ def test_the_manifest_is_installed_with_the_package():
 
 
 def test_importing_it_fetches_nothing_and_is_light():
-    code = ("import sys; from kenseg_utils import open_data; "
-            "print([m for m in ('keras', 'tensorflow') if m in sys.modules])")
-    heavy = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True,
-                           capture_output=True, text=True)
+    code = (
+        "import sys; from kenseg_utils import open_data; "
+        "print([m for m in ('keras', 'tensorflow') if m in sys.modules])"
+    )
+    heavy = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
+    )
     assert heavy.stdout.strip() == "[]"

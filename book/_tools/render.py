@@ -45,7 +45,7 @@ def stage(executed: Path, staged: Path) -> None:
     options |= vendor.settings(static, CACHE)
     _network(executed, static)
     social_card.draw(static / "social-card.png", settings["title"])
-    settings["html"]["baseurl"] = address.pages()
+    settings["html"]["baseurl"] = options["ogp_site_url"] = address.pages()
     extensions = settings["sphinx"]["local_extensions"]
     settings["sphinx"]["local_extensions"] = {
         name: str((staged / place).resolve()) for name, place in extensions.items()

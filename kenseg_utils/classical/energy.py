@@ -24,7 +24,7 @@ def minimum_cut(
 
     The energy is the sum of `lesion_cost` over the lesion's pixels, `other_cost` over the others,
     and of the links between neighbours of different label: `right` (H, W-1), `down` (H-1, W).
-    All are whole numbers below 2**30, the links not negative, or it is a ValueError.
+    All are whole numbers below `2**30`, the links not negative, or it is a ValueError.
     Among labellings of equal energy the smallest lesion wins.
     Source: Greig, Porteous and Seheult 1989; Boykov and Jolly 2001.
     """

@@ -32,7 +32,7 @@ def gain(image: np.ndarray, strength: float, seed: int = 0) -> np.ndarray:
 
 
 def gamma(image: np.ndarray, strength: float, seed: int = 0) -> np.ndarray:
-    """Grey values bent: (v / top) ** strength · top, with the 99.5th percentile as top.
+    """Grey values bent: `(v / top) ** strength · top`, with the 99.5th percentile as top.
 
     Below 1 dark tissue brightens, above 1 it darkens; black and `top` stay.
     """

@@ -192,7 +192,7 @@ def f1_isles26(truth, prediction, empty: float = 1.0) -> float:
 
 
 def lesion_count_difference(truth, prediction, corners: bool = False) -> int:
-    """|lesions in the prediction - lesions in the truth|, 6-connected (26 with `corners`)."""
+    """`|lesions in the prediction - lesions in the truth|`, 6-connected (26 with `corners`)."""
     return match_lesions(truth, prediction, corners).count_difference
 
 

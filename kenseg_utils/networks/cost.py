@@ -9,10 +9,10 @@ TRANSPOSED = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTrans
 
 
 def layer_costs(model):
-    """A list of dictionaries, a layer each: ``name``, ``kind``, ``shape``, ``parameters`` and
-    ``multiply_adds`` for one image.
+    """A list of dictionaries, a layer each: `name`, `kind`, `shape`, `parameters` and
+    `multiply_adds` for one image.
 
-    ``shape`` is that of the layer's output without the batch. Counted are the products in
+    `shape` is that of the layer's output without the batch. Counted are the products in
     convolutions (also depthwise, separable and transposed), dense layers and matrix products,
     which are nearly all of the work; additions of a bias, normalisation, activations, pooling and
     resizing are not. Products with the padding's zeros count, as the hardware does them too.
@@ -50,7 +50,7 @@ def layer_multiply_adds(layer):
 
 
 def multiply_adds(model):
-    """Multiply-adds of one forward pass of one image through ``model``.
+    """Multiply-adds of one forward pass of one image through `model`.
 
     Training costs about three times as much: the backward pass multiplies once for the weights
     and once for the inputs.

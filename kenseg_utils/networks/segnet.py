@@ -10,7 +10,7 @@ from kenseg_utils.networks.common import conv_bn_relu, probabilities, vgg16_stag
 def segnet(input_shape=(128, 128, 1), classes=2, width_multiplier=1.0):
     """VGG16's thirteen convolutions, then their mirror image with unpooling for pooling.
 
-    The decoder gets no features from the encoder, only where each maximum lay: ``MaxUnpooling``
+    The decoder gets no features from the encoder, only where each maximum lay: `MaxUnpooling`
     puts every value back at that place and leaves zeros elsewhere. Each convolution is normalised
     and activated but the last, 3×3 to the classes. 29,458,305 parameters with one class.
     ValueError if the sides are no multiples of 32.
