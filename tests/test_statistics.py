@@ -13,19 +13,23 @@ import pytest
 from scipy import stats
 
 from kenseg_utils import metrics, statistics
-from kenseg_utils.statistics import Claim, Interval, Scores, Spreads, verdict
+from kenseg_utils.evaluation.statistics import Claim, Interval, Scores, Spreads, verdict
 
 
 def test_it_loads_neither_keras_nor_matplotlib():
-    code = ("import sys; import kenseg_utils.statistics; heavy = 'keras tensorflow matplotlib "
-            "sklearn'; print([name for name in heavy.split() if name in sys.modules])")
+    code = (
+        "import sys; import kenseg_utils.evaluation.statistics; heavy = 'keras tensorflow matplotlib "
+        "sklearn'; print([name for name in heavy.split() if name in sys.modules])"
+    )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
 
 
 def test_every_public_function_names_where_its_method_comes_from():
-    methods = ("mean_interval share_interval family_level paired_test smallest_p subjects_needed "
-               "holm pool_folds crossed_interval measure_spreads power every")
+    methods = (
+        "mean_interval share_interval family_level paired_test smallest_p subjects_needed "
+        "holm pool_folds crossed_interval measure_spreads power every"
+    )
     for name in methods.split():
         said = getattr(statistics, name).__doc__
         assert any(year in said for year in map(str, range(1900, 2020))), name
@@ -49,8 +53,13 @@ def test_the_interval_of_a_mean_is_students():
 @pytest.mark.parametrize("method", ["bca", "percentile"])
 def test_the_bootstraps_are_scipys(method):
     found = statistics.mean_interval(DICE, method=method, seed=3)
-    expected = stats.bootstrap((DICE,), np.mean, method="BCa" if method == "bca" else method,
-                               n_resamples=20_000, rng=np.random.default_rng(1)).confidence_interval
+    expected = stats.bootstrap(
+        (DICE,),
+        np.mean,
+        method="BCa" if method == "bca" else method,
+        n_resamples=20_000,
+        rng=np.random.default_rng(1),
+    ).confidence_interval
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.015)
 
 
@@ -80,15 +89,18 @@ def test_the_ends_are_cut_at_what_a_mean_can_be():
     assert low.low == 0 and statistics.mean_interval([0.0, 0.0, 0.1, 0.9]).low < 0
 
 
-@pytest.mark.parametrize("values, words, estimate", [
-    ([], "no subject with a value", None),
-    ([math.nan, math.inf], "no subject with a value; 2 undefined", None),
-    ([0.7], "one subject", 0.7),
-    ([0.7, math.nan], "one subject; 1 undefined", 0.7),
-    ([0.4] * 14, "all 14 scores are equal", 0.4),
-    ([0.0] * 3, "all 3 scores are equal", 0.0),
-    ([0.1 + 0.2, 0.3], "all 2 scores are equal", 0.3),
-])
+@pytest.mark.parametrize(
+    "values, words, estimate",
+    [
+        ([], "no subject with a value", None),
+        ([math.nan, math.inf], "no subject with a value; 2 undefined", None),
+        ([0.7], "one subject", 0.7),
+        ([0.7, math.nan], "one subject; 1 undefined", 0.7),
+        ([0.4] * 14, "all 14 scores are equal", 0.4),
+        ([0.0] * 3, "all 3 scores are equal", 0.0),
+        ([0.1 + 0.2, 0.3], "all 2 scores are equal", 0.3),
+    ],
+)
 @pytest.mark.parametrize("method", ["auto", "bca", "percentile"])
 def test_where_there_is_no_interval_the_reason_stands(values, words, estimate, method):
     found = statistics.mean_interval(values, method=method)
@@ -119,19 +131,22 @@ def test_nothing_is_ever_nan():
             assert found.known or found.note
 
 
-@pytest.mark.parametrize("call, words", [
-    (lambda: statistics.mean_interval([1.0], method="magic"), "magic"),
-    (lambda: statistics.mean_interval([1.0], level=95), "level is 95"),
-    (lambda: statistics.mean_interval([1.0], kind="ratio"), "ratio"),
-    (lambda: statistics.mean_interval([1.0, 2.0], groups=["a"]), "2 values, 1 groups"),
-    (lambda: statistics.share_interval(3, 2), "3 of 2"),
-    (lambda: statistics.family_level(0), "family of 0"),
-    (lambda: statistics.simulate_coverage("t", 1, Scores()), "1 subjects"),
-    (lambda: statistics.simulate_coverage("t", 5, Scores(zeros=1.0)), "equal"),
-    (lambda: Interval(math.nan, None, None, 0.95, 3, "t"), "NaN"),
-    (lambda: Interval(0.5, 0.6, 0.4, 0.95, 3, "t"), "from 0.6 down"),
-    (lambda: Interval(0.5, 0.6, None, 0.95, 3, "t"), "two ends"),
-])
+@pytest.mark.parametrize(
+    "call, words",
+    [
+        (lambda: statistics.mean_interval([1.0], method="magic"), "magic"),
+        (lambda: statistics.mean_interval([1.0], level=95), "level is 95"),
+        (lambda: statistics.mean_interval([1.0], kind="ratio"), "ratio"),
+        (lambda: statistics.mean_interval([1.0, 2.0], groups=["a"]), "2 values, 1 groups"),
+        (lambda: statistics.share_interval(3, 2), "3 of 2"),
+        (lambda: statistics.family_level(0), "family of 0"),
+        (lambda: statistics.simulate_coverage("t", 1, Scores()), "1 subjects"),
+        (lambda: statistics.simulate_coverage("t", 5, Scores(zeros=1.0)), "equal"),
+        (lambda: Interval(math.nan, None, None, 0.95, 3, "t"), "NaN"),
+        (lambda: Interval(0.5, 0.6, 0.4, 0.95, 3, "t"), "from 0.6 down"),
+        (lambda: Interval(0.5, 0.6, None, 0.95, 3, "t"), "two ends"),
+    ],
+)
 def test_what_is_asked_wrongly_is_refused(call, words):
     with pytest.raises(ValueError, match=words):
         call()
@@ -151,9 +166,10 @@ def test_the_interval_that_the_book_prints_holds_its_level(n, least):
 def test_percentiles_of_few_subjects_do_not():
     # What chapter 6 shows: t holds its level best, then BCa, then percentiles.
     for n in (5, 8, 14):
-        t, bca, percentile = (statistics.simulate_coverage(method, n, Scores(), repeats)
-                              for method, repeats in (("t", 20_000), ("bca", 1500),
-                                                      ("percentile", 1500)))
+        t, bca, percentile = (
+            statistics.simulate_coverage(method, n, Scores(), repeats)
+            for method, repeats in (("t", 20_000), ("bca", 1500), ("percentile", 1500))
+        )
         assert t > bca - 0.005 and bca > percentile - 0.005 and t > percentile
     assert statistics.simulate_coverage("percentile", 5, Scores(), 1500) < 0.87
     assert statistics.simulate_coverage("percentile", 8, Scores(), 1500) < 0.9
@@ -178,8 +194,11 @@ def test_weighted_means_hold_their_level_too():
 
 def test_with_few_subjects_or_many_zeros_the_simulated_level_is_printed():
     few = statistics.mean_interval([0.9, 0.8, 0.5, 0.7, 0.6])
-    assert few.coverage == statistics.usual_coverage(5) == pytest.approx(
-        statistics.simulate_coverage("t", 5, Scores(), 20_000, seed=9), abs=0.006)
+    assert (
+        few.coverage
+        == statistics.usual_coverage(5)
+        == pytest.approx(statistics.simulate_coverage("t", 5, Scores(), 20_000, seed=9), abs=0.006)
+    )
     assert few.level_text == f"{100 * few.coverage:.0f} % by simulation"
     zeros = statistics.mean_interval([0.0, 0.0, *DICE])
     assert zeros.coverage == statistics.usual_coverage(12, 0.2)
@@ -211,6 +230,7 @@ def test_shares_have_exact_intervals():
 
 
 # --- Pairs ---------------------------------------------------------------------------------------
+
 
 def test_the_sign_flip_p_is_exact():
     random = np.random.default_rng(1)
@@ -249,14 +269,17 @@ def test_with_many_subjects_flips_are_drawn_and_seeded():
     assert far.p == far.smallest_p == pytest.approx(1e-4)
 
 
-@pytest.mark.parametrize("one, other, words, p", [
-    ([], [], "no subject scored by both", None),
-    ([math.nan, 0.2], [0.1, math.nan], "no subject scored by both", None),
-    ([0.5], [0.2], "one subject", None),
-    ([0.5, 0.3], [0.5, 0.3], "all 2 differences are equal", 1.0),
-    ([0.3, 0.1 + 0.2], [0.1 + 0.2, 0.3], "all 2 differences are equal", 1.0),
-    ([0.6] * 8, [0.5] * 8, "all 8 differences are equal", 2 / 256),
-])
+@pytest.mark.parametrize(
+    "one, other, words, p",
+    [
+        ([], [], "no subject scored by both", None),
+        ([math.nan, 0.2], [0.1, math.nan], "no subject scored by both", None),
+        ([0.5], [0.2], "one subject", None),
+        ([0.5, 0.3], [0.5, 0.3], "all 2 differences are equal", 1.0),
+        ([0.3, 0.1 + 0.2], [0.1 + 0.2, 0.3], "all 2 differences are equal", 1.0),
+        ([0.6] * 8, [0.5] * 8, "all 8 differences are equal", 2 / 256),
+    ],
+)
 def test_pairs_without_an_answer_are_answered_in_words(one, other, words, p):
     found = statistics.paired_test(one, other)
     assert words in found.note and found.difference.low is None
@@ -272,7 +295,8 @@ def test_too_few_subjects_for_too_many_comparisons_are_warned_of():
     assert statistics.power_note(9, 7) == ""
     assert statistics.power_note(8, 7) == (
         "this comparison cannot find anything: with 8 subject(s) that differ and 7 comparison(s) "
-        "the smallest possible p is 0.055; at least 9 subjects are needed")
+        "the smallest possible p is 0.055; at least 9 subjects are needed"
+    )
     for family, alpha in itertools.product((1, 2, 7, 10, 55), (0.05, 0.01)):
         n = statistics.pairs_needed(family, alpha)
         assert statistics.smallest_p(n, family) <= alpha < statistics.smallest_p(n - 1, family)
@@ -285,15 +309,22 @@ def test_too_few_subjects_for_too_many_comparisons_are_warned_of():
 def methods(subjects, *effects, seed=0, noise=0.03):
     random = np.random.default_rng(seed)
     hard = random.uniform(0.2, 0.8, subjects)
-    return pd.DataFrame({f"m{k}": hard + effect + random.normal(0, noise, subjects)
-                         for k, effect in enumerate(effects)},
-                        index=[f"sub-{k:02}" for k in range(subjects)])
+    return pd.DataFrame(
+        {
+            f"m{k}": hard + effect + random.normal(0, noise, subjects)
+            for k, effect in enumerate(effects)
+        },
+        index=[f"sub-{k:02}" for k in range(subjects)],
+    )
 
 
 def test_a_family_finds_what_is_there_and_says_what_it_cannot():
     table = statistics.paired_table(methods(20, 0, 0.2, 0, -0.2), "m0").set_index("method")
     assert table["verdict"].to_dict() == {
-        "m1": "m1 is better", "m2": "no difference shown", "m3": "m0 is better"}
+        "m1": "m1 is better",
+        "m2": "no difference shown",
+        "m3": "m0 is better",
+    }
     assert (table["note"] == "").all() and (table["p_holm"] >= table["p"]).all()
     distances = statistics.paired_table(methods(20, 0, 0.2), lower_is_better=True)
     assert distances["verdict"][0] == "m0 is better" and len(distances) == 1
@@ -306,16 +337,23 @@ def test_a_family_finds_what_is_there_and_says_what_it_cannot():
 
 
 def test_equal_methods_are_seldom_told_apart():
-    alarms = sum(statistics.paired_table(methods(9, 0, 0, 0, seed=trial))["verdict"]
-                 .str.contains("better").any() for trial in range(60))
+    alarms = sum(
+        statistics.paired_table(methods(9, 0, 0, 0, seed=trial))["verdict"]
+        .str.contains("better")
+        .any()
+        for trial in range(60)
+    )
     assert alarms <= 8  # 5 % of 60 families, give or take
 
 
-@pytest.mark.parametrize("wide, words", [
-    (methods(5, 0), "1 methods and 5 subjects"),
-    (methods(0, 0, 0), "0 subjects"),
-    (pd.concat([methods(5, 0, 0)] * 2), "several rows"),
-])
+@pytest.mark.parametrize(
+    "wide, words",
+    [
+        (methods(5, 0), "1 methods and 5 subjects"),
+        (methods(0, 0, 0), "0 subjects"),
+        (pd.concat([methods(5, 0, 0)] * 2), "several rows"),
+    ],
+)
 def test_tables_that_cannot_be_compared_are_refused(wide, words):
     with pytest.raises(ValueError, match=words):
         statistics.paired_table(wide)
@@ -325,7 +363,11 @@ def test_tables_that_cannot_be_compared_are_refused(wide, words):
 
 def test_holm_steps_down_and_skips_what_is_missing():
     assert statistics.holm([0.01, pd.NA, 0.04, 0.03]) == [
-        pytest.approx(0.03), pd.NA, pytest.approx(0.06), pytest.approx(0.06)]
+        pytest.approx(0.03),
+        pd.NA,
+        pytest.approx(0.06),
+        pytest.approx(0.06),
+    ]
     assert statistics.holm([None, math.nan]) == [pd.NA, pd.NA] and statistics.holm([]) == []
     assert statistics.holm([0.9, 0.8]) == [1.0, 1.0]
 
@@ -334,8 +376,10 @@ def test_subjects_needed_are_the_fewest():
     for difference, sd, family in ((0.05, 0.1, 1), (0.02, 0.1, 1), (0.05, 0.1, 7), (0.3, 0.1, 1)):
         n = statistics.subjects_needed(difference, sd, family=family)
         alpha = 0.05 / family
-        reached = [stats.nct.sf(stats.t.ppf(1 - alpha / 2, m - 1), m - 1, difference / sd * m**0.5)
-                   for m in (n - 1, n)]
+        reached = [
+            stats.nct.sf(stats.t.ppf(1 - alpha / 2, m - 1), m - 1, difference / sd * m**0.5)
+            for m in (n - 1, n)
+        ]
         assert reached[0] < 0.8 <= reached[1] + 1e-6
     assert statistics.subjects_needed(0.03, 0.0) == 2
     assert statistics.subjects_needed(0.0, 0.1) is None
@@ -343,9 +387,20 @@ def test_subjects_needed_are_the_fewest():
 
 
 def test_folds_are_pooled_to_one_test_set():
-    rows = [dict(name=name, fold=fold, seed=seed, subject=f"s{fold}{k}", error="",
-                 dice=0.1 * k + 0.01 * seed)
-            for name in ("b", "a") for fold in range(3) for seed in (0, 1) for k in range(4)]
+    rows = [
+        dict(
+            name=name,
+            fold=fold,
+            seed=seed,
+            subject=f"s{fold}{k}",
+            error="",
+            dice=0.1 * k + 0.01 * seed,
+        )
+        for name in ("b", "a")
+        for fold in range(3)
+        for seed in (0, 1)
+        for k in range(4)
+    ]
     scores = pd.DataFrame(rows)
     pooled = statistics.pool_folds(scores)
     assert pooled.wide.shape == (12, 2) and list(pooled.wide) == ["b", "a"]
@@ -363,6 +418,7 @@ def test_folds_are_pooled_to_one_test_set():
 
 # --- Seeds ---------------------------------------------------------------------------------------
 
+
 @pytest.fixture(scope="module")
 def recorded(root):
     """The scores of the recorded ablation."""
@@ -378,9 +434,12 @@ def spreads(recorded):
 
 def long_table(base, arm, names=("base", "a")):
     """Scores (seeds, subjects) of two arms as a long table."""
-    rows = [dict(name=name, seed=k, subject=f"s{i:02}", dice=scores[k, i], error="")
-            for name, scores in zip(names, (base, arm), strict=True)
-            for k in range(scores.shape[0]) for i in range(scores.shape[1])]
+    rows = [
+        dict(name=name, seed=k, subject=f"s{i:02}", dice=scores[k, i], error="")
+        for name, scores in zip(names, (base, arm), strict=True)
+        for k in range(scores.shape[0])
+        for i in range(scores.shape[1])
+    ]
     return pd.DataFrame(rows)
 
 
@@ -446,8 +505,15 @@ def test_it_sees_more_than_the_rule_that_it_replaces(spreads):
     assert verdicts(base, arm).mean() > yardstick_rule(base, arm, freedom=42).mean() + 0.05
 
 
-HARD_SPREADS = [(0.03, 0.03, 0.01), (0.018, 0.074, 0.072), (0.0, 0.1, 0.03), (0.04, 0.05, 0.06),
-                (0.029, 0.049, 0.077), (0.0, 0.0, 0.06), (0.06, 0.08, 0.02)]
+HARD_SPREADS = [
+    (0.03, 0.03, 0.01),
+    (0.018, 0.074, 0.072),
+    (0.0, 0.1, 0.03),
+    (0.04, 0.05, 0.06),
+    (0.029, 0.049, 0.077),
+    (0.0, 0.0, 0.06),
+    (0.06, 0.08, 0.02),
+]
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 4, 5, 10])
@@ -459,8 +525,13 @@ def test_few_seeds_cry_wolf_no_more_often(seeds, subjects):
 
 
 def test_power_is_what_simulation_finds(spreads):
-    for seeds, subjects, effect in ((5, 14, 0.03), (10, 14, 0.03), (5, 40, 0.03), (20, 40, 0.02),
-                                    (3, 14, 0.05)):
+    for seeds, subjects, effect in (
+        (5, 14, 0.03),
+        (10, 14, 0.03),
+        (5, 40, 0.03),
+        (20, 40, 0.02),
+        (3, 14, 0.05),
+    ):
         given = (effect, seeds, subjects, spreads)
         simulated = statistics.simulate_power(*given, repeats=4000)
         assert statistics.power(*given) == pytest.approx(simulated, abs=0.04)
@@ -476,8 +547,10 @@ def test_power_is_what_simulation_finds(spreads):
 def test_the_seeds_needed_are_the_fewest(spreads):
     for effect, subjects in ((0.05, 14), (0.03, 40), (0.03, 65)):
         found = statistics.seeds_needed(effect, spreads, subjects)
-        fewer, enough = (statistics.power(effect, seeds, subjects, spreads)
-                         for seeds in (found.seeds - 1, found.seeds))
+        fewer, enough = (
+            statistics.power(effect, seeds, subjects, spreads)
+            for seeds in (found.seeds - 1, found.seeds)
+        )
         assert fewer < 0.8 <= enough == pytest.approx(found.power)
         assert found.text == f"{found.seeds} seeds"
     # Fourteen subjects are too few for 0.02, however often one trains.
@@ -550,8 +623,9 @@ def test_missing_pairs_are_left_out_and_counted(spreads):
     assert effect.estimate == pytest.approx((arm - base)[:, rest].mean())
     assert (effect.seeds, effect.subjects, effect.left_out) == (5, 13, 5)
     assert effect.note == "5 score(s) without a partner left out"
-    failed = table.assign(error=np.where((table["name"] == "a") & (table["seed"] == 4),
-                                         "RuntimeError: no", ""))
+    failed = table.assign(
+        error=np.where((table["name"] == "a") & (table["seed"] == 4), "RuntimeError: no", "")
+    )
     effect = statistics.paired_effect(failed, "a")
     assert (effect.seeds, effect.subjects, effect.left_out) == (4, 14, 14)
     thin = table[~((table["name"] == "a") & (table["seed"] == 2) & (table["subject"] > "s02"))]
@@ -560,25 +634,37 @@ def test_missing_pairs_are_left_out_and_counted(spreads):
     assert statistics.paired_effect(nan, "a").subjects == 13
 
 
-@pytest.mark.parametrize("change, words", [
-    (lambda t: t[t["seed"] == 0], "one seed"),
-    (lambda t: t[t["subject"] == "s00"], "one subject"),
-    (lambda t: t.assign(dice=0.4), "all differences are equal"),
-    (lambda t: t[t["name"] == "base"], "a has no scores"),
-    (lambda t: t[t["name"] == "a"], "base has no scores"),
-    (lambda t: t.assign(error="lost"), "a has no scores"),
-    (lambda t: t.assign(dice=math.nan), "a has no scores"),
-    (lambda t: t[(t["name"] == "a") ^ (t["seed"] < 2)], "no seed and subject scored by both"),
-    (lambda t: t[(t["name"] == "a") ^ (t["subject"] < "s05")], "no seed and subject scored by"),
-    (lambda t: t.assign(dice=t["subject"].str[1:].astype(int) * 0.05 * (1 + (t["name"] == "a"))),
-     "all seeds have the same scores"),
-    (lambda t: t.assign(dice=np.where((t["name"] == "a") ^ (t["seed"] < 3), t["dice"], 0)),
-     "no seed at which neither a nor base collapsed"),
-    (lambda t: t[(t["name"] == "base") | (t["seed"] < 2)].assign(
-        dice=lambda u: np.where((u["name"] == "a") & (u["seed"] == 1), 0, u["dice"])),
-     "one seed; 1 seed(s) left out, since a training collapsed"),
-    (lambda t: t[:0], "a has no scores"),
-])
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda t: t[t["seed"] == 0], "one seed"),
+        (lambda t: t[t["subject"] == "s00"], "one subject"),
+        (lambda t: t.assign(dice=0.4), "all differences are equal"),
+        (lambda t: t[t["name"] == "base"], "a has no scores"),
+        (lambda t: t[t["name"] == "a"], "base has no scores"),
+        (lambda t: t.assign(error="lost"), "a has no scores"),
+        (lambda t: t.assign(dice=math.nan), "a has no scores"),
+        (lambda t: t[(t["name"] == "a") ^ (t["seed"] < 2)], "no seed and subject scored by both"),
+        (lambda t: t[(t["name"] == "a") ^ (t["subject"] < "s05")], "no seed and subject scored by"),
+        (
+            lambda t: t.assign(
+                dice=t["subject"].str[1:].astype(int) * 0.05 * (1 + (t["name"] == "a"))
+            ),
+            "all seeds have the same scores",
+        ),
+        (
+            lambda t: t.assign(dice=np.where((t["name"] == "a") ^ (t["seed"] < 3), t["dice"], 0)),
+            "no seed at which neither a nor base collapsed",
+        ),
+        (
+            lambda t: t[(t["name"] == "base") | (t["seed"] < 2)].assign(
+                dice=lambda u: np.where((u["name"] == "a") & (u["seed"] == 1), 0, u["dice"])
+            ),
+            "one seed; 1 seed(s) left out, since a training collapsed",
+        ),
+        (lambda t: t[:0], "a has no scores"),
+    ],
+)
 def test_what_is_not_known_is_said_in_words(spreads, change, words):
     base, arm = (part[0] for part in spreads.draw(np.random.default_rng(6), 1, 5, 14))
     table = change(long_table(base, arm))
@@ -600,9 +686,12 @@ def test_a_grid_is_told_arm_by_arm_and_as_a_family(recorded, spreads):
     assert (table["low"].dropna() >= -1).all() and (table["high"].dropna() <= 1).all()
     random = np.random.default_rng(7)
     base, arm = (part[0] for part in spreads.draw(random, 1, 8, 20))
-    grid = pd.concat([long_table(base, arm + shift, ("base", name)) for name, shift in
-                      (("none", 0.0), ("small", 0.055), ("large", -0.3))]).drop_duplicates(
-                          ["name", "seed", "subject"])
+    grid = pd.concat(
+        [
+            long_table(base, arm + shift, ("base", name))
+            for name, shift in (("none", 0.0), ("small", 0.055), ("large", -0.3))
+        ]
+    ).drop_duplicates(["name", "seed", "subject"])
     found = statistics.effects(grid, names=["large", "none", "small"]).set_index("name")
     assert list(found.index) == ["large", "none", "small"]
     assert found.loc["large", "verdict_of_family"] == "worse"
@@ -641,28 +730,32 @@ def test_on_the_very_subjects_only_seeds_are_luck(spreads):
 
 # --- Verdicts ------------------------------------------------------------------------------------
 
+
 def interval(low, high, **more):
     return Interval((low + high) / 2, low, high, 0.95, 14, "t", **more)
 
 
-@pytest.mark.parametrize("claim, low, high, word", [
-    (Claim.more("helps"), 0.01, 0.05, "supported"),
-    (Claim.more("helps"), -0.01, 0.05, "undecided"),
-    (Claim.more("helps"), -0.05, -0.01, "contradicted"),
-    (Claim.more("helps"), 0.0, 0.05, "undecided"),
-    (Claim.more("helps"), -0.05, 0.0, "contradicted"),
-    (Claim.more("by 0.23 and more", 0.23), 0.1, 0.2, "contradicted"),
-    (Claim.less("smaller"), -0.2, -0.1, "supported"),
-    (Claim.less("smaller"), -0.2, 0.1, "undecided"),
-    (Claim.less("smaller"), 0.1, 0.2, "contradicted"),
-    (Claim.within("0.7", 0.65, 0.75), 0.66, 0.74, "supported"),
-    (Claim.within("0.7", 0.65, 0.75), 0.65, 0.75, "supported"),
-    (Claim.within("0.7", 0.65, 0.75), 0.6, 0.7, "undecided"),
-    (Claim.within("0.7", 0.65, 0.75), 0.5, 0.9, "undecided"),
-    (Claim.within("0.7", 0.65, 0.75), 0.2, 0.5, "contradicted"),
-    (Claim.within("0.7", 0.65, 0.75), 0.8, 0.9, "contradicted"),
-    (Claim.within("no worse than 0.02", -0.02, math.inf), -0.01, 0.03, "supported"),
-])
+@pytest.mark.parametrize(
+    "claim, low, high, word",
+    [
+        (Claim.more("helps"), 0.01, 0.05, "supported"),
+        (Claim.more("helps"), -0.01, 0.05, "undecided"),
+        (Claim.more("helps"), -0.05, -0.01, "contradicted"),
+        (Claim.more("helps"), 0.0, 0.05, "undecided"),
+        (Claim.more("helps"), -0.05, 0.0, "contradicted"),
+        (Claim.more("by 0.23 and more", 0.23), 0.1, 0.2, "contradicted"),
+        (Claim.less("smaller"), -0.2, -0.1, "supported"),
+        (Claim.less("smaller"), -0.2, 0.1, "undecided"),
+        (Claim.less("smaller"), 0.1, 0.2, "contradicted"),
+        (Claim.within("0.7", 0.65, 0.75), 0.66, 0.74, "supported"),
+        (Claim.within("0.7", 0.65, 0.75), 0.65, 0.75, "supported"),
+        (Claim.within("0.7", 0.65, 0.75), 0.6, 0.7, "undecided"),
+        (Claim.within("0.7", 0.65, 0.75), 0.5, 0.9, "undecided"),
+        (Claim.within("0.7", 0.65, 0.75), 0.2, 0.5, "contradicted"),
+        (Claim.within("0.7", 0.65, 0.75), 0.8, 0.9, "contradicted"),
+        (Claim.within("no worse than 0.02", -0.02, math.inf), -0.01, 0.03, "supported"),
+    ],
+)
 def test_a_verdict_flips_with_its_numbers(claim, low, high, word):
     found = verdict((low + high) / 2, interval(low, high), claim, "phantom ATLAS")
     assert found.word == word and found.claim == claim.text
@@ -672,9 +765,12 @@ def test_a_verdict_flips_with_its_numbers(claim, low, high, word):
 
 def test_a_verdict_follows_the_interval_and_not_the_sign():
     gains = {1: (0.055, 0.08), 4: (-0.035, 0.08), 16: (-0.152, 0.05)}
-    parts = {f"{count} subjects": verdict(gain, interval(gain - half, gain + half),
-                                          Claim.more("pre-training helps"))
-             for count, (gain, half) in gains.items()}
+    parts = {
+        f"{count} subjects": verdict(
+            gain, interval(gain - half, gain + half), Claim.more("pre-training helps")
+        )
+        for count, (gain, half) in gains.items()
+    }
     assert [part.word for part in parts.values()] == ["undecided", "undecided", "contradicted"]
     whole = statistics.every(parts, "transfer learning boosts performance", "phantom ATLAS")
     assert str(whole) == "contradicted on phantom ATLAS" and "16 subjects" in whole.reason
@@ -689,14 +785,26 @@ def test_what_is_counted_has_no_chance_in_it():
     assert str(verdict(-9, statistics.counted(-9), fewer)) == "supported"
 
 
-@pytest.mark.parametrize("claim, word, said", [
-    (Claim.without_test("helps patients", untestable="no patients here"),
-     "cannot be tested here", "no patients here"),
-    (Claim.without_test("dice", inconsistent="a perfect answer scores 0.5"), "contradicts itself",
-     "a perfect answer scores 0.5"),
-    (Claim.without_test("narrow", unsaid="the block's width"), "undecided",
-     "depends on what the paper does not say: the block's width"),
-])
+@pytest.mark.parametrize(
+    "claim, word, said",
+    [
+        (
+            Claim.without_test("helps patients", untestable="no patients here"),
+            "cannot be tested here",
+            "no patients here",
+        ),
+        (
+            Claim.without_test("dice", inconsistent="a perfect answer scores 0.5"),
+            "contradicts itself",
+            "a perfect answer scores 0.5",
+        ),
+        (
+            Claim.without_test("narrow", unsaid="the block's width"),
+            "undecided",
+            "depends on what the paper does not say: the block's width",
+        ),
+    ],
+)
 def test_what_no_measurement_can_judge_says_so(claim, word, said):
     found = verdict(0.5, interval(0.4, 0.6), claim)
     assert (found.word, found.reason) == (word, said)
@@ -717,17 +825,20 @@ def test_bad_numbers_are_undecided_with_the_reason():
     assert "by simulation" in verdict(few.estimate, few, claim).reason
 
 
-@pytest.mark.parametrize("make, words", [
-    (lambda: Claim(" ", low=0), "needs words"),
-    (lambda: Claim("x"), "asserts nothing"),
-    (lambda: Claim("x", 2, 1), "from 2 to 1"),
-    (lambda: Claim("x", low=math.nan), "from nan"),
-    (lambda: Claim("x", untestable="a", unsaid="b"), "give one"),
-    (lambda: Claim.without_test("x"), "needs the reason"),
-    (lambda: statistics.Verdict("holds", ""), "'holds' is no verdict"),
-    (lambda: statistics.first_testable([]), "no verdicts"),
-    (lambda: statistics.count_verdicts(["holds on phantom ATLAS"]), "no verdict"),
-])
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda: Claim(" ", low=0), "needs words"),
+        (lambda: Claim("x"), "asserts nothing"),
+        (lambda: Claim("x", 2, 1), "from 2 to 1"),
+        (lambda: Claim("x", low=math.nan), "from nan"),
+        (lambda: Claim("x", untestable="a", unsaid="b"), "give one"),
+        (lambda: Claim.without_test("x"), "needs the reason"),
+        (lambda: statistics.Verdict("holds", ""), "'holds' is no verdict"),
+        (lambda: statistics.first_testable([]), "no verdicts"),
+        (lambda: statistics.count_verdicts(["holds on phantom ATLAS"]), "no verdict"),
+    ],
+)
 def test_claims_without_sense_are_refused(make, words):
     with pytest.raises(ValueError, match=words):
         make()
@@ -740,19 +851,22 @@ def of(word):
 def test_several_measurements_make_one_verdict():
     yes, no, open_, never = (of(word) for word in statistics.WORDS[:4])
     for parts, all_must, readings in (
-            ((yes, yes), "supported", "supported"),
-            ((yes, open_), "undecided", "undecided"),
-            ((yes, no), "contradicted", "undecided"),
-            ((no, no), "contradicted", "contradicted"),
-            ((never, never), "cannot be tested here", "cannot be tested here"),
-            ((yes, never), "undecided", "undecided"),
-            ((), "undecided", "undecided")):
+        ((yes, yes), "supported", "supported"),
+        ((yes, open_), "undecided", "undecided"),
+        ((yes, no), "contradicted", "undecided"),
+        ((no, no), "contradicted", "contradicted"),
+        ((never, never), "cannot be tested here", "cannot be tested here"),
+        ((yes, never), "undecided", "undecided"),
+        ((), "undecided", "undecided"),
+    ):
         named = {f"part {k}": part for k, part in enumerate(parts)}
         assert statistics.every(named, "a claim").word == all_must
         assert statistics.over_readings(named, "a claim").word == readings
     both = statistics.over_readings({"concatenated": no, "added": yes}, "fewer parameters")
-    assert both.reason == ("depends on what the paper does not say; concatenated: contradicted "
-                           "(because contradicted); added: supported (because supported)")
+    assert both.reason == (
+        "depends on what the paper does not say; concatenated: contradicted "
+        "(because contradicted); added: supported (because supported)"
+    )
     assert both.data == "phantom ATLAS"
 
 
@@ -764,8 +878,9 @@ def test_real_data_are_asked_before_the_phantom():
 
 
 def test_verdicts_are_counted_in_their_order():
-    counts = statistics.count_verdicts([of("undecided"), "supported", "undecided on phantom ATLAS",
-                                        of("contradicts itself")])
+    counts = statistics.count_verdicts(
+        [of("undecided"), "supported", "undecided on phantom ATLAS", of("contradicts itself")]
+    )
     assert list(counts) == list(statistics.WORDS) and list(counts.values()) == [1, 0, 2, 0, 1]
     for word in statistics.WORDS:
         assert word in statistics.RULE.replace("*cannot be tested here*", "cannot be tested here")

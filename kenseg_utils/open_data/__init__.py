@@ -12,8 +12,8 @@ other 25 are not aligned by their headers and are left out.
 SOOP is known too, and refused with the reason. Nothing is downloaded unless asked for.
 """
 
-from kenseg_utils.open_data._download import DownloadError
-from kenseg_utils.open_data._fetch import fetch
-from kenseg_utils.open_data._releases import licence, manifest, names, subjects
+from ._download import DownloadError
+from ._fetch import fetch
+from ._releases import licence, manifest, names, subjects
 
 __all__ = ["DownloadError", "fetch", "licence", "manifest", "names", "subjects"]

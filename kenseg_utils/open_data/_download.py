@@ -109,8 +109,9 @@ class Downloads:
                 return reason
             reached = True
             try:
-                self._pooch.fetch(file.path, downloader=_Resume(session, part, file.bytes, at,
-                                                                self._stop))
+                self._pooch.fetch(
+                    file.path, downloader=_Resume(session, part, file.bytes, at, self._stop)
+                )
                 at(file.bytes)
                 self._unreachable = 0
                 return ""
@@ -119,8 +120,10 @@ class Downloads:
             except requests.RequestException as error:
                 reached, reason = False, f"{url} cannot be reached: {_root(error)}"
             except (_Broken, urllib3.exceptions.HTTPError) as error:
-                reason = (f"{url} sent no more than {size_of(part):,} of {file.bytes:,} bytes: "
-                          f"{_root(error)}")
+                reason = (
+                    f"{url} sent no more than {size_of(part):,} of {file.bytes:,} bytes: "
+                    f"{_root(error)}"
+                )
             except _Stopped:
                 return reason
             except ValueError:  # pooch has compared, and removed what it compared
@@ -176,8 +179,11 @@ class _Resume:
             headers["Range"] = f"bytes={have}-"
         with self.session.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as answer:
             found = answer.headers.get("Content-Range", "")
-            if have and (answer.status_code == 416 or answer.status_code == 206
-                         and not found.startswith(f"bytes {have}-")):
+            if have and (
+                answer.status_code == 416
+                or answer.status_code == 206
+                and not found.startswith(f"bytes {have}-")
+            ):
                 self.part.unlink()
                 raise _Broken(f"it cannot go on at byte {have:,}")
             if answer.status_code >= 500 or answer.status_code in (408, 429):
@@ -188,8 +194,10 @@ class _Resume:
                 have = 0
             length = answer.headers.get("Content-Length", "")
             if length.isdigit() and have + int(length) != self.bytes:
-                raise _Refused(f"has {have + int(length):,} bytes instead of {self.bytes:,}: "
-                               "another version, or no mirror of this release")
+                raise _Refused(
+                    f"has {have + int(length):,} bytes instead of {self.bytes:,}: "
+                    "another version, or no mirror of this release"
+                )
             with open(self.part, "ab" if have else "wb") as file:
                 self.at(have)
                 for piece in answer.raw.stream(CHUNK, decode_content=False):

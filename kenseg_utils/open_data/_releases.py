@@ -7,8 +7,15 @@ from importlib import resources
 
 import pandas as pd
 
-METADATA = ["days_post_stroke", "sex", "age_at_stroke", "wab_aq", "aphasia_type", "wab_days",
-            "scanner"]
+METADATA = [
+    "days_post_stroke",
+    "sex",
+    "age_at_stroke",
+    "wab_aq",
+    "aphasia_type",
+    "wab_days",
+    "scanner",
+]
 
 
 @dataclass(frozen=True)
@@ -33,22 +40,36 @@ class Release:
 
 
 ARC = Release(
-    name="ARC", title="Aphasia Recovery Cohort (ARC) Dataset", accession="ds004884",
-    version="1.0.2", licence="CC0",
+    name="ARC",
+    title="Aphasia Recovery Cohort (ARC) Dataset",
+    accession="ds004884",
+    version="1.0.2",
+    licence="CC0",
     licence_url="https://creativecommons.org/publicdomain/zero/1.0/",
     citation="Gibson M, Newman-Norlund R, Bonilha L, Fridriksson J, Hickok G, Hillis AE, den Ouden "
-             "DB, Rorden C. The Aphasia Recovery Cohort, an open-source chronic stroke repository. "
-             "Sci Data 11, 981 (2024). doi: 10.1038/s41597-024-03819-7",
-    authors=("Makayla Gibson", "Roger Newman-Norlund", "Leonardo Bonilha", "Julius Fridriksson",
-             "Gregory Hickok", "Argye E. Hillis", "Dirk-Bart den Ouden", "Chris Rorden"),
-    manifest="arc-1.0.2.tsv", base_url="https://s3.amazonaws.com/openneuro.org/ds004884/")
+    "DB, Rorden C. The Aphasia Recovery Cohort, an open-source chronic stroke repository. "
+    "Sci Data 11, 981 (2024). doi: 10.1038/s41597-024-03819-7",
+    authors=(
+        "Makayla Gibson",
+        "Roger Newman-Norlund",
+        "Leonardo Bonilha",
+        "Julius Fridriksson",
+        "Gregory Hickok",
+        "Argye E. Hillis",
+        "Dirk-Bart den Ouden",
+        "Chris Rorden",
+    ),
+    manifest="arc-1.0.2.tsv",
+    base_url="https://s3.amazonaws.com/openneuro.org/ds004884/",
+)
 
 RELEASES = {"arc": ARC}
 REFUSED = {
     "soop": "SOOP (OpenNeuro ds004889, acute stroke) is not fetched, since it is no ground truth "
-            "on T1w: its masks lie on the diffusion images, and lesions of the first days are "
-            "mostly invisible on T1w. Its T1w are usable only as unlabelled heads, fetched by hand "
-            "from openneuro.org. For training take arc."}
+    "on T1w: its masks lie on the diffusion images, and lesions of the first days are "
+    "mostly invisible on T1w. Its T1w are usable only as unlabelled heads, fetched by hand "
+    "from openneuro.org. For training take arc."
+}
 
 
 def names() -> list[str]:
@@ -99,7 +120,9 @@ def subjects(name: str) -> pd.DataFrame:
 def licence(name: str) -> str:
     """Version, licence and citation of a data set, as text to print."""
     release = get(name)
-    return (f"{release.title}, OpenNeuro {release.accession}, version {release.version}\n"
-            f"Licence: {release.licence} ({release.licence_url})\n"
-            f"Data: https://doi.org/{release.doi}\n"
-            f"Please cite: {release.citation}\n")
+    return (
+        f"{release.title}, OpenNeuro {release.accession}, version {release.version}\n"
+        f"Licence: {release.licence} ({release.licence_url})\n"
+        f"Data: https://doi.org/{release.doi}\n"
+        f"Please cite: {release.citation}\n"
+    )

@@ -9,7 +9,8 @@ import pandas as pd
 
 from kenseg_utils import __version__
 from kenseg_utils.artifacts import write_aside, write_json
-from kenseg_utils.open_data._releases import METADATA, Release, licence, pairs
+
+from ._releases import METADATA, Release, licence, pairs
 
 _MAKER = "kenseg_utils.open_data"
 _MASKS = "derivatives/lesion_masks"
@@ -18,8 +19,10 @@ _COLUMNS = {
     "age_at_stroke": {"Description": "age at the time of the stroke", "Units": "years"},
     "days_post_stroke": {"Description": "from the stroke to the scan", "Units": "days"},
     "wab_aq": {"Description": "aphasia quotient of the Western Aphasia Battery, 0 to 100"},
-    "aphasia_type": {"Description": "by the Western Aphasia Battery; ARC's own table names it "
-                                    "wab_type, and writes None for no aphasia"},
+    "aphasia_type": {
+        "Description": "by the Western Aphasia Battery; ARC's own table names it "
+        "wab_type, and writes None for no aphasia"
+    },
     "wab_days": {"Description": "from the stroke to that test", "Units": "days"},
     "scanner": {"Description": "model of the Siemens scanner"},
 }
@@ -32,9 +35,11 @@ def check(folder: Path, release: Release) -> None:
     there = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
     # Hidden files are the system's, or this download's lock.
     if any(not name.startswith(".") for name in there) and not _is_earlier(folder, release):
-        raise ValueError(f"{folder} holds something else ({', '.join(there[:3])}): it is no "
-                         f"download of {release.name} {release.version} made by this program. "
-                         "Name a new or an empty folder.")
+        raise ValueError(
+            f"{folder} holds something else ({', '.join(there[:3])}): it is no "
+            f"download of {release.name} {release.version} made by this program. "
+            "Name a new or an empty folder."
+        )
 
 
 def _is_earlier(folder: Path, release: Release) -> bool:
@@ -50,26 +55,42 @@ def write(folder: Path, release: Release, table: pd.DataFrame) -> None:
     """Write description, licence and citation, and the table of the subjects that are there."""
     described = {
         "Name": f"{release.title}: T1w and lesion masks of some subjects",
-        "BIDSVersion": "1.6.0", "DatasetType": "raw", "License": release.licence,
-        "Authors": list(release.authors), "HowToAcknowledge": release.citation,
+        "BIDSVersion": "1.6.0",
+        "DatasetType": "raw",
+        "License": release.licence,
+        "Authors": list(release.authors),
+        "HowToAcknowledge": release.citation,
         "DatasetDOI": f"doi:{release.doi}",
-        "GeneratedBy": [{"Name": _MAKER, "Version": __version__, "Description":
-                         f"a part of OpenNeuro {release.accession}, version {release.version}"}]}
+        "GeneratedBy": [
+            {
+                "Name": _MAKER,
+                "Version": __version__,
+                "Description": f"a part of OpenNeuro {release.accession}, version {release.version}",
+            }
+        ],
+    }
     write_json(folder / "dataset_description.json", described)
-    write_json(folder / _MASKS / "dataset_description.json",
-               described | {"DatasetType": "derivative"})
+    write_json(
+        folder / _MASKS / "dataset_description.json", described | {"DatasetType": "derivative"}
+    )
     both = pairs(table)
-    _write_text(folder / "README.txt", f"""{licence(release.name)}
+    _write_text(
+        folder / "README.txt",
+        f"""{licence(release.name)}
 A part of the release, under its own names: T1w and lesion mask of up to {len(both)} subjects.
 Each mask was drawn on a T2w and lies on the T2w's grid: bring it to the T1w by world coordinates.
 Left out: {len(table) - len(both)} subjects, whose T1w and mask are of two sessions, not aligned.
 Fetched and checked by SHA-256 with {_MAKER}.
-""")
+""",
+    )
     there = [subject for subject in both.subject if (folder / subject).is_dir()]
     people = both[both.subject.isin(there)].sort_values("subject")
-    _write_text(folder / "participants.tsv",
-                people[["subject", *METADATA]].rename(columns={"subject": "participant_id"})
-                .to_csv(sep="\t", index=False, na_rep="n/a", lineterminator="\n"))
+    _write_text(
+        folder / "participants.tsv",
+        people[["subject", *METADATA]]
+        .rename(columns={"subject": "participant_id"})
+        .to_csv(sep="\t", index=False, na_rep="n/a", lineterminator="\n"),
+    )
     write_json(folder / "participants.json", _COLUMNS)
     _write_text(folder / ".bidsignore", "*.part\n")
 

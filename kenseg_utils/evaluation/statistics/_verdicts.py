@@ -23,7 +23,8 @@ RULE = (
     "not say. "
     "A claim *cannot be tested here* where what it speaks of is not at hand, and *contradicts "
     "itself* where the paper says two things that cannot both be true. "
-    "Real data, or figures published about them, are asked before the phantom.")
+    "Real data, or figures published about them, are asked before the phantom."
+)
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,14 @@ class Claim:
         if not self.text.strip():
             raise ValueError("A claim needs words.")
         if not self.low <= self.high:  # so that NaN is refused as well
-            raise ValueError(f"The claim {self.text!r} asserts a range from {self.low} to "
-                             f"{self.high}.")
+            raise ValueError(
+                f"The claim {self.text!r} asserts a range from {self.low} to {self.high}."
+            )
         reasons = sum(bool(reason) for reason in (self.untestable, self.inconsistent, self.unsaid))
         if reasons > 1:
-            raise ValueError(f"The claim {self.text!r} has {reasons} reasons not to be judged: "
-                             "give one.")
+            raise ValueError(
+                f"The claim {self.text!r} has {reasons} reasons not to be judged: give one."
+            )
         if not reasons and math.isinf(self.low) and math.isinf(self.high):
             raise ValueError(f"The claim {self.text!r} asserts nothing: any number would do.")
 
@@ -74,8 +77,9 @@ class Claim:
         return cls(text, low, high)
 
     @classmethod
-    def without_test(cls, text: str, untestable: str = "", inconsistent: str = "",
-                     unsaid: str = "") -> Claim:
+    def without_test(
+        cls, text: str, untestable: str = "", inconsistent: str = "", unsaid: str = ""
+    ) -> Claim:
         """No measurement can judge it, for the one reason that is given."""
         if not (untestable or inconsistent or unsaid):
             raise ValueError(f"The claim {text!r} needs the reason why it cannot be tested.")
@@ -100,8 +104,9 @@ class Verdict:
         return f"{self.word} on {self.data}" if on else self.word
 
 
-def verdict(estimate: float | None, interval: Interval | None, claim: Claim,
-            data: str = "") -> Verdict:
+def verdict(
+    estimate: float | None, interval: Interval | None, claim: Claim, data: str = ""
+) -> Verdict:
     """What a measurement says of a claim. The only place where that is decided.
 
     `estimate` and its `interval`, from this package; `counted(number)` for what has no chance in
@@ -109,6 +114,7 @@ def verdict(estimate: float | None, interval: Interval | None, claim: Claim,
     side; a missing estimate or interval, or an estimate outside its own interval, is undecided
     with the reason in words.
     """
+
     def said(word: str, reason: str) -> Verdict:
         return Verdict(word, reason, claim.text, data)
 
@@ -124,12 +130,21 @@ def verdict(estimate: float | None, interval: Interval | None, claim: Claim,
     low, high = interval.low, interval.high
     measured = _measured(estimate, interval)
     if not (math.isfinite(estimate) and low <= estimate <= high):
-        return said(UNDECIDED, f"not known: the estimate {estimate:.3g} lies outside its own "
-                               f"interval, {interval.text()}")
-    inside = (claim.low <= low and high <= claim.high if claim.closed
-              else claim.low < low and high < claim.high)
-    outside = (high < claim.low or low > claim.high if claim.closed
-               else high <= claim.low or low >= claim.high)
+        return said(
+            UNDECIDED,
+            f"not known: the estimate {estimate:.3g} lies outside its own "
+            f"interval, {interval.text()}",
+        )
+    inside = (
+        claim.low <= low and high <= claim.high
+        if claim.closed
+        else claim.low < low and high < claim.high
+    )
+    outside = (
+        high < claim.low or low > claim.high
+        if claim.closed
+        else high <= claim.low or low >= claim.high
+    )
     if inside:
         return said(SUPPORTED, f"{measured}, all of it {_range(claim)}")
     if outside:
@@ -159,9 +174,15 @@ def every(parts: Mapping[str, Verdict], text: str, data: str = "") -> Verdict:
     `family_level(len(parts))`. Sources: Berger 1982 (all must hold), Dunn 1961.
     """
     words = [part.word for part in parts.values()]
-    word = (CONTRADICTED if CONTRADICTED in words else
-            SUPPORTED if words and set(words) == {SUPPORTED} else
-            UNTESTABLE if words and set(words) == {UNTESTABLE} else UNDECIDED)
+    word = (
+        CONTRADICTED
+        if CONTRADICTED in words
+        else SUPPORTED
+        if words and set(words) == {SUPPORTED}
+        else UNTESTABLE
+        if words and set(words) == {UNTESTABLE}
+        else UNDECIDED
+    )
     return Verdict(word, _listed(parts), text, data or _common(parts))
 
 
@@ -224,8 +245,11 @@ def rank(means: Mapping[str, float], name: str) -> tuple[int, int]:
     Equal means share the better place; means that are missing (NaN or NA) come last.
     Raises ValueError for a name that has no mean.
     """
-    known = {key: float(value) for key, value in dict(means).items()
-             if value is not None and value == value}
+    known = {
+        key: float(value)
+        for key, value in dict(means).items()
+        if value is not None and value == value
+    }
     if name not in known:
         raise ValueError(f"{name!r} has no mean to be ranked by: there are {', '.join(known)}.")
     return 1 + sum(value > known[name] for value in known.values()), len(dict(means))

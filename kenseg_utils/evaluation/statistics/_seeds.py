@@ -39,8 +39,9 @@ class Crossed:
     p: float | None
 
 
-def crossed_interval(differences: np.ndarray, level: float = 0.95,
-                     scope: str = POPULATION) -> Crossed:
+def crossed_interval(
+    differences: np.ndarray, level: float = 0.95, scope: str = POPULATION
+) -> Crossed:
     """Interval of a mean difference from a table (seeds, subjects) without gaps.
 
     `scope`: "population" lets seeds and subjects both be drawn, as a claim about a recipe needs;
@@ -59,8 +60,10 @@ def crossed_interval(differences: np.ndarray, level: float = 0.95,
     """
     table = np.asarray(differences, dtype=float)
     if table.ndim != 2 or not np.isfinite(table).all():
-        raise ValueError(f"The differences are to be a table of seeds and subjects without gaps: "
-                         f"got shape {table.shape}.")
+        raise ValueError(
+            f"The differences are to be a table of seeds and subjects without gaps: "
+            f"got shape {table.shape}."
+        )
     if scope not in (POPULATION, THESE_SUBJECTS):
         raise ValueError(f"scope is {scope!r}: give {POPULATION!r} or {THESE_SUBJECTS!r}.")
     seeds, subjects = table.shape
@@ -69,14 +72,24 @@ def crossed_interval(differences: np.ndarray, level: float = 0.95,
         return Crossed(unknown(reason, level, subjects, estimate), None)
     error, freedom = (float(x[0]) for x in _standard_error(table[None], scope))
     if error <= SAME:
-        return Crossed(unknown("not known: seeds do not differ in the mean", level, subjects,
-                               estimate), None)
+        return Crossed(
+            unknown("not known: seeds do not differ in the mean", level, subjects, estimate), None
+        )
     share = _alpha_share(seeds, scope)
     half = float(stats.t.ppf(1 - share * (1 - level) / 2, freedom)) * error
     mean = float(table.mean())
     p = min(1.0, 2 * float(stats.t.sf(abs(mean) / error, freedom)) / share)
-    return Crossed(Interval(mean, mean - half, mean + half, level, subjects,
-                            f"t over {seeds} seeds and {subjects} subjects"), p)
+    return Crossed(
+        Interval(
+            mean,
+            mean - half,
+            mean + half,
+            level,
+            subjects,
+            f"t over {seeds} seeds and {subjects} subjects",
+        ),
+        p,
+    )
 
 
 def _why_not(table: np.ndarray) -> str:
@@ -105,14 +118,16 @@ def _standard_error(tables: np.ndarray, scope: str) -> tuple[np.ndarray, np.ndar
     by_seed, by_subject = tables.mean(2), tables.mean(1)
     a = subjects * by_seed.var(1, ddof=1)
     b = seeds * by_subject.var(1, ddof=1)
-    rest = (tables - by_seed[:, :, None] - by_subject[:, None, :]
-            + tables.mean((1, 2))[:, None, None])
+    rest = (
+        tables - by_seed[:, :, None] - by_subject[:, None, :] + tables.mean((1, 2))[:, None, None]
+    )
     e = (rest**2).sum((1, 2)) / ((seeds - 1) * (subjects - 1))
     return _from_squares(a, b, e, seeds, subjects, scope)
 
 
-def _from_squares(a: Any, b: Any, e: Any, seeds: Any, subjects: Any,
-                  scope: str) -> tuple[np.ndarray, np.ndarray]:
+def _from_squares(
+    a: Any, b: Any, e: Any, seeds: Any, subjects: Any, scope: str
+) -> tuple[np.ndarray, np.ndarray]:
     of_subjects = np.maximum(b - e, 0) if scope == POPULATION else np.zeros_like(a)
     total = a + of_subjects
     parts = a**2 / (seeds - 1) + of_subjects**2 / (subjects - 1)
@@ -121,6 +136,7 @@ def _from_squares(a: Any, b: Any, e: Any, seeds: Any, subjects: Any,
 
 
 # --- From a table of scores ----------------------------------------------------------------------
+
 
 @dataclass(frozen=True)
 class Effect:
@@ -163,11 +179,15 @@ class Effect:
     def note(self) -> str:
         """What was left out, in words; "" where all counts."""
         parts = []
-        for name, lost, tried in ((self.arm, self.collapsed, self.trainings),
-                                  (self.base, self.base_collapsed, self.base_trainings)):
+        for name, lost, tried in (
+            (self.arm, self.collapsed, self.trainings),
+            (self.base, self.base_collapsed, self.base_trainings),
+        ):
             if lost:
-                parts.append(f"{len(lost)} of {tried} trainings of {name} collapsed and count "
-                             f"apart: {', '.join(lost)}")
+                parts.append(
+                    f"{len(lost)} of {tried} trainings of {name} collapsed and count "
+                    f"apart: {', '.join(lost)}"
+                )
         if self.left_out:
             parts.append(f"{self.left_out} score(s) without a partner left out")
         if 1 < self.seeds < ENOUGH_SEEDS:
@@ -175,8 +195,9 @@ class Effect:
         return "; ".join(parts)
 
 
-def collapsed_trainings(scores: pd.DataFrame, score: str = "dice",
-                        below: float = COLLAPSED) -> pd.DataFrame:
+def collapsed_trainings(
+    scores: pd.DataFrame, score: str = "dice", below: float = COLLAPSED
+) -> pd.DataFrame:
     """Each training's mean score over its subjects, and whether it collapsed.
 
     `scores`: name, seed, subject, the score, and fold and error where there are any. Columns:
@@ -188,9 +209,15 @@ def collapsed_trainings(scores: pd.DataFrame, score: str = "dice",
     return means.rename("mean").reset_index().assign(collapsed=lambda t: t["mean"] < below)
 
 
-def paired_effect(scores: pd.DataFrame, arm: str, base: str = "base", score: str = "dice",
-                  level: float = 0.95, scope: str = POPULATION,
-                  collapse_below: float = COLLAPSED) -> Effect:
+def paired_effect(
+    scores: pd.DataFrame,
+    arm: str,
+    base: str = "base",
+    score: str = "dice",
+    level: float = 0.95,
+    scope: str = POPULATION,
+    collapse_below: float = COLLAPSED,
+) -> Effect:
     """How far an arm lies from the base, paired by seed *and* subject.
 
     `scores`: a long table with name (of the arm), seed, subject and the score, and optionally
@@ -201,24 +228,36 @@ def paired_effect(scores: pd.DataFrame, arm: str, base: str = "base", score: str
     counted. One seed, one subject, equal scores, no pair: not known, in words.
     See `crossed_interval` for the interval. Raises ValueError for a missing column.
     """
-    return _effect(scores, collapsed_trainings(scores, score, collapse_below), arm, base, score,
-                   level, scope)
+    return _effect(
+        scores, collapsed_trainings(scores, score, collapse_below), arm, base, score, level, scope
+    )
 
 
-def _effect(scores: pd.DataFrame, trainings: pd.DataFrame, arm: str, base: str, score: str,
-            level: float, scope: str) -> Effect:
+def _effect(
+    scores: pd.DataFrame,
+    trainings: pd.DataFrame,
+    arm: str,
+    base: str,
+    score: str,
+    level: float,
+    scope: str,
+) -> Effect:
     used = scores[_whole(scores) & scores[score].notna() & scores["name"].isin([arm, base])]
     cells = used.groupby(["name", "seed", "subject"])[score].mean()
     gone = trainings[trainings["collapsed"]]
     counts = trainings["name"].value_counts()
     of_arm, of_base = (gone[gone["name"] == name] for name in (arm, base))
     about: dict[str, Any] = dict(
-        collapsed=_named(of_arm), base_collapsed=_named(of_base),
-        trainings=int(counts.get(arm, 0)), base_trainings=int(counts.get(base, 0)))
+        collapsed=_named(of_arm),
+        base_collapsed=_named(of_base),
+        trainings=int(counts.get(arm, 0)),
+        base_trainings=int(counts.get(base, 0)),
+    )
     for name in (arm, base):
         if not counts.get(name, 0):
-            return Effect(arm, base, unknown(f"not known: {name} has no scores", level), None, 0, 0,
-                          **about)
+            return Effect(
+                arm, base, unknown(f"not known: {name} has no scores", level), None, 0, 0, **about
+            )
     for name, lost in ((arm, of_arm), (base, of_base)):
         if len(lost) == counts[name]:
             reason = f"not known: all trainings of {name} collapsed"
@@ -233,8 +272,9 @@ def _effect(scores: pd.DataFrame, trainings: pd.DataFrame, arm: str, base: str, 
     table = _without_gaps((one - other).round(12))
     found = crossed_interval(table.to_numpy(), level, scope)
     left_out = int((one.notna() | other.notna()).to_numpy().sum()) - table.size
-    shares = 0 <= min(one.min().min(), other.min().min()) <= max(one.max().max(),
-                                                                 other.max().max()) <= 1
+    shares = (
+        0 <= min(one.min().min(), other.min().min()) <= max(one.max().max(), other.max().max()) <= 1
+    )
     interval = _cut(found.interval) if shares else found.interval
     if not interval.known and out:
         interval = with_note(interval, f"{len(out)} seed(s) left out, since a training collapsed")
@@ -252,8 +292,9 @@ def _cut(interval: Interval) -> Interval:
 def _named(trainings: pd.DataFrame) -> tuple[str, ...]:
     """Trainings by what tells them apart: "seed 3", or "fold 1, seed 3"."""
     keys = [key for key in ("fold", "seed") if key in trainings]
-    return tuple(", ".join(f"{key} {row[key]}" for key in keys)
-                 for row in trainings[keys].to_dict("records"))
+    return tuple(
+        ", ".join(f"{key} {row[key]}" for key in keys) for row in trainings[keys].to_dict("records")
+    )
 
 
 def _without_gaps(table: pd.DataFrame) -> pd.DataFrame:
@@ -267,9 +308,15 @@ def _without_gaps(table: pd.DataFrame) -> pd.DataFrame:
     return (enough if len(enough) >= 2 else table).dropna(axis=1, how="any")
 
 
-def effects(scores: pd.DataFrame, base: str = "base", score: str = "dice", level: float = 0.95,
-            names: Sequence[str] | None = None, scope: str = POPULATION,
-            collapse_below: float = COLLAPSED) -> pd.DataFrame:
+def effects(
+    scores: pd.DataFrame,
+    base: str = "base",
+    score: str = "dice",
+    level: float = 0.95,
+    names: Sequence[str] | None = None,
+    scope: str = POPULATION,
+    collapse_below: float = COLLAPSED,
+) -> pd.DataFrame:
     """Every arm against the base, a row an arm: `paired_effect`, and Holm over all of them.
 
     `names`: which arms, in which order (all, in the table's order).
@@ -281,29 +328,61 @@ def effects(scores: pd.DataFrame, base: str = "base", score: str = "dice", level
     _need(scores, ("name", "seed", "subject", score))
     trainings = collapsed_trainings(scores, score, collapse_below)
     names = list(dict.fromkeys(scores["name"])) if names is None else list(names)
-    found = [_effect(scores, trainings, name, base, score, level, scope)
-             for name in names if name != base]
+    found = [
+        _effect(scores, trainings, name, base, score, level, scope)
+        for name in names
+        if name != base
+    ]
     corrected = holm([pd.NA if one.p is None else one.p for one in found])
     means = scores[_whole(scores)].groupby("name")[score].mean()
     rows = [_effect_row(one, p, means, level) for one, p in zip(found, corrected, strict=True)]
-    columns = ["name", "seeds", "subjects", "mean", "difference", "low", "high", "p", "p_holm",
-               "collapsed", "trainings", "verdict", "verdict_of_family", "note"]
+    columns = [
+        "name",
+        "seeds",
+        "subjects",
+        "mean",
+        "difference",
+        "low",
+        "high",
+        "p",
+        "p_holm",
+        "collapsed",
+        "trainings",
+        "verdict",
+        "verdict_of_family",
+        "note",
+    ]
     numbers = ("mean", "difference", "low", "high", "p", "p_holm")
     return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(numbers, "Float64"))
 
 
 def _effect_row(one: Effect, p_holm: Any, means: pd.Series, level: float) -> dict[str, Any]:
     outlasts = not pd.isna(p_holm) and p_holm <= 1 - level
-    named = dict(mean=means.get(one.arm), difference=one.estimate, low=one.interval.low,
-                 high=one.interval.high, p=one.p, p_holm=p_holm)
-    return dict(name=one.arm, seeds=one.seeds, subjects=one.subjects,
-                **{key: pd.NA if value is None else value for key, value in named.items()},
-                collapsed=len(one.collapsed), trainings=one.trainings, verdict=one.verdict,
-                verdict_of_family=one.verdict if outlasts or not one.interval.known
-                else "no difference shown", note=one.note)
+    named = dict(
+        mean=means.get(one.arm),
+        difference=one.estimate,
+        low=one.interval.low,
+        high=one.interval.high,
+        p=one.p,
+        p_holm=p_holm,
+    )
+    return dict(
+        name=one.arm,
+        seeds=one.seeds,
+        subjects=one.subjects,
+        **{key: pd.NA if value is None else value for key, value in named.items()},
+        collapsed=len(one.collapsed),
+        trainings=one.trainings,
+        verdict=one.verdict,
+        verdict_of_family=one.verdict
+        if outlasts or not one.interval.known
+        else "no difference shown",
+        note=one.note,
+    )
 
 
 # --- Spreads, power and what it takes ------------------------------------------------------------
+
 
 @dataclass(frozen=True)
 class Spreads:
@@ -323,25 +402,41 @@ class Spreads:
     shared_residual: float = 0.0
     mean: float = 0.5
 
-    def draw(self, random: np.random.Generator, repeats: int, seeds: int, subjects: int,
-             effect: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    def draw(
+        self,
+        random: np.random.Generator,
+        repeats: int,
+        seeds: int,
+        subjects: int,
+        effect: float = 0.0,
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Scores of a base and of an arm, each (repeats, seeds, subjects) and cut to 0 … 1.
 
         Without effect both are drawn alike, so that any difference is luck.
         """
+
         def parts(of_seed: float, of_subject: float, rest: float) -> np.ndarray:
-            return (random.normal(0, of_seed, (repeats, seeds, 1))
-                    + random.normal(0, of_subject, (repeats, 1, subjects))
-                    + random.normal(0, rest, (repeats, seeds, subjects)))
+            return (
+                random.normal(0, of_seed, (repeats, seeds, 1))
+                + random.normal(0, of_subject, (repeats, 1, subjects))
+                + random.normal(0, rest, (repeats, seeds, subjects))
+            )
 
         shared = self.mean + parts(self.shared_seed, self.shared_subject, self.shared_residual)
-        own = [parts(*(spread / math.sqrt(2) for spread in (self.seed, self.subject,
-                                                            self.residual))) for _ in range(2)]
+        own = [
+            parts(*(spread / math.sqrt(2) for spread in (self.seed, self.subject, self.residual)))
+            for _ in range(2)
+        ]
         return np.clip(shared + own[0], 0, 1), np.clip(shared + own[1] + effect, 0, 1)
 
 
-def measure_spreads(scores: pd.DataFrame, base: str = "base", score: str = "dice",
-                    near: float = 0.05, collapse_below: float = COLLAPSED) -> Spreads | None:
+def measure_spreads(
+    scores: pd.DataFrame,
+    base: str = "base",
+    score: str = "dice",
+    near: float = 0.05,
+    collapse_below: float = COLLAPSED,
+) -> Spreads | None:
     """The spreads of a recorded grid, from the arms that lie near its base.
 
     `near`: how far an arm's mean score may lie from the base's; far ones vary for other reasons.
@@ -356,10 +451,15 @@ def measure_spreads(scores: pd.DataFrame, base: str = "base", score: str = "dice
     means = used.groupby("name")[score].mean()
     if base not in means:
         return None
-    arms = [name for name, mean in means.items()
-            if name not in bad and abs(mean - means[base]) <= near]
-    cells = (used[used["name"].isin(arms)].groupby(["name", "seed", "subject"])[score].mean()
-             .unstack(["seed", "subject"]))
+    arms = [
+        name for name, mean in means.items() if name not in bad and abs(mean - means[base]) <= near
+    ]
+    cells = (
+        used[used["name"].isin(arms)]
+        .groupby(["name", "seed", "subject"])[score]
+        .mean()
+        .unstack(["seed", "subject"])
+    )
     whole = cells.dropna(axis=1).columns
     seeds = whole.get_level_values("seed").unique()
     in_all = pd.Series(1, index=whole).unstack("seed").dropna() if len(whole) else pd.DataFrame()
@@ -389,15 +489,26 @@ def _components(table: np.ndarray) -> Spreads:
     kn = square(seed_subject, arms, (seeds - 1) * (subjects - 1))
     k, n = square(two, arms * subjects, seeds - 1), square(three, arms * seeds, subjects - 1)
     variances = dict(
-        seed=2 * (ak - e) / subjects, subject=2 * (an - e) / seeds, residual=2 * e,
+        seed=2 * (ak - e) / subjects,
+        subject=2 * (an - e) / seeds,
+        residual=2 * e,
         shared_seed=(k - ak - kn + e) / (arms * subjects),
-        shared_subject=(n - an - kn + e) / (arms * seeds), shared_residual=(kn - e) / arms)
-    return Spreads(**{name: math.sqrt(max(value, 0.0)) for name, value in variances.items()},
-                   mean=float(total))
+        shared_subject=(n - an - kn + e) / (arms * seeds),
+        shared_residual=(kn - e) / arms,
+    )
+    return Spreads(
+        **{name: math.sqrt(max(value, 0.0)) for name, value in variances.items()}, mean=float(total)
+    )
 
 
-def power(effect: float, seeds: int, subjects: int, spreads: Spreads, level: float = 0.95,
-          scope: str = POPULATION) -> float:
+def power(
+    effect: float,
+    seeds: int,
+    subjects: int,
+    spreads: Spreads,
+    level: float = 0.95,
+    scope: str = POPULATION,
+) -> float:
     """The chance that `paired_effect` sees a true mean difference, by the noncentral t.
 
     Source: Hillis, Obuchowski and Berbaum 2011 (power of readers and cases). The mean squares
@@ -409,11 +520,18 @@ def power(effect: float, seeds: int, subjects: int, spreads: Spreads, level: flo
     return float(_power(effect, np.array([seeds]), np.array([subjects]), spreads, level, scope)[0])
 
 
-def _power(effect: float, seeds: np.ndarray, subjects: np.ndarray, spreads: Spreads, level: float,
-           scope: str) -> np.ndarray:
+def _power(
+    effect: float,
+    seeds: np.ndarray,
+    subjects: np.ndarray,
+    spreads: Spreads,
+    level: float,
+    scope: str,
+) -> np.ndarray:
     e = np.full(np.broadcast(seeds, subjects).shape, spreads.residual**2)
-    error, freedom = _from_squares(e + subjects * spreads.seed**2, e + seeds * spreads.subject**2,
-                                   e, seeds, subjects, scope)
+    error, freedom = _from_squares(
+        e + subjects * spreads.seed**2, e + seeds * spreads.subject**2, e, seeds, subjects, scope
+    )
     share = np.array([_alpha_share(int(k), scope) for k in np.broadcast_to(seeds, e.shape)])
     far = stats.t.ppf(1 - share * (1 - level) / 2, freedom)
     shift = np.abs(effect) / np.maximum(error, SAME)
@@ -423,9 +541,16 @@ def _power(effect: float, seeds: np.ndarray, subjects: np.ndarray, spreads: Spre
     return np.where(large, 1.0, np.clip(seen, 0, 1))
 
 
-def simulate_power(effect: float, seeds: int, subjects: int, spreads: Spreads,
-                   repeats: int = 5000, seed: int = 0, level: float = 0.95,
-                   scope: str = POPULATION) -> float:
+def simulate_power(
+    effect: float,
+    seeds: int,
+    subjects: int,
+    spreads: Spreads,
+    repeats: int = 5000,
+    seed: int = 0,
+    level: float = 0.95,
+    scope: str = POPULATION,
+) -> float:
     """The share of simulated grids in which the interval leaves zero out.
 
     With `effect` 0 these are the false alarms; with another, the power. The intervals are those
@@ -456,8 +581,15 @@ class Needed:
         return self.note if self.seeds is None else f"{self.seeds} seeds"
 
 
-def seeds_needed(effect: float, spreads: Spreads, subjects: int, power: float = 0.8,
-                 level: float = 0.95, scope: str = POPULATION, most: int = 500) -> Needed:
+def seeds_needed(
+    effect: float,
+    spreads: Spreads,
+    subjects: int,
+    power: float = 0.8,
+    level: float = 0.95,
+    scope: str = POPULATION,
+    most: int = 500,
+) -> Needed:
     """How many paired seeds it takes to see a true mean difference with this power.
 
     More seeds do not make up for few subjects: where no number up to `most` is enough, `seeds`
@@ -465,21 +597,28 @@ def seeds_needed(effect: float, spreads: Spreads, subjects: int, power: float = 
     Raises ValueError for fewer than two subjects, or a power outside (0, 1).
     """
     if subjects < 2 or not 0 < power < 1:
-        raise ValueError(f"{subjects} subject(s) and a power of {power}: give at least two "
-                         "subjects and 0 < power < 1.")
+        raise ValueError(
+            f"{subjects} subject(s) and a power of {power}: give at least two "
+            "subjects and 0 < power < 1."
+        )
     numbers = np.arange(2, most + 1)
     reached = _power(effect, numbers, np.full_like(numbers, subjects), spreads, level, scope)
     if (reached >= power).any():
         first = int(np.argmax(reached >= power))
         return Needed(int(numbers[first]), subjects, float(reached[first]), "")
     instead = _subjects_instead(effect, spreads, power, level, scope, most)
-    return Needed(None, subjects, float(reached[-1]),
-                  f"no number of seeds up to {most} is enough with {subjects} subjects (power "
-                  f"{100 * reached[-1]:.0f} %): {instead}")
+    return Needed(
+        None,
+        subjects,
+        float(reached[-1]),
+        f"no number of seeds up to {most} is enough with {subjects} subjects (power "
+        f"{100 * reached[-1]:.0f} %): {instead}",
+    )
 
 
-def _subjects_instead(effect: float, spreads: Spreads, wanted: float, level: float, scope: str,
-                      most: int) -> str:
+def _subjects_instead(
+    effect: float, spreads: Spreads, wanted: float, level: float, scope: str, most: int
+) -> str:
     numbers = np.arange(2, 5001)
     reached = _power(effect, np.full_like(numbers, most), numbers, spreads, level, scope)
     if not (reached >= wanted).any():

@@ -69,8 +69,9 @@ class Interval:
         return self.low is not None and self.high is not None and not self.low <= value <= self.high
 
 
-def unknown(reason: str, level: float = 0.95, n: int = 0,
-            estimate: float | None = None) -> Interval:
+def unknown(
+    reason: str, level: float = 0.95, n: int = 0, estimate: float | None = None
+) -> Interval:
     """An interval that is not there, with the reason in words."""
     return Interval(estimate, None, None, level, n, "none", reason)
 
@@ -83,10 +84,17 @@ def counted(value: float) -> Interval:
     return Interval(float(value), float(value), float(value), 1.0, 1, "counted")
 
 
-def mean_interval(values: ArrayLike, groups: ArrayLike | None = None,
-                  weights: ArrayLike | None = None, *, level: float = 0.95, method: str = "auto",
-                  kind: str = "score", bounds: tuple[float, float] | None = None,
-                  seed: int = 0) -> Interval:
+def mean_interval(
+    values: ArrayLike,
+    groups: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+    *,
+    level: float = 0.95,
+    method: str = "auto",
+    kind: str = "score",
+    bounds: tuple[float, float] | None = None,
+    seed: int = 0,
+) -> Interval:
     """Interval of a mean over subjects, whatever the scores are.
 
     `values` (m,): one for each subject; or for slices and scans, with the subject of each in
@@ -122,8 +130,11 @@ def mean_interval(values: ArrayLike, groups: ArrayLike | None = None,
         return unknown(_join("undefined: one subject", note), level, 1, estimate)
     if np.ptp(means) <= SAME:
         return unknown(_join(f"undefined: all {n} {kind}s are equal", note), level, n, estimate)
-    low, high = (_jackknife_limits(sums, sizes, level) if chosen == "t"
-                 else _bootstrap_ratio(sums, sizes, chosen, level, seed))
+    low, high = (
+        _jackknife_limits(sums, sizes, level)
+        if chosen == "t"
+        else _bootstrap_ratio(sums, sizes, chosen, level, seed)
+    )
     if not (math.isfinite(low) and math.isfinite(high)):
         reason = f"undefined: {n} {kind}s give no {METHODS[chosen]} interval"
         return unknown(_join(reason, note), level, n, estimate)
@@ -149,19 +160,25 @@ def _check(method: str, kind: str, level: float) -> None:
         raise ValueError(f"level is {level}: give a share between 0 and 1, such as 0.95.")
 
 
-def _by_subject(values: ArrayLike, groups: ArrayLike | None,
-                weights: ArrayLike | None) -> tuple[np.ndarray, np.ndarray, int]:
+def _by_subject(
+    values: ArrayLike, groups: ArrayLike | None, weights: ArrayLike | None
+) -> tuple[np.ndarray, np.ndarray, int]:
     """Each subject's weighted sum and weight, and how many values could not be used."""
     x = np.asarray(values, dtype=float).ravel()
     who = np.arange(len(x)) if groups is None else np.asarray(groups).ravel()
     w = np.ones(len(x)) if weights is None else np.asarray(weights, dtype=float).ravel()
     if not len(x) == len(who) == len(w):
-        raise ValueError(f"Each value needs its group and weight: there are {len(x)} values, "
-                         f"{len(who)} groups and {len(w)} weights.")
+        raise ValueError(
+            f"Each value needs its group and weight: there are {len(x)} values, "
+            f"{len(who)} groups and {len(w)} weights."
+        )
     used = np.isfinite(x) & np.isfinite(w) & (w > 0)
     _, member = np.unique(who[used], return_inverse=True)
-    return (np.bincount(member, weights=(x * w)[used]), np.bincount(member, weights=w[used]),
-            int((~used).sum()))
+    return (
+        np.bincount(member, weights=(x * w)[used]),
+        np.bincount(member, weights=w[used]),
+        int((~used).sum()),
+    )
 
 
 def _jackknife_limits(sums: np.ndarray, sizes: np.ndarray, level: float) -> tuple[float, float]:
@@ -174,16 +191,23 @@ def _jackknife_limits(sums: np.ndarray, sizes: np.ndarray, level: float) -> tupl
     return float(low), float(high)
 
 
-def _bootstrap_ratio(sums: np.ndarray, sizes: np.ndarray, method: str, level: float,
-                     seed: int) -> tuple[float, float]:
+def _bootstrap_ratio(
+    sums: np.ndarray, sizes: np.ndarray, method: str, level: float, seed: int
+) -> tuple[float, float]:
     def ratio(x: np.ndarray, y: np.ndarray, axis: int = -1) -> np.ndarray:
         return np.asarray(x.sum(axis) / y.sum(axis))
 
     with np.errstate(all="ignore"):
-        found = stats.bootstrap((sums, sizes), ratio, paired=True, vectorized=True,
-                                n_resamples=RESAMPLES, confidence_level=level,
-                                method="BCa" if method == "bca" else method,
-                                rng=np.random.default_rng(seed)).confidence_interval
+        found = stats.bootstrap(
+            (sums, sizes),
+            ratio,
+            paired=True,
+            vectorized=True,
+            n_resamples=RESAMPLES,
+            confidence_level=level,
+            method="BCa" if method == "bca" else method,
+            rng=np.random.default_rng(seed),
+        ).confidence_interval
     return float(found.low), float(found.high)
 
 
@@ -208,6 +232,7 @@ def family_level(count: int, level: float = 0.95) -> float:
 
 
 # --- Coverage by simulation ----------------------------------------------------------------------
+
 
 class Draw(Protocol):
     """A population to draw from: its true mean, and `draw(random, shape)`."""
@@ -244,8 +269,9 @@ class Scores:
         return np.where(random.random(shape) < self.zeros, 0.0, scores)
 
 
-def simulate_coverage(method: str, n: int, draw: Draw, repeats: int = 20_000, seed: int = 0,
-                      level: float = 0.95) -> float:
+def simulate_coverage(
+    method: str, n: int, draw: Draw, repeats: int = 20_000, seed: int = 0, level: float = 0.95
+) -> float:
     """The share of intervals from `n` subjects that hold the true mean.
 
     `method`: "t", "bca" or "percentile". `draw`: a population, such as `Scores()`. Samples whose
@@ -270,8 +296,9 @@ def simulate_coverage(method: str, n: int, draw: Draw, repeats: int = 20_000, se
     return hits / total
 
 
-def _limits(values: np.ndarray, method: str, level: float,
-            seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _limits(
+    values: np.ndarray, method: str, level: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Ends of the interval of each row's mean: values (repeats, n)."""
     if method == "t":
         n = values.shape[-1]
@@ -279,16 +306,23 @@ def _limits(values: np.ndarray, method: str, level: float,
         half = float(stats.t.ppf((1 + level) / 2, n - 1)) * error
         return mean - half, mean + half
     with np.errstate(all="ignore"):
-        found = stats.bootstrap((values,), np.mean, axis=-1, vectorized=True,
-                                n_resamples=999, confidence_level=level,
-                                batch=max(1, 4_000_000 // values.size),
-                                method="BCa" if method == "bca" else method,
-                                rng=np.random.default_rng(seed)).confidence_interval
+        found = stats.bootstrap(
+            (values,),
+            np.mean,
+            axis=-1,
+            vectorized=True,
+            n_resamples=999,
+            confidence_level=level,
+            batch=max(1, 4_000_000 // values.size),
+            method="BCa" if method == "bca" else method,
+            rng=np.random.default_rng(seed),
+        ).confidence_interval
     return found.low, found.high
 
 
-def usual_coverage(n: int, zeros: float = 0.0, kind: str = "score", method: str = "t",
-                   level: float = 0.95) -> float:
+def usual_coverage(
+    n: int, zeros: float = 0.0, kind: str = "score", method: str = "t", level: float = 0.95
+) -> float:
     """The simulated coverage for `n` subjects of which a share `zeros` scores 0.
 
     On `Scores()` with that share, rounded to tenths (at most 0.9); `n` above 100 counts as 100.

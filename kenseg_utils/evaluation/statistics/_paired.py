@@ -74,18 +74,31 @@ def paired_test(one: ArrayLike, other: ArrayLike, level: float = 0.95, seed: int
     changed = difference[np.abs(difference) > SAME]
     spread = float(difference.std(ddof=1)) if pairs > 1 else 0.0
     return Paired(
-        interval, pairs, unpaired, len(changed), float(np.median(difference)),
-        p=_sign_flip_p(changed, seed) if pairs > 1 else None, smallest_p=smallest_p(len(changed)),
+        interval,
+        pairs,
+        unpaired,
+        len(changed),
+        float(np.median(difference)),
+        p=_sign_flip_p(changed, seed) if pairs > 1 else None,
+        smallest_p=smallest_p(len(changed)),
         cohen_d=float(difference.mean()) / spread if spread > SAME else None,
-        rank_biserial=_rank_biserial(changed) if pairs > 1 else None)
+        rank_biserial=_rank_biserial(changed) if pairs > 1 else None,
+    )
 
 
 def _sign_flip_p(changed: np.ndarray, seed: int) -> float:
     if len(changed) < 2:
         return 1.0  # either sign of one number is as far from zero
-    return float(stats.permutation_test(
-        (changed,), np.mean, permutation_type="samples", vectorized=True, n_resamples=FLIPS,
-        rng=np.random.default_rng(seed)).pvalue)
+    return float(
+        stats.permutation_test(
+            (changed,),
+            np.mean,
+            permutation_type="samples",
+            vectorized=True,
+            n_resamples=FLIPS,
+            rng=np.random.default_rng(seed),
+        ).pvalue
+    )
 
 
 def _rank_biserial(changed: np.ndarray) -> float:
@@ -111,8 +124,10 @@ def smallest_p(n: int, family: int = 1) -> float:
 def pairs_needed(family: int = 1, alpha: float = 0.05) -> int:
     """The fewest pairs with which a test of a family of `family` can reach alpha."""
     if not 0 < alpha < 1 or family < 1:
-        raise ValueError(f"alpha is {alpha} and the family {family}: give 0 < alpha < 1 and a "
-                         "family of at least 1.")
+        raise ValueError(
+            f"alpha is {alpha} and the family {family}: give 0 < alpha < 1 and a "
+            "family of at least 1."
+        )
     n = max(1, math.ceil(1 + math.log2(family / alpha) - 1e-9))
     if smallest_p(n, family) > alpha:
         raise ValueError(f"With {FLIPS:,} drawn flips, {family} comparisons never reach {alpha}.")
@@ -124,13 +139,16 @@ def power_note(n: int, family: int = 1, alpha: float = 0.05) -> str:
     least = smallest_p(n, family)
     if least <= alpha:
         return ""
-    return (f"this comparison cannot find anything: with {n} subject(s) that differ and {family} "
-            f"comparison(s) the smallest possible p is {least:.2g}; at least "
-            f"{pairs_needed(family, alpha)} subjects are needed")
+    return (
+        f"this comparison cannot find anything: with {n} subject(s) that differ and {family} "
+        f"comparison(s) the smallest possible p is {least:.2g}; at least "
+        f"{pairs_needed(family, alpha)} subjects are needed"
+    )
 
 
-def subjects_needed(difference: float, sd: float, power: float = 0.8, level: float = 0.95,
-                    family: int = 1) -> int | None:
+def subjects_needed(
+    difference: float, sd: float, power: float = 0.8, level: float = 0.95, family: int = 1
+) -> int | None:
     """How many subjects a paired t test takes to see a mean difference; None if there is none.
 
     `sd`: of the paired differences. `family`: as many tests, corrected after Bonferroni, which
@@ -161,12 +179,25 @@ def holm(p_values: Sequence[Any]) -> list[Any]:
     return corrected
 
 
-NUMBERS = ("mean_difference", "low", "high", "median_difference", "p", "p_holm", "cohen_d",
-           "rank_biserial")
+NUMBERS = (
+    "mean_difference",
+    "low",
+    "high",
+    "median_difference",
+    "p",
+    "p_holm",
+    "cohen_d",
+    "rank_biserial",
+)
 
 
-def paired_table(wide: pd.DataFrame, reference: str | None = None, level: float = 0.95,
-                 lower_is_better: bool = False, seed: int = 0) -> pd.DataFrame:
+def paired_table(
+    wide: pd.DataFrame,
+    reference: str | None = None,
+    level: float = 0.95,
+    lower_is_better: bool = False,
+    seed: int = 0,
+) -> pd.DataFrame:
     """Compare methods pair by pair on the same subjects, as one family of tests.
 
     `wide`: a row a subject, a column a method, NaN where there is no score. `reference`: compare
@@ -180,35 +211,63 @@ def paired_table(wide: pd.DataFrame, reference: str | None = None, level: float 
     unknown reference.
     """
     if wide.shape[1] < 2 or not len(wide):
-        raise ValueError(f"A comparison needs two methods and a subject: got {wide.shape[1]} "
-                         f"methods and {len(wide)} subjects.")
+        raise ValueError(
+            f"A comparison needs two methods and a subject: got {wide.shape[1]} "
+            f"methods and {len(wide)} subjects."
+        )
     if not wide.index.is_unique:
         raise ValueError("A subject stands in several rows: average its scans first.")
     if reference is not None and reference not in wide:
         raise ValueError(f"There is no method {reference!r}: there are {list(wide)}.")
-    names = (list(itertools.combinations(wide.columns, 2)) if reference is None
-             else [(name, reference) for name in wide if name != reference])
+    names = (
+        list(itertools.combinations(wide.columns, 2))
+        if reference is None
+        else [(name, reference) for name in wide if name != reference]
+    )
     found = [paired_test(wide[one], wide[other], level, seed) for one, other in names]
     corrected = holm([pd.NA if test.p is None else test.p for test in found])
     family = sum(test.p is not None for test in found)
-    rows = [_row(one, other, test, p_holm, family, 1 - level, lower_is_better)
-            for (one, other), test, p_holm in zip(names, found, corrected, strict=True)]
+    rows = [
+        _row(one, other, test, p_holm, family, 1 - level, lower_is_better)
+        for (one, other), test, p_holm in zip(names, found, corrected, strict=True)
+    ]
     return pd.DataFrame(rows).astype(dict.fromkeys(NUMBERS, "Float64"))
 
 
-def _row(one: Any, other: Any, test: Paired, p_holm: Any, family: int, alpha: float,
-         lower_is_better: bool) -> dict[str, Any]:
-    named = dict(mean_difference=test.difference.estimate, low=test.difference.low,
-                 high=test.difference.high, median_difference=test.median, p=test.p,
-                 p_holm=p_holm, cohen_d=test.cohen_d, rank_biserial=test.rank_biserial)
+def _row(
+    one: Any,
+    other: Any,
+    test: Paired,
+    p_holm: Any,
+    family: int,
+    alpha: float,
+    lower_is_better: bool,
+) -> dict[str, Any]:
+    named = dict(
+        mean_difference=test.difference.estimate,
+        low=test.difference.low,
+        high=test.difference.high,
+        median_difference=test.median,
+        p=test.p,
+        p_holm=p_holm,
+        cohen_d=test.cohen_d,
+        rank_biserial=test.rank_biserial,
+    )
     note = "" if test.p is None else power_note(test.differing, family, alpha)
-    return dict(method=one, other=other, pairs=test.pairs, unpaired=test.unpaired,
-                **{name: pd.NA if value is None else value for name, value in named.items()},
-                verdict=_verdict(one, other, test, p_holm, alpha, lower_is_better), note=note)
+    return dict(
+        method=one,
+        other=other,
+        pairs=test.pairs,
+        unpaired=test.unpaired,
+        **{name: pd.NA if value is None else value for name, value in named.items()},
+        verdict=_verdict(one, other, test, p_holm, alpha, lower_is_better),
+        note=note,
+    )
 
 
-def _verdict(one: Any, other: Any, test: Paired, p_holm: Any, alpha: float,
-             lower_is_better: bool) -> str:
+def _verdict(
+    one: Any, other: Any, test: Paired, p_holm: Any, alpha: float, lower_is_better: bool
+) -> str:
     interval = test.difference
     if test.p is None or (test.differing and not interval.known):
         return interval.note
@@ -239,21 +298,28 @@ def pool_folds(scores: pd.DataFrame, score: str = "dice") -> Pooled:
     folds = used.groupby(["name", "subject"])["fold"].nunique()
     if (folds > 1).any():
         name, subject = folds.index[int(np.argmax(folds.to_numpy() > 1))]
-        raise ValueError(f"{subject} was held out in {int(folds.max())} folds of {name!r}: folds "
-                         "that are pooled must not overlap.")
+        raise ValueError(
+            f"{subject} was held out in {int(folds.max())} folds of {name!r}: folds "
+            "that are pooled must not overlap."
+        )
     wide = used.groupby(["subject", "name"])[score].mean().unstack("name")
     wide = wide[[name for name in scores["name"].unique() if name in wide]]
     numbers = sorted(used["fold"].unique().tolist())
     every = int(wide.notna().all(axis=1).sum()) if wide.shape[1] else 0
-    return Pooled(wide, f"{len(wide)} held-out subjects of fold(s) "
-                        f"{', '.join(map(str, numbers)) or 'none'}, {every} of them scored by all "
-                        f"{wide.shape[1]}")
+    return Pooled(
+        wide,
+        f"{len(wide)} held-out subjects of fold(s) "
+        f"{', '.join(map(str, numbers)) or 'none'}, {every} of them scored by all "
+        f"{wide.shape[1]}",
+    )
 
 
 def _need(scores: pd.DataFrame, columns: Sequence[str]) -> None:
     if missing := [name for name in columns if name not in scores]:
-        raise ValueError(f"The table of scores has no column {', '.join(missing)}: it has "
-                         f"{', '.join(map(str, scores))}.")
+        raise ValueError(
+            f"The table of scores has no column {', '.join(missing)}: it has "
+            f"{', '.join(map(str, scores))}."
+        )
 
 
 def _whole(scores: pd.DataFrame) -> pd.Series:
