@@ -12,14 +12,15 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from kenseg_utils import metrics, statistics
+from kenseg_utils import metrics
+from kenseg_utils.evaluation import statistics
 from kenseg_utils.evaluation.statistics import Claim, Interval, Scores, Spreads, verdict
 
 
 def test_it_loads_neither_keras_nor_matplotlib():
     code = (
-        "import sys; import kenseg_utils.evaluation.statistics; heavy = 'keras tensorflow matplotlib "
-        "sklearn'; print([name for name in heavy.split() if name in sys.modules])"
+        "import sys; import kenseg_utils.evaluation.statistics; heavy = 'keras tensorflow "
+        "matplotlib sklearn'; print([name for name in heavy.split() if name in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
