@@ -466,3 +466,46 @@ def test_any_number_of_slices_is_predicted():
     assert found.shape == (50, 16, 16, 2)
     one_by_one = np.concatenate([training.predict(model, image[None]) for image in images])
     np.testing.assert_allclose(found, one_by_one, atol=0.01)  # bfloat16, where the CPU has it
+
+
+def test_training_starts_from_given_weights(data, tmp_path):
+    """No step taken far from them: the first epoch at a tiny rate leaves them as they were."""
+    train, validation = data
+    taught = training.train(training.Recipe.quick(**TINY), train, validation, tmp_path / "first")
+    still = training.Recipe.quick(**(TINY | dict(epochs=1, learning_rate=1e-12)))
+    for number, start in enumerate(
+        (taught, taught.model, taught.folder, taught.folder / "model.keras")
+    ):
+        run = training.train(still, train, validation, tmp_path / f"next{number}", start_from=start)
+        for before, after in zip(taught.model.trainable_weights, run.model.trainable_weights):
+            np.testing.assert_allclose(before.numpy(), after.numpy(), atol=1e-6)
+    fresh = training.train(still, train, validation, tmp_path / "fresh")
+    gap = [
+        np.abs(a.numpy() - b.numpy()).max()
+        for a, b in zip(taught.model.trainable_weights, fresh.model.trainable_weights)
+    ]
+    assert max(gap) > 1e-3  # the same test without start_from would fail
+
+
+def test_the_start_is_part_of_what_a_run_is(data, tmp_path):
+    train, validation = data
+    recipe = training.Recipe.quick(**(TINY | dict(epochs=1)))
+    first = training.train(recipe, train, validation, work_dir=tmp_path)
+    second = training.train(recipe, train, validation, work_dir=tmp_path, start_from=first)
+    assert first.folder != second.folder
+    with pytest.raises(ValueError, match="start_from: 'random weights' there"):
+        training.train(recipe, train, validation, first.folder, start_from=second)
+
+
+def test_weights_of_another_network_are_refused_before_anything_is_written(data, tmp_path):
+    train, validation = data
+    small = training.Recipe.quick(**(TINY | dict(epochs=1)))
+    wide = training.Recipe.quick(**(TINY | dict(epochs=1, widths=(4, 12))))
+    taught = training.train(small, train, validation, tmp_path / "first")
+    with pytest.raises(ValueError, match="another network than this recipe builds.*widths"):
+        training.train(wide, train, validation, tmp_path / "second", start_from=taught)
+    with pytest.raises(ValueError, match="not there: give a finished run"):
+        training.train(small, train, validation, tmp_path / "second", start_from=tmp_path / "no")
+    with pytest.raises(ValueError, match="start_from is a int"):
+        training.train(small, train, validation, tmp_path / "second", start_from=3)
+    assert not (tmp_path / "second").exists()

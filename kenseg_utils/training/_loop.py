@@ -6,6 +6,7 @@ epochs, and, when done, model.keras and provenance.json.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -117,10 +118,13 @@ def train(
     work_dir=None,
     progress: bool = True,
     devices: int | None = None,
+    start_from=None,
 ) -> Run:
     """Train, or go on from the last whole epoch, or return the run that is already done.
 
     The folder is `run_dir`, else one in the work folder named by recipe and data.
+    `start_from` gives the weights to begin with in place of random ones: a Run, a Keras model, a
+    .keras file, or a run's folder; it must be the network that the recipe builds.
     Several GPUs share each batch, if they can share it evenly; `devices` gives another number of
     them. Same recipe, data and seed give the same history on one device, and to rounding on
     several; on a GPU only as far as its kernels are deterministic (sums of floats in changing
@@ -136,6 +140,12 @@ def train(
             f"{len(train)} slices to train on: lower it."
         )
     identity = dict(recipe=recipe.as_dict(), train=train.key, validation=validation.key)
+    start = None if start_from is None else _weights_of(start_from)
+    if start is not None:
+        _check_fit(start, recipe, train.shape)
+        identity["start"] = artifacts.key(
+            weights=[hashlib.sha256(w.tobytes()).hexdigest() for w in start]
+        )
     folder = (
         Path(run_dir)
         if run_dir
@@ -149,7 +159,7 @@ def train(
         if not (folder / "provenance.json").exists():
             count = machine.device_count(recipe.batch_size, devices)
             with machine.spread_over(count), _advice_on_memory(recipe, folder):
-                _fit(recipe, train, validation, folder, count, progress)
+                _fit(recipe, train, validation, folder, count, progress, start)
     return Run(folder)
 
 
@@ -161,13 +171,13 @@ def _claim(folder: Path, identity: dict) -> None:
         return
     try:
         found = json.loads(path.read_text())
-        before = found["recipe"] | {"train": found["train"], "validation": found["validation"]}
+        before = _told_apart(found)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{path}: not a recipe that this version wrote. Move the folder away or "
             "choose another run_dir."
         ) from error
-    now = identity["recipe"] | {"train": identity["train"], "validation": identity["validation"]}
+    now = _told_apart(identity)
     differing = sorted(
         name for name in before.keys() | now.keys() if before.get(name) != now.get(name)
     )
@@ -181,8 +191,62 @@ def _claim(folder: Path, identity: dict) -> None:
         )
 
 
+def _told_apart(identity: dict) -> dict:
+    """The fields by which one run differs from another."""
+    data = {name: identity[name] for name in ("train", "validation")}
+    return identity["recipe"] | data | {"start_from": identity.get("start", "random weights")}
+
+
+def _weights_of(start) -> list[np.ndarray]:
+    """The weights of a Run, a Keras model, a .keras file or a run's folder."""
+    import keras
+
+    if isinstance(start, str | os.PathLike):
+        path = Path(start).expanduser()
+        file = path / "model.keras" if path.is_dir() else path
+        if not file.is_file():
+            raise ValueError(
+                f"start_from is {start}, and {file} is not there: give a finished run's folder, a "
+                ".keras file, a Run or a Keras model."
+            )
+        start = keras.saving.load_model(file, safe_mode=True, compile=False)
+    model = start.model if isinstance(start, Run) else start
+    if not hasattr(model, "get_weights"):
+        raise ValueError(
+            f"start_from is a {type(start).__name__}: give a Run, a Keras model, a .keras file or a "
+            "run's folder."
+        )
+    return [np.asarray(weight) for weight in model.get_weights()]
+
+
+def _check_fit(weights: list[np.ndarray], recipe: Recipe, shape: tuple[int, int, int]) -> None:
+    """Refuse weights of another network than the recipe builds, before anything is written."""
+    wanted = [tuple(weight.shape) for weight in build(recipe, shape).weights]
+    found = [weight.shape for weight in weights]
+    if found != wanted:
+        differing = next(
+            (
+                f"array {number} is {one} there and {other} here"
+                for number, (one, other) in enumerate(zip(found, wanted))
+                if one != other
+            ),
+            f"{len(found)} arrays there and {len(wanted)} here",
+        )
+        raise ValueError(
+            f"start_from holds another network than this recipe builds ({recipe.network}, widths "
+            f"{recipe.widths}, slices {shape}): {differing}. Take the recipe that it was trained by, "
+            "and slices with as many channels."
+        )
+
+
 def _fit(
-    recipe: Recipe, train: SliceSet, validation: SliceSet, folder: Path, count: int, progress: bool
+    recipe: Recipe,
+    train: SliceSet,
+    validation: SliceSet,
+    folder: Path,
+    count: int,
+    progress: bool,
+    start: list[np.ndarray] | None = None,
 ) -> None:
     """The loop over epochs, each closed by a checkpoint."""
     import keras
@@ -193,6 +257,8 @@ def _fit(
     def make():
         keras.utils.set_random_seed(recipe.seed)
         model = build(recipe, train.shape, steps * recipe.epochs)
+        if start is not None:
+            model.set_weights(start)
         machine.share_statistics(model, count > 1)
         return model
 
