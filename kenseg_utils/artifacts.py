@@ -89,7 +89,12 @@ def build(folder: Path, maker: Callable[[Path], None], resume: bool = False) -> 
             if not resume:
                 shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(exist_ok=True)
-            maker(partial)
+            try:
+                maker(partial)
+            except BaseException:
+                if not resume:
+                    shutil.rmtree(partial, ignore_errors=True)
+                raise
             os.replace(partial, folder)
     return folder
 

@@ -5,6 +5,7 @@ order; `save_mask` writes a result back in the scan's own grid.
 """
 
 from ._nifti import ScanError
+from ._nnunet import write_nnunet
 from ._releases import find_scans, require_masks
 from ._scans import Scan, check_scan, load_image, load_scan, save_mask, to_original_grid
 
@@ -18,4 +19,5 @@ __all__ = [
     "require_masks",
     "save_mask",
     "to_original_grid",
+    "write_nnunet",
 ]
