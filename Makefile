@@ -131,6 +131,7 @@ _build/executed/$(RUN)/%.ipynb: notebooks/%.ipynb $(PACKAGE) requirements.lock |
 _build/executed/$(RUN)/08_baseline_networks.ipynb: $(wildcard results/networks.json)
 _build/executed/$(RUN)/09_ablation_study.ipynb: $(wildcard results/ablation.json)
 _build/executed/$(RUN)/11_whole_brain_segmentation.ipynb: $(wildcard results/whole_slices.npz)
+_build/executed/$(RUN)/15_train_on_your_own_data.ipynb: $(wildcard results/whole_slices.npz)
 _build/executed/$(RUN)/12_segment_your_scan.ipynb: $(wildcard results/whole_slices.npz results/real_heads*.json)
 _build/executed/$(RUN)/14_benchmarks.ipynb: $(wildcard benchmarks/results/*.json)
 

@@ -11,7 +11,7 @@ from packaging.version import Version
 
 
 def locked(name):
-    """Package → versions in a lock file and those that it starts with (several where Pythons differ)."""
+    """Package → versions in a lock file and in those that it starts with."""
     text, found = (ROOT / name).read_text(), {}
     for base in re.findall(r"^-r (\S+)$", text, re.M):
         found |= locked(base)

@@ -21,7 +21,7 @@ STEPS = 6000
 
 
 def trained(executed: Path):
-    """Chapter 5's run and its test set, opened; or made first, as any chapter makes what it lacks."""
+    """Chapter 5's run and its test set, opened; made first where they are lacking."""
     about = json.loads((executed / CHAPTER).read_text(encoding="utf-8"))["metadata"]["papermill"]
     given = about.get("parameters", {})
     profile, seed = profiles.get(given.get("profile", "demo")), given.get("seed", 0)
