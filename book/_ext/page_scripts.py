@@ -4,7 +4,7 @@ import re
 
 
 def without_thebe(app, pagename, templatename, context, doctree):
-    """Drop sphinx-thebe's scripts: no page starts a kernel, and declared twice they are an error."""
+    """Drop sphinx-thebe's scripts: no page starts a kernel; declared twice they are an error."""
 
     def of_thebe(script):
         where = str(getattr(script, "filename", script))

@@ -80,7 +80,7 @@ def settings(static: Path, cache: Path) -> dict:
 
 
 def runtime(static: Path, cache: Path) -> str:
-    """Put what runs ONNX files under `static`/vendor; its folder there, "" if it is not to be had."""
+    """Put what runs ONNX files under `static`/vendor; its folder there, "" if not to be had."""
     try:
         fetch(RUNTIME, static / "vendor", cache)
     except Unavailable as reason:
