@@ -32,10 +32,19 @@ from filelock import FileLock, Timeout
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from kenseg_utils import (  # noqa: E402
-    artifacts, devices, evaluation, lineup, networks, profiles, recorded, speed, training,
-)
 from paper_loop import Epochs, Progress, compile_steps, run, validate  # noqa: E402
+
+from kenseg_utils import (  # noqa: E402
+    artifacts,
+    devices,
+    evaluation,
+    lineup,
+    networks,
+    profiles,
+    recorded,
+    speed,
+    training,
+)
 
 NAME = "paper_scale"
 DONE, MORE, FAILED = 0, 75, 1  # exit statuses; 75 is "try again later" elsewhere too
@@ -267,7 +276,7 @@ def save_state(model, state: Progress, folder: Path) -> None:
 
 
 def open_state(model, folder: Path) -> Progress:
-    """Where `save_state` left a training, with the model as it was then; the start if nothing is there.
+    """Where `save_state` left a training, the model as it was then; the start if there is nothing.
 
     A file that is broken or another network's is named, and the training starts anew.
     """
@@ -327,7 +336,7 @@ def tables_of(plan: Plan, parts: Sequence, folder: Path, history: Sequence[dict]
 
 
 def merge(before: Mapping[str, pd.DataFrame], fresh: Mapping[str, pd.DataFrame]) -> dict:
-    """The tables before, in which each run of `fresh` has its place, unless the one there is further.
+    """The tables before, in which each run of `fresh` has its place, unless theirs is further.
 
     A run takes the place of its own earlier rows; that of another machine or backend only with more
     epochs, or as many and scores where the other has none, and never without scores where the other
@@ -355,7 +364,8 @@ def _rows_of(table: pd.DataFrame, row: Mapping) -> pd.DataFrame:
 def _replaces(new: Mapping, old: Mapping) -> bool:
     if new["data"] != old["data"]:
         raise ValueError(f"{new['run']}, seed {new['seed']}, is recorded on other slices "
-                         f"({old['data']} there, {new['data']} now): give another --results folder.")
+                         f"({old['data']} there, {new['data']} now): give another folder as "
+                         "--results.")
     if (new["key"], new["device"]) == (old["key"], old["device"]):
         return new["epochs"] >= old["epochs"]  # fewer where it was killed and goes on from before
     scored = [not pd.isna(one["tested_epoch"]) for one in (new, old)]
@@ -363,7 +373,7 @@ def _replaces(new: Mapping, old: Mapping) -> bool:
 
 
 def _in_order(table: pd.DataFrame) -> pd.DataFrame:
-    """Runs in the order in which they are wanted, then by seed; epochs and subjects as they were."""
+    """Runs in the order in which they are wanted, then by seed; their rows as they were."""
     if not len(table):
         return table
     known = list(dict.fromkeys(plan.name for plan in plans(SIZES["paper"])))

@@ -110,7 +110,9 @@ def _steps_on_tensorflow(model) -> Callable:
     import tensorflow as tf
 
     heads = len(model.outputs)
-    step = tf.function(model.train_step, jit_compile=True) if model.jit_compile else model.train_step
+    step = model.train_step
+    if model.jit_compile:
+        step = tf.function(step, jit_compile=True)
 
     @tf.function
     def loop(images, labels, rows, count):
@@ -146,7 +148,7 @@ class Epochs:
         self._arrays = None
 
     def begin(self, epoch: int, first: int = 0):
-        """The batches of an epoch (0 is the first) from number `first` on: to draw from, then close."""
+        """The batches of an epoch (0 is the first), from number `first` on; close it after."""
         source = Batches(self.slices, self.batch_size, self.seed, epoch, self.augment)
         if not self.stays:
             return _MadeAhead(source, first)
@@ -260,7 +262,7 @@ def _kept(state: Progress, keep: Callable | None) -> list[dict]:
 
 
 def _go_on(steps: Steps, data: Epochs, state: Progress, count: int, late: Callable | None) -> int:
-    """Steps of the epoch that has begun, to its end or until it is late; how many a call can take."""
+    """Steps of the epoch to its end or until it is late; returns how many suit a call."""
     epoch = data.begin(len(state.history), state.batches)
     total = len(data.slices) // data.batch_size
     first = True  # it may compile, so its time says nothing about the next

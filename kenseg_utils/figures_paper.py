@@ -60,8 +60,8 @@ def _of_run(history: pd.DataFrame, runs: pd.DataFrame, name: str, seed: int) -> 
 
 
 def _losses(axes: Axes, epochs: pd.DataFrame) -> None:
-    for column, line, label, above in (("loss", "dashed", "training", False),
-                                       ("val_loss", "solid", "validation", True)):
+    lines = (("loss", "dashed", "training"), ("val_loss", "solid", "validation"))
+    for column, line, label in lines:
         axes.plot(epochs["epoch"], epochs[column], color=BLACK, ls=line, lw=1.6)
         axes.annotate(label, (epochs["epoch"].iloc[-1], epochs[column].iloc[-1]), xytext=(6, 0),
                       textcoords="offset points", va="center")
@@ -73,7 +73,7 @@ def _losses(axes: Axes, epochs: pd.DataFrame) -> None:
 
 
 def _dice(axes: Axes, epochs: pd.DataFrame, about: dict) -> None:
-    """Averages on the validation set as lines, named at their ends, and on the test set as points."""
+    """Averages: on the validation set lines, named at their ends, on the test set points."""
     right, labels = TESTED_AT * about["epochs_meant"], []
     for name, (validation, test, colour, marker) in AVERAGES.items():
         kept = validation in epochs and epochs[validation].notna().any()
