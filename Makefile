@@ -31,7 +31,7 @@ export KENSEG_HOME ?= $(CURDIR)/.kenseg
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PYTHONHASHSEED ?= 0
 
-.PHONY: help install book test lint results bench serve lock colab-check colab-lock clean
+.PHONY: help install book test lint results paper bench serve lock colab-check colab-lock clean
 
 help: ## List these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | \
@@ -61,6 +61,17 @@ results: ABLATION ?= --seeds 3
 results: $(VENV)/.book ## Train all networks and the ablation's grid at length (RESULTS="--minutes 60 …", ABLATION="…"); writes results/*.json
 	$(PY) -m kenseg_utils.experiments.lineup --profile $(PROFILE) $(DATA_ARGUMENT) --record $(RESULTS)
 	$(PY) -m kenseg_utils.experiments.ablation --profile $(PROFILE) $(DATA_ARGUMENT) --record $(ABLATION)
+
+# A piece ends by itself, with 75 where another is wanted.
+paper: MINUTES ?= 100000
+paper: $(VENV)/.book ## Train at the paper's own scale, in pieces of ten minutes (RUNS="paper …", MINUTES=60); writes results/paper_scale.json
+	@end=$$(( SECONDS + 60 * $(MINUTES) )); code=75; \
+	while [ $$code = 75 ]; do \
+	    left=$$(( (end - SECONDS + 59) / 60 )); piece=$$(( left < 1 ? 1 : left < 10 ? left : 10 )); \
+	    $(PY) benchmarks/paper.py --minutes $$piece $(DATA_ARGUMENT) $(if $(RUNS),--runs $(RUNS)) \
+	        && code=0 || code=$$?; \
+	    [ $$code != 75 ] || [ $$SECONDS -lt $$end ] || { echo "Time is up: call again to go on."; exit 0; }; \
+	done; exit $$code
 
 bench: $(VENV)/.test ## Measure speed beside peers; writes benchmarks/results/*.json
 	for script in benchmarks/bench_*.py; do $(PY) $$script; done

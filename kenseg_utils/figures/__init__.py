@@ -46,6 +46,7 @@ from ._palette import (
     VERMILION,
     YELLOW,
 )
+from ._paper import paper_scale, paper_scale_alt
 from ._stages import Place, Stage, described, stage_diagram, stages
 
 __all__ = [
@@ -80,6 +81,8 @@ __all__ = [
     "legend",
     "network_grid",
     "overlap_map",
+    "paper_scale",
+    "paper_scale_alt",
     "receptive_field",
     "reduction_comparison",
     "show",
