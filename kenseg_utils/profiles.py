@@ -107,8 +107,7 @@ def open_scans(profile: Profile, data_root=None, work_dir=None, seed: int = 0) -
         return scans.reset_index(drop=True)
     work = artifacts.work_dir(work_dir)
     # The code is part of the key: a release of an older generator is not this one's.
-    sources = sorted((Path(__file__).parent / "phantom").glob("*.py"))
-    code = [source.read_text(encoding="utf-8") for source in sources]
+    code = [source.read_text() for source in sorted(Path(__file__).parent.glob("phantom*.py"))]
     key = artifacts.key(subjects=profile.subjects, seed=seed, code=code)
     folder = artifacts.build(
         work / f"phantom-{key}",

