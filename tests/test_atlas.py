@@ -855,7 +855,7 @@ FUZZ = settings(
 
 
 def answer(call, argument) -> tuple:
-    """What a call returns and "", or None and the ScanError's text; any other error is a failure."""
+    """What a call returns and "", or None and the ScanError's text; another error is a failure."""
     try:
         return call(argument), ""
     except ScanError as error:
@@ -863,7 +863,7 @@ def answer(call, argument) -> tuple:
 
 
 def load_or_refuse(path) -> None:
-    """Load as T1w, as mask, and as mask of another grid: a sound Scan or an error naming the file."""
+    """Load as T1w, as mask, as mask of another grid: a sound Scan or an error naming the file."""
     sound = path.parent / "sound.nii"
     if not sound.exists():
         values = (np.arange(120).reshape(4, 5, 6) % 7 == 0).astype(np.uint8)

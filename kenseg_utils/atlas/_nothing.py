@@ -54,9 +54,13 @@ def nothing_found(root: Path, found: Found, suffix: str, left: tuple[LeftOut, ..
     for path in found.archives[:20]:
         if error := _packed_inside(Path(path)):
             return error
+    counts = ", ".join(f"{count:,} {kind}" for kind, count in found.kinds.most_common(6))
     problems = " ".join([*map(str, left), *filter(None, [first_unreadable(found)])])
     if problems:
-        return ScanError(f"{root} holds no whole ATLAS scan, nor another {suffix}. {problems}")
+        there = f" There are {counts}." if counts else ""
+        return ScanError(
+            f"{root} holds no whole ATLAS scan, nor another {suffix}. {problems}{there}"
+        )
     if found.count == 0:
         return ScanError(
             f"{root} is empty: copy an ATLAS release there or another data set, or name another "
@@ -68,7 +72,6 @@ def nothing_found(root: Path, found: Found, suffix: str, left: tuple[LeftOut, ..
                 f"{root} holds no NIfTI image named like a {suffix}, but {found.kinds[kind]:,} "
                 f"{kind} (such as {found.first[kind]}): {remedy}. {_ANY_FOLDER}"
             )
-    counts = ", ".join(f"{count:,} {kind}" for kind, count in found.kinds.most_common(6))
     sample = listed(os.path.basename(path) for path in found.first.values())
     return ScanError(
         f"{root} does not look like an ATLAS release: it holds {found.count:,} files "

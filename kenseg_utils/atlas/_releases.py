@@ -235,8 +235,12 @@ def _look_alikes(table: pd.DataFrame) -> Iterator[str]:
 def _of_layouts(found: Found, suffix: str, leave_out) -> tuple[list[dict], set[str]]:
     """Rows of images that stand in a folder beside one of labels, and all files so taken."""
     rows, taken = [], set()
-    noted: list[tuple[str, str]] = []
-    for pair in _layouts.pairs(found.niftis, suffix, lambda *what: noted.append(what)):
+
+    def out(reason: str, path: str) -> None:
+        taken.add(path)
+        leave_out(reason, path)
+
+    for pair in _layouts.pairs(found.niftis, suffix, out):
         taken.update(path for path in (pair.image, pair.mask) if path)
         why = "nnU-Net's test images come without labels" if pair.is_test else NO_MASK
         rows.append(
@@ -256,10 +260,6 @@ def _of_layouts(found: Found, suffix: str, leave_out) -> tuple[list[dict], set[s
                 "unlabelled": "" if pair.mask else why,
             }
         )
-    if rows:
-        for reason, path in noted:
-            taken.add(path)
-            leave_out(reason, path)
     return rows, taken
 
 
