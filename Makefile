@@ -8,9 +8,14 @@ PROFILE ?= demo
 DATA_ROOT ?=
 PORT ?= 8000
 
-ifeq ($(filter $(PROFILE),smoke demo paper),)
+# One word, and one of three; the pattern is ours, so that PROFILE=% matches nothing.
+ifeq ($(and $(filter 1,$(words $(PROFILE))),$(filter smoke demo paper,$(PROFILE))),)
 $(error PROFILE is "$(PROFILE)": choose smoke, demo or paper)
 endif
+
+# A path is text: $ in it starts no variable, and an apostrophe ends no quotation.
+override DATA_ROOT := $(value DATA_ROOT)
+quote = '$(subst ','\'',$(1))'
 
 # The newest supported Python that really runs (a name on the path may be an empty shim).
 PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3 python; do \
@@ -20,14 +25,29 @@ PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3 python; d
 VENV := .venv
 PY := $(VENV)/bin/python
 # Pages of different profiles and data never mix: each run has its own folder.
-RUN := $(PROFILE)$(if $(DATA_ROOT),-$(shell printf '%s' '$(DATA_ROOT)' | cksum | cut -d' ' -f1))
+# One folder has one, however many slashes it is spelled with.
+RUN := $(strip $(PROFILE))$(if $(DATA_ROOT),-$(shell printf '%s' $(call quote,$(DATA_ROOT)) | \
+    sed -e 's|//*|/|g' -e 's|\(.\)/$$|\1|' | cksum | cut -d' ' -f1))
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 EXECUTED := $(NOTEBOOKS:notebooks/%=_build/executed/$(RUN)/%)
 PACKAGE := $(shell find kenseg_utils -name '*.py')
 PAGES := $(shell find book -type f -not -path '*/__pycache__/*') _config.yml README.md CONTRIBUTING.md
-DATA_ARGUMENT := $(if $(DATA_ROOT),--data-root '$(DATA_ROOT)')
+DATA_ARGUMENT := $(if $(DATA_ROOT),--data-root $(call quote,$(DATA_ROOT)))
 
-export KENSEG_HOME ?= $(CURDIR)/.kenseg
+# Real data may change. This file is younger than the pages if they did since: a look at names,
+# sizes and times below DATA_ROOT, taken whenever something is about to be built from them.
+DATA_SEEN := $(if $(DATA_ROOT),_build/.seen-$(RUN))
+ifneq ($(and $(DATA_SEEN),$(filter _build/%,$(MAKECMDGOALS))),)
+$(shell mkdir -p _build && $(or $(wildcard $(PY)),$(PYTHON)) book/_tools/data_seen.py \
+    $(call quote,$(DATA_ROOT)) $(DATA_SEEN) >&2)
+endif
+
+ifeq ($(origin KENSEG_HOME),undefined)
+KENSEG_HOME := $(CURDIR)/.kenseg
+else
+override KENSEG_HOME := $(value KENSEG_HOME)
+endif
+export KENSEG_HOME
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PYTHONHASHSEED ?= 0
 
@@ -130,12 +150,13 @@ $(VENV)/.test: requirements-test.lock $(VENV)/.book
 	@touch $@
 
 # The release first, so that its progress is seen; a notebook run alone builds what it lacks.
-_build/.data-$(RUN): $(wildcard kenseg_utils/phantom/*.py) kenseg_utils/profiles.py
+_build/.data-$(RUN): $(wildcard kenseg_utils/phantom/*.py) kenseg_utils/profiles.py $(DATA_SEEN)
 	@mkdir -p $(@D)
 	@$(PY) -m kenseg_utils.profiles $(PROFILE) $(DATA_ARGUMENT)
 	@touch $@
 
-_build/executed/$(RUN)/%.ipynb: notebooks/%.ipynb $(PACKAGE) requirements.lock | _build/.data-$(RUN)
+_build/executed/$(RUN)/%.ipynb: notebooks/%.ipynb $(PACKAGE) requirements.lock $(DATA_SEEN) \
+    | _build/.data-$(RUN)
 	@$(PY) book/_tools/execute.py $< $@ --profile $(PROFILE) $(DATA_ARGUMENT)
 
 # What these show beside their own results.

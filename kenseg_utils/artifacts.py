@@ -14,11 +14,16 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
+
+_RACY_NS = 2_000_000_000
+_UNREADABLE = "unreadable"
 
 
 def source_tree() -> Path:
@@ -100,16 +105,88 @@ def build(folder: Path, maker: Callable[[Path], None], resume: bool = False) -> 
 
 
 def fingerprint(path: str | os.PathLike) -> str:
-    """Name what a file holds without reading it all: its size and its last bytes.
+    """Name what a file holds by a hash over all of it; OSError where it cannot be read.
 
-    A gzip file ends with the checksum of its content, so for `.nii.gz` this names the content;
-    unlike a time stamp it stays the same when the file is copied or made again.
+    Unlike a time stamp it stays the same when the file is copied or made again.
     """
-    path = Path(path)
-    size = path.stat().st_size
-    with open(path, "rb") as file:
-        file.seek(max(0, size - 65536 if path.suffix != ".gz" else size - 8))
-        return f"{size}-{hashlib.sha256(file.read()).hexdigest()[:16]}"
+    with open(Path(path).expanduser(), "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+
+
+def fingerprints(paths: Iterable[str | os.PathLike], work: str | os.PathLike | None = None) -> list:
+    """The `fingerprint` of each path, remembered in the work folder so that files are read once.
+
+    A file is read again when its size, times or inode are not those of last time; what changed
+    within the last two seconds is not remembered, as another change could leave the times as they
+    are. A file that cannot be read gets "unreadable" and the reason in place of a hash.
+    """
+    paths = [os.path.abspath(os.path.expanduser(path)) for path in paths]
+    memory = work_dir(work) / "fingerprints.jsonl"
+    known = _remembered(memory)
+    prints, waiting = {}, []
+    for path in dict.fromkeys(paths):
+        state = _state(path)
+        if isinstance(state, str):
+            prints[path] = state
+        elif (last := known.get(path)) and last[:-1] == state:
+            prints[path] = last[-1]
+        else:
+            waiting.append((path, state))
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        read = list(pool.map(_read_fingerprint, [path for path, _ in waiting]))
+    steady = {}
+    for (path, state), found in zip(waiting, read):
+        prints[path] = found
+        is_old = time.time_ns() - max(state[1:3]) > _RACY_NS
+        if is_old and not found.startswith(_UNREADABLE) and _state(path) == state:
+            steady[path] = [*state, found]
+    _remember(memory, steady)
+    return [prints[path] for path in paths]
+
+
+def _read_fingerprint(path: str) -> str:
+    try:
+        return fingerprint(path)
+    except OSError as error:
+        return f"{_UNREADABLE}: {error.strerror}"
+
+
+def _state(path: str) -> list[int] | str:
+    """What tells a changed file without reading it: size, two times, inode; or why it cannot."""
+    try:
+        stat = os.stat(path)
+    except (OSError, ValueError) as error:
+        return f"{_UNREADABLE}: {getattr(error, 'strerror', None) or error}"
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
+
+
+def _remembered(memory: Path) -> dict[str, list]:
+    """Each path's last line in the memory; lines that are broken count for nothing."""
+    known = {}
+    try:
+        text = memory.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return known
+    for line in text.splitlines():
+        try:
+            path, *entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(path, str) and len(entry) == 5 and isinstance(entry[-1], str):
+            known[path] = entry
+    return known
+
+
+def _remember(memory: Path, steady: dict[str, list]) -> None:
+    """Add lines to the memory; without room or right to write it, files are read again."""
+    if not steady:
+        return
+    try:
+        with FileLock(f"{memory}.lock", timeout=10), open(memory, "a", encoding="utf-8") as file:
+            # Each line opens with its break, so that one which broke off spoils no other.
+            file.writelines(f"\n{json.dumps([path, *entry])}" for path, entry in steady.items())
+    except (OSError, Timeout):
+        return
 
 
 def results_file(name: str, folder=None, suffix: str = ".json") -> Path:
@@ -119,7 +196,7 @@ def results_file(name: str, folder=None, suffix: str = ".json") -> Path:
     """
     if not re.fullmatch("[A-Za-z0-9_-]+", name):
         raise ValueError(f"{name!r} is no name of a result: use letters, digits, - and _.")
-    return Path(folder or source_tree() / "results") / f"{name}{suffix}"
+    return Path(folder or source_tree() / "results").expanduser() / f"{name}{suffix}"
 
 
 def commit() -> str:

@@ -7,6 +7,7 @@ subjects, how wide and how long; the code of the notebook is the same in all thr
 from __future__ import annotations
 
 import argparse
+import numbers
 import os
 from dataclasses import dataclass, replace
 
@@ -81,12 +82,23 @@ def get(name: str) -> Profile:
     return PROFILES[name]
 
 
-def open_scans(profile: Profile, data_root=None, work_dir=None, seed: int = 0) -> pd.DataFrame:
-    """The scans a notebook works on, a row each: real ATLAS from `data_root`, else the phantom.
+def check_seed(seed: int) -> int:
+    """The seed; ValueError unless it is a whole number that a generator takes."""
+    is_whole = isinstance(seed, numbers.Integral) and not isinstance(seed, bool)
+    if not is_whole or not 0 <= seed < 2**32:
+        raise ValueError(f"seed is {seed!r}: give a whole number from 0 to {2**32 - 1}, such as 0.")
+    return int(seed)
 
-    The phantom release is written on first use. Of a real release at most `profile.scans` scans
-    with masks are taken, drawn evenly by `seed`; those without masks (a test split) are left out.
+
+def open_scans(profile: Profile, data_root=None, work_dir=None, seed: int = 0) -> pd.DataFrame:
+    """The scans a notebook works on, a row each: real ones from `data_root`, else the phantom.
+
+    `data_root` is what `atlas.find_scans` takes: a release's folder, any other, or a table.
+    The phantom release is written on first use. Of real scans at most `profile.scans` with masks
+    are taken, drawn evenly by `seed`; those without masks (a test split, a mask forgotten) are left
+    out with a warning. Raises atlas.ScanError where none is left, ValueError for a seed.
     """
+    check_seed(seed)
     if data_root:
         scans = atlas.require_masks(atlas.find_scans(data_root))
         if profile.scans and len(scans) > profile.scans:
@@ -120,6 +132,7 @@ def open_crops(profile: Profile, scans: pd.DataFrame, work_dir=None, seed: int =
 
     A fifth of the subjects is kept for the test; of the others a fifth is for validation.
     """
+    check_seed(seed)
     whole = slices.prepare(scans, work_dir=work_dir, **settings)
     rest, test = whole.split(folds=min(5, whole.index.subject.nunique()), seed=seed)[0]
     train, validation = rest.split(folds=min(5, rest.index.subject.nunique()), seed=seed)[0]

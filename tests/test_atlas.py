@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import bz2
 import gzip
+import lzma
 import os
 import pickle
 import tarfile
@@ -255,14 +257,11 @@ def test_unrelated_files_by_the_thousand_do_no_harm(tmp_path):
 
 
 def test_other_bids_data_are_not_taken_for_atlas(tmp_path):
-    for name in (
-        "sub-01_T1w.nii.gz",
-        "sub-01_desc-preproc_T1w.nii.gz",
-        "sub-01_space-MNI152NLin2009cAsym_desc-preproc_T1w.nii.gz",
-        "sub-01_desc-brain_mask.nii.gz",
-        "sub-01_bold.nii.gz",
-    ):
+    for name in ("sub-01_T1w.nii.gz", "sub-01_desc-brain_mask.nii.gz", "sub-01_bold.nii.gz"):
         releases.write(tmp_path / "sub-01" / "anat" / name, releases.image())
+    scans = atlas.find_scans(tmp_path)
+    assert scans["release"].tolist() == ["BIDS"] and scans["masks"].tolist() == [()]
+    (tmp_path / "sub-01" / "anat" / "sub-01_T1w.nii.gz").unlink()
     with pytest.raises(ScanError, match="does not look like an ATLAS release"):
         atlas.find_scans(tmp_path)
 
@@ -504,17 +503,19 @@ def test_a_half_finished_copy_is_told(tmp_path, t1w, rename):
 
 
 def test_a_t1w_without_its_mask_is_kept_and_then_asked_for(tmp_path, t1w, mask):
-    releases.bids(tmp_path / "ATLAS_2" / "Training" / "R002", "r002s001")
+    releases.bids(tmp_path / "ATLAS_2" / "Training" / "R002", "r002s001", seed=1)
     mask.unlink()
     scans = atlas.find_scans(tmp_path)
     assert list(scans["masks"].map(len)) == [0, 1]
     assert atlas.load_scan(scans.iloc[0]).mask is None
     with pytest.raises(ScanError, match="1 of 2 scans have no.*half-finished") as caught:
-        atlas.require_masks(scans)
+        atlas.require_masks(scans, drop=False)
     assert str(t1w) in str(caught.value)
-    assert list(atlas.require_masks(scans, drop=True)["subject"]) == ["sub-r002s001"]
+    with pytest.warns(UserWarning, match="1 of 2 scans are left out.*no lesion mask was found"):
+        kept = atlas.require_masks(scans)
+    assert list(kept["subject"]) == ["sub-r002s001"]
     with pytest.raises(ScanError, match="1 of 1"):
-        atlas.require_masks(scans.iloc[:1], drop=True)
+        atlas.require_masks(scans.iloc[:1])
     assert atlas.require_masks(scans.iloc[1:]).equals(scans.iloc[1:])
 
 
@@ -524,21 +525,35 @@ def test_the_test_split_is_known_to_have_no_masks(tmp_path):
         atlas.require_masks(scans)
 
 
-def test_two_files_that_claim_the_same_scan(tmp_path, t1w, mask):
+def test_two_files_that_claim_the_same_scan_are_both_left_out(tmp_path, t1w):
     second = t1w.with_name(t1w.name.removesuffix(".gz"))
     second.touch()
     with pytest.raises(ScanError, match="Two files claim to be the same scan") as caught:
         atlas.find_scans(tmp_path)
-    assert str(t1w) in str(caught.value) and f"{second} " in f"{caught.value} "
-    second.unlink()
-    copy = tmp_path / "ATLAS_2 (copy)" / "Training" / "R001"
-    releases.bids(copy, "r001s001")
+    assert str(t1w) in str(caught.value) and f"{second}. " in f"{caught.value} "
+    releases.bids(tmp_path / "ATLAS_2" / "Training" / "R002", "r002s001", seed=1)
+    with pytest.warns(UserWarning, match="2 file.s. left out, Two files claim to be the same scan"):
+        scans = atlas.find_scans(tmp_path)
+    assert list(scans["subject"]) == ["sub-r002s001"]
+
+
+def test_a_true_copy_of_a_scan_is_left_out_and_one_that_differs_takes_both_along(tmp_path, t1w):
+    copy = releases.bids(tmp_path / "ATLAS_2 (copy)" / "Training" / "R001", "r001s001")
+    with pytest.warns(UserWarning, match="1 file.s. left out, second copies of a scan"):
+        scans = atlas.find_scans(tmp_path)
+    assert list(scans["t1w"]) == [str(t1w)] and len(scans["masks"][0]) == 1
+    next(copy.parent.glob("*_mask.nii.gz")).write_bytes(b"corrected since")
     with pytest.raises(ScanError, match="Two files claim to be the same scan"):
         atlas.find_scans(tmp_path)
-    third = mask.with_name(mask.name.removesuffix(".gz"))
-    third.touch()
+
+
+def test_two_files_that_claim_the_same_mask_leave_a_scan_without(tmp_path, t1w, mask):
+    mask.with_name(mask.name.removesuffix(".gz")).touch()
+    with pytest.warns(UserWarning, match="Two files claim to be the same lesion mask") as warned:
+        scans = atlas.find_scans(tmp_path)
+    assert len(warned) == 1 and list(scans["masks"]) == [()]
     with pytest.raises(ScanError, match="Two files claim to be the same lesion mask"):
-        atlas.find_scans(tmp_path / "ATLAS_2")
+        atlas.require_masks(scans)
 
 
 # --- bad files ----------------------------------------------------------------------------------
@@ -717,6 +732,107 @@ def test_a_refused_permission_becomes_a_scan_error(t1w, tmp_path, monkeypatch):
     assert str(tmp_path) in str(caught.value)
 
 
+def other_formats() -> dict[str, tuple[bytes, str]]:
+    """Files that are no NIfTI: their bytes, and a word of the right answer."""
+    values = releases.image().astype(np.int16)
+    nifti1 = nibabel.Nifti1Image(values, releases.RAS).to_bytes()
+    mgh = nibabel.MGHImage(values.astype(np.float32), releases.RAS).to_bytes()
+    pair = nibabel.Nifti1Pair(values, releases.RAS).header.copy()
+    pair["magic"] = b"ni1"
+    analyze = nibabel.AnalyzeImage(values, None).header.binaryblock
+    return {
+        "orig.mgz": (gzip.compress(mgh), "FreeSurfer.*mri_convert"),
+        "orig.mgh": (mgh, "FreeSurfer.*mri_convert"),
+        "renamed.nii.gz": (gzip.compress(mgh), "FreeSurfer.*mri_convert"),
+        "a.nrrd": (b"NRRD0005\ntype: short\n\n" + bytes(2000), "NRRD"),
+        "a.nii": (b"NRRD0005\ntype: short\n\n" + bytes(2000), "NRRD"),
+        "a.mha": (b"ObjectType = Image\nNDims = 3\n" + bytes(900), "MetaImage"),
+        "IM0001.dcm": (bytes(128) + b"DICM" + bytes(500), "DICOM.*dcm2niix"),
+        "IM0001": (bytes(128) + b"DICM" + bytes(500), "DICOM.*dcm2niix"),
+        "pair.hdr": (pair.binaryblock, "header of a .hdr/.img pair"),
+        "pair.img": (values.tobytes(), "voxels of a .hdr/.img pair"),
+        "ana.hdr": (analyze, "Analyze 7.5"),
+        "login.nii.gz": (b"<!DOCTYPE html><html>Please log in", "web page.*Log in"),
+        "lfs.nii.gz": (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+            "git lfs pull",
+        ),
+        "annex.nii.gz": (b"/annex/objects/MD5E-s123--0123.nii.gz\n", "datalad get"),
+        "zip.nii.gz": (b"PK\x03\x04" + nifti1, "a ZIP archive"),
+        "bz2.nii.gz": (bz2.compress(nifti1), "compressed with bzip2"),
+        "xz.nii.gz": (lzma.compress(nifti1), "compressed with xz"),
+        "twice.nii.gz": (gzip.compress(gzip.compress(nifti1)), "compressed twice"),
+        "text.nii": (b"hello, this is text" * 50, "it begins with b'hello, "),
+        "short.nii": (nifti1[:200], "truncated: it holds 200 bytes"),
+    }
+
+
+@pytest.mark.parametrize("name", other_formats())
+def test_another_format_is_called_by_its_name(tmp_path, name, caplog, capfd):
+    content, message = other_formats()[name]
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(ScanError, match=message) as caught:
+        atlas.load_image(path)
+    assert str(path) in str(caught.value) and "copy" not in message
+    assert not caplog.records and not "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize(
+    "path, message",
+    [
+        (None, "None is none"),
+        ("", "'' is none"),
+        (3, "3 is none"),
+        ("a\0b", "is none"),
+        ("https://example.org/a.nii.gz", "address on the net"),
+        ("'/data/head.nii.gz'", "quotation marks.*Try /data/head.nii.gz"),
+        ("/data/head.nii.gz ", "blanks"),
+    ],
+)
+def test_what_is_no_path_is_said_to_be_none(path, message):
+    for read in (atlas.load_image, atlas.find_scans):
+        with pytest.raises(ScanError, match=message):
+            read(path)
+
+
+def test_a_folder_of_dicom_files_in_the_place_of_a_scan(tmp_path):
+    (tmp_path / "IM0001.dcm").write_bytes(bytes(128) + b"DICM")
+    with pytest.raises(ScanError, match="folder of DICOM files.*dcm2niix"):
+        atlas.load_image(tmp_path)
+    with pytest.raises(ScanError, match="1 DICOM files.*dcm2niix"):
+        atlas.find_scans(tmp_path)
+
+
+@pytest.mark.parametrize("module", [nifti.gzip, gzip])
+@pytest.mark.parametrize(
+    "behind", [b"garbage after the end", b"\r\n", b"\0" * 512, b"\x1f", gzip.compress(b"")]
+)
+@pytest.mark.parametrize("side", [12, 64])
+def test_what_follows_a_gzip_stream_is_no_part_of_it(tmp_path, monkeypatch, module, behind, side):
+    monkeypatch.setattr(nifti, "gzip", module)
+    values = np.random.default_rng(0).integers(0, 255, (side, side, side), np.uint8)
+    path = releases.write(tmp_path / "x.nii.gz", values, dtype=np.uint8)
+    whole = path.read_bytes()
+    path.write_bytes(whole + behind)
+    assert_array_equal(atlas.load_image(path).image, values)
+    assert_array_equal(nibabel.load(path).get_fdata(), values)
+    damaged = bytearray(whole + behind)
+    damaged[len(whole) - 6] ^= 1
+    path.write_bytes(bytes(damaged))
+    with pytest.raises(ScanError, match="truncated or damaged"):
+        atlas.load_image(path)
+
+
+def test_a_home_folder_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = releases.bids(tmp_path / "ATLAS_2" / "Training" / "R001", "r001s001")
+    short = f"~/{path.relative_to(tmp_path)}"
+    assert atlas.load_image(short).path == path
+    assert list(atlas.find_scans("~/ATLAS_2")["t1w"]) == [str(path)]
+    assert atlas.load_scan({"t1w": short, "masks": ()}).path == path
+
+
 def test_links_to_nothing_and_folders_in_place_of_files(tmp_path):
     (tmp_path / "x.nii.gz").symlink_to(tmp_path / "gone")
     with pytest.raises(ScanError, match="link whose target is missing"):
@@ -727,7 +843,9 @@ def test_links_to_nothing_and_folders_in_place_of_files(tmp_path):
 
 # --- any bytes at all ---------------------------------------------------------------------------
 
-SMALL = nibabel.Nifti1Image(np.arange(60, dtype=np.int16).reshape(3, 4, 5), releases.LAS).to_bytes()
+# Voxels of 10 mm: fewer bytes to alter, and still as long as a head may be.
+PLACED = np.diag([-10.0, 10, 10, 1])
+SMALL = nibabel.Nifti1Image(np.arange(60, dtype=np.int16).reshape(3, 4, 5), PLACED).to_bytes()
 FUZZ = settings(
     max_examples=300,
     deadline=None,
@@ -736,17 +854,37 @@ FUZZ = settings(
 )
 
 
+def answer(call, argument) -> tuple:
+    """What a call returns and "", or None and the ScanError's text; another error is a failure."""
+    try:
+        return call(argument), ""
+    except ScanError as error:
+        return None, str(error)
+
+
 def load_or_refuse(path) -> None:
-    """Load as T1w and as mask: a sound Scan or a ScanError that names the file."""
-    for row in ({"t1w": str(path)}, {"t1w": str(path), "masks": (str(path),)}):
-        try:
-            scan = atlas.load_scan(row)
-        except ScanError as error:
-            assert str(path) in str(error)
-        else:
-            assert np.isfinite(scan.image).all() and np.isfinite(scan.affine).all()
-            assert scan.image.ndim == 3 and scan.image.dtype == np.float32
-            assert atlas.to_original_grid(scan, scan.image).shape == scan.original_shape
+    """Load as T1w, as mask, as mask of another grid: a sound Scan or an error naming the file."""
+    sound = path.parent / "sound.nii"
+    if not sound.exists():
+        values = (np.arange(120).reshape(4, 5, 6) % 7 == 0).astype(np.uint8)
+        releases.save(sound, values, releases.turned((4, 5, 6), (9, 9, 9), (0.1, 0.2, 0.3)))
+    for row in (
+        {"t1w": str(path)},
+        {"t1w": str(path), "masks": (str(path),)},
+        {"t1w": str(path), "masks": (str(sound),), "mask_grid": "world"},
+        {"t1w": str(sound), "masks": (str(path),), "mask_grid": "world"},
+        {"t1w": str(sound), "masks": (str(path),)},
+    ):
+        scan, error = answer(atlas.load_scan, row)
+        if scan is None:
+            assert str(path) in error or str(sound) in error
+            continue
+        assert np.isfinite(scan.image).all() and np.isfinite(scan.affine).all()
+        assert scan.image.ndim == 3 and scan.image.dtype == np.float32
+        assert scan.mask is None or set(np.unique(scan.mask)) <= {0, 1}
+        assert scan.mask is None or scan.mask.shape == scan.image.shape
+        assert atlas.to_original_grid(scan, scan.image).shape == scan.original_shape
+        assert all(isinstance(note, str) for note in scan.notes)
 
 
 @FUZZ
@@ -780,6 +918,7 @@ FIELDS = {
     108: "<f4",
     112: "<f4",
     116: "<f4",
+    122: "<i2",
     252: "<i2",
     254: "<i2",
     256: "<f4",
@@ -852,6 +991,21 @@ NAMES = st.sampled_from(
         f"{T1W}.part",
         "a.tar.gz",
         "sub-r001s001_ses-1_metadata.csv",
+        "derivatives",
+        "lesion_masks",
+        "fmriprep",
+        "sub-r001s001_ses-1_run-2_T2w_desc-lesion_mask.nii.gz",
+        "sub-r001s001_space-TRACE_desc-lesion_mask.nii.gz",
+        "sub-r001s001_dseg.nii.gz",
+        "dataset_description.json",
+        "imagesTr",
+        "labelsTr",
+        "images",
+        "labels",
+        "a_0000.nii.gz",
+        "a.nii.gz",
+        "dataset.json",
+        "caf\udce9",
     ]
 )
 
@@ -870,11 +1024,32 @@ def test_any_tree_gives_scans_or_a_scan_error(tmp_path_factory, files):
             path.write_bytes(content)
         except OSError:  # a file stands where a folder would
             continue
-    try:
-        scans = atlas.find_scans(root)
-    except ScanError as error:
-        assert str(root) in str(error)
-    else:
-        for row in scans.itertuples():
-            with pytest.raises(ScanError):
-                atlas.load_scan(row)
+    scans, error = answer(atlas.find_scans, root)
+    if scans is None:
+        assert str(root) in error
+        return
+    assert str(scans.attrs["seen"]).encode() and scans.attrs["seen"].scans == len(scans)
+    for row in scans.itertuples():
+        with pytest.raises(ScanError):
+            atlas.load_scan(row)
+
+
+@FUZZ
+@given(
+    st.one_of(
+        st.binary(max_size=200),
+        st.text(
+            st.sampled_from("image,mask;subject\tT1.nii.gz\n\r \"'~/\0\ufeffé|x"), max_size=120
+        ).map(lambda text: b"image,mask,subject\n" + text.encode()),
+    )
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_any_table_gives_scans_or_a_scan_error(tmp_path, content):
+    path = tmp_path / "scans.csv"
+    path.write_bytes(content)
+    (tmp_path / "x").write_bytes(b"x")
+    scans, error = answer(atlas.find_scans, path)
+    assert error.encode() or len(scans)
+    for row in scans.itertuples() if scans is not None else ():
+        with pytest.raises(ScanError):
+            atlas.load_scan(row)

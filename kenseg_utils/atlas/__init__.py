@@ -1,17 +1,30 @@
-"""Find the scans of any ATLAS release, and load them checked and in one orientation.
+"""Find scans of ATLAS, of open data, in any folder or table; load them in one orientation.
 
-`find_scans(folder)` gives a table with a row per T1w; `load_scan(row)` gives its arrays in RAS
-order; `save_mask` writes a result back in the scan's own grid.
+`find_scans(folder)` gives a table with a row per T1w, and says what it saw; `load_scan(row)` gives
+its arrays in RAS order, checked, with the mask on the T1w's grid; `save_mask` writes a result back
+in the scan's own grid.
 """
 
-from ._nifti import ScanError
+from ._foreign import ScanError
 from ._nnunet import write_nnunet
 from ._releases import find_scans, require_masks
-from ._scans import Scan, check_scan, load_image, load_scan, save_mask, to_original_grid
+from ._scans import (
+    LOADER_VERSION,
+    Scan,
+    check_scan,
+    load_image,
+    load_scan,
+    save_mask,
+    to_original_grid,
+)
+from ._seen import LeftOut, Seen
 
 __all__ = [
+    "LOADER_VERSION",
+    "LeftOut",
     "Scan",
     "ScanError",
+    "Seen",
     "check_scan",
     "find_scans",
     "load_image",

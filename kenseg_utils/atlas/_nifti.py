@@ -7,6 +7,7 @@ the cause and the remedy. Nothing is allocated that the file could not hold.
 from __future__ import annotations
 
 import gzip as standard_gzip
+import logging
 import os
 import zlib
 from dataclasses import dataclass
@@ -16,6 +17,17 @@ from pathlib import Path
 import nibabel
 import numpy as np
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
+
+from ._foreign import (
+    COPY_AGAIN,
+    GZIP_MAGIC,
+    ScanError,
+    as_path,
+    refuse_foreign,
+    refuse_no_nifti,
+    unreadable,
+)
+from ._orientation import orientation
 
 try:  # Intel's inflate, about twice as quick; the same interface as the standard library's.
     from isal import igzip as gzip
@@ -27,16 +39,13 @@ except ImportError:
 
     _INFLATE_ERRORS = (EOFError, standard_gzip.BadGzipFile, zlib.error)
 
-GZIP_MAGIC = b"\x1f\x8b"
 MAX_VOXELS = 2**27  # 512 x 512 x 512; a 0.5 mm scan of a whole head has 84 million voxels
 _MAX_GZIP_RATIO = 1040  # deflate cannot shrink anything by more than 1032
 _CHUNK = 2**20  # inflated at a time: what fits the processor's cache is up to four times as quick
 _HEADER_BYTES = 540  # NIfTI-2; NIfTI-1 has 348
-_COPY_AGAIN = "Copy or download it again, and compare its size or checksum with the source's."
-
-
-class ScanError(ValueError):
-    """A scan, or a folder of scans, that cannot be used: the file, the cause, what to do."""
+_ERROR_LEVEL = 40  # of nibabel's checks: what it could only guess at
+_SILENT = logging.Logger("repairs that nibabel makes, which are told as notes or not at all")
+_SILENT.addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +54,7 @@ class Volume:
 
     values: 3-D, of the stored type unless the header scales them (then float32, or float64 where
     float32 would lose digits). affine (4,4): stored voxel to mm. orientation (3,2): nibabel's
-    account of the way from the stored axes to RAS.
+    account of the way from the stored axes to RAS. sides_known, notes: see `Orientation`.
     """
 
     path: Path
@@ -53,6 +62,8 @@ class Volume:
     affine: np.ndarray
     orientation: np.ndarray
     header: nibabel.Nifti1Header
+    sides_known: bool = True
+    notes: tuple[str, ...] = ()
 
     def in_ras(self, array: np.ndarray) -> np.ndarray:
         """An array of the stored shape as (X,Y,Z), in RAS order and contiguous slice by slice."""
@@ -67,77 +78,83 @@ class Volume:
 def read_volume(path: str | os.PathLike) -> Volume:
     """Read a .nii or .nii.gz file of three dimensions (trailing axes of length 1 are dropped).
 
+    What follows the end of a gzip stream is no part of it and ignored, as nibabel does.
     Raises ScanError for anything that is not a whole, readable, three-dimensional NIfTI volume of
-    real numbers with an invertible affine.
+    real numbers with an invertible affine and the size of a head.
     """
-    path = Path(path)
+    path = as_path(path)
     try:
         with open(path, "rb") as file:
             start = file.read(_HEADER_BYTES)
             size = os.fstat(file.fileno()).st_size
-            _refuse_other_files(path, start, size)
+            refuse_foreign(path, start, size)
             file.seek(0)
-            if start.startswith(GZIP_MAGIC):
+            if not start.startswith(GZIP_MAGIC):
+                return _volume(path, file, size)
+            try:
                 with gzip.open(file) as content:
                     return _volume(path, content, size * _MAX_GZIP_RATIO)
-            return _volume(path, file, size)
+            except _INFLATE_ERRORS:  # damaged, or only followed by something else
+                file.seek(0)
+                return _volume(path, _Members(file), size * _MAX_GZIP_RATIO)
     except _INFLATE_ERRORS as error:
         raise ScanError(
-            f"{path} is truncated or damaged: its gzip stream breaks off ({error}). " + _COPY_AGAIN
+            f"{path} is truncated or damaged: its gzip stream breaks off ({error}). " + COPY_AGAIN
         ) from error
     except OSError as error:
         raise unreadable(path, error) from error
 
 
-def unreadable(path: Path, error: OSError) -> ScanError:
-    """The ScanError for a file or folder that the system would not open."""
-    if isinstance(error, FileNotFoundError):
-        link = " (it is a link whose target is missing)" if path.is_symlink() else ""
-        return ScanError(
-            f"{path} does not exist{link}. Check the path, and that the copy, the "
-            "download or the `datalad get` has finished."
-        )
-    if isinstance(error, PermissionError):
-        return ScanError(
-            f"{path} may not be read: permission denied. Ask its owner, or give "
-            f"yourself the right: chmod u+rX '{path}'."
-        )
-    return ScanError(
-        f"{path} cannot be read: {error.strerror or error}. Check the path and the disk."
-    )
+class _Members:
+    """The content of a gzip file, up to where no further gzip member begins."""
 
+    def __init__(self, file) -> None:
+        self._file, self._waiting = file, file.read(_CHUNK)
+        self._inflate, self._ended = zlib.decompressobj(wbits=31), False
 
-def refuse_encrypted(path: Path, start: bytes) -> None:
-    """Raise ScanError where a file's first bytes are those of `openssl enc` output."""
-    if start.startswith((b"Salted__", b"U2FsdGVkX1")):  # the second is the first in base64
-        base64 = " -a" if start.startswith(b"U2F") else ""
-        raise ScanError(
-            f"{path} is still encrypted. Decrypt it with the key that came with your data access, "
-            f"then unpack it: openssl aes-256-cbc -md sha256 -d{base64} -in '{path.name}' "
-            "-out ATLAS.tar.gz && tar -xzf ATLAS.tar.gz"
-        )
+    def read(self, count: int) -> bytes:
+        """`count` bytes, or fewer where they end; zlib.error and EOFError as gzip raises them."""
+        parts = []
+        while count and not self._ended:
+            parts.append(self._inflate.decompress(self._waiting, count))
+            count -= len(parts[-1])
+            if self._inflate.eof:
+                self._waiting = self._inflate.unused_data
+                self._more(until=len(GZIP_MAGIC))
+                self._ended = not self._waiting.startswith(GZIP_MAGIC)
+                self._inflate = zlib.decompressobj(wbits=31)
+            else:
+                self._waiting = self._inflate.unconsumed_tail
+                if not self._waiting and not self._more(until=1):
+                    raise EOFError("it ended before the end-of-stream marker was reached")
+        return b"".join(parts)
 
+    def readinto(self, view) -> int:
+        got = self.read(len(view))
+        view[: len(got)] = got
+        return len(got)
 
-def _refuse_other_files(path: Path, start: bytes, size: int) -> None:
-    if size == 0:
-        raise ScanError(
-            f"{path} is empty (0 bytes): the copy or download did not finish. " + _COPY_AGAIN
-        )
-    refuse_encrypted(path, start)
+    def _more(self, until: int) -> bool:
+        """Read on until `until` compressed bytes are waiting; False where the file ends before."""
+        while len(self._waiting) < until:
+            if not (more := self._file.read(_CHUNK)):
+                return False
+            self._waiting += more
+        return True
 
 
 def _volume(path: Path, content, most_bytes: int) -> Volume:
     start = content.read(_HEADER_BYTES)
-    header = _header(path, start)
+    header, stored_mm = _header(path, start)
     shape = _shape(path, header)
     dtype = _dtype(path, header)
-    affine = _affine(path, header)
+    placed = orientation(path, header, stored_mm, shape)
     offset = _offset(path, header)
     size = offset + prod(shape) * dtype.itemsize
     if size > most_bytes:
         raise ScanError(
             f"{path} is truncated: its header promises {size:,} bytes of data, more "
-            "than the file can hold. " + _COPY_AGAIN
+            "than the file can hold. " + COPY_AGAIN
         )
     buffer = np.empty(size, np.uint8)
     filled = min(len(start), size)
@@ -148,30 +165,36 @@ def _volume(path: Path, content, most_bytes: int) -> Volume:
         filled += more
     if filled < size:
         raise ScanError(
-            f"{path} is truncated: {filled:,} of {size:,} bytes are there. " + _COPY_AGAIN
+            f"{path} is truncated: {filled:,} of {size:,} bytes are there. " + COPY_AGAIN
         )
     content.read(1)  # lets gzip compare its checksum where the data end here
     stored = buffer[offset:].view(dtype).reshape(shape, order="F")
     return Volume(
         path=path,
         values=_scaled(path, header, stored),
-        affine=affine,
-        orientation=io_orientation(affine),
+        affine=placed.affine,
+        orientation=io_orientation(placed.affine),
         header=header,
+        sides_known=placed.sides_known,
+        notes=placed.notes,
     )
 
 
-def _header(path: Path, start: bytes) -> nibabel.Nifti1Header:
+def _header(path: Path, start: bytes) -> tuple[nibabel.Nifti1Header, np.ndarray]:
+    """The header, and the voxel sizes that it stores, which nibabel's checks would alter."""
+    refuse_no_nifti(path, start)
     is_nifti2 = start[:4] in (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c")  # its length, 540
     kind = nibabel.Nifti2Header if is_nifti2 else nibabel.Nifti1Header
     try:
-        header = kind(start[: kind.template_dtype.itemsize])
+        header = kind(start[: kind.template_dtype.itemsize], check=False)
         if header["magic"].item()[:3] not in (b"n+1", b"n+2"):
-            raise ValueError("it is the header of a .hdr/.img pair; convert it to .nii.gz")
-        return header
+            raise ValueError(f"its magic number is {header['magic'].item()!r}")
+        stored_mm = np.array(header["pixdim"][1:4], np.float64)
+        header.check_fix(logger=_SILENT, error_level=_ERROR_LEVEL)
+        return header, stored_mm
     except Exception as error:  # nibabel raises many kinds for a header that makes no sense
         raise ScanError(
-            f"{path} is not a NIfTI volume, or its header is damaged: {error}. " + _COPY_AGAIN
+            f"{path} is not a NIfTI volume, or its header is damaged: {error}. " + COPY_AGAIN
         ) from error
 
 
@@ -181,7 +204,7 @@ def _shape(path: Path, header) -> tuple[int, int, int]:
     shape = dimensions[1 : count + 1]
     if not 1 <= count <= 7 or min(shape) < 1:
         raise ScanError(
-            f"{path} has a damaged header: its dimensions are {dimensions}. " + _COPY_AGAIN
+            f"{path} has a damaged header: its dimensions are {dimensions}. " + COPY_AGAIN
         )
     if len(shape) < 3 or prod(shape[3:]) != 1:
         raise ScanError(
@@ -210,33 +233,9 @@ def _offset(path: Path, header) -> int:
     offset = float(header["vox_offset"])
     if not header.sizeof_hdr <= offset < 2**24:  # NaN fails too
         raise ScanError(
-            f"{path} has a damaged header: its data start at byte {offset}. " + _COPY_AGAIN
+            f"{path} has a damaged header: its data start at byte {offset}. " + COPY_AGAIN
         )
     return int(offset)
-
-
-def _affine(path: Path, header) -> np.ndarray:
-    try:
-        with np.errstate(all="ignore"):
-            affine = np.asarray(header.get_best_affine(), np.float64)
-    except Exception as error:  # a quaternion that is none, among others
-        raise ScanError(f"{path} has a damaged orientation: {error}. " + _COPY_AGAIN) from error
-    with np.errstate(all="ignore"):
-        lengths = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
-        volume = abs(np.linalg.det(affine[:3, :3] / lengths)) if np.isfinite(lengths).all() else 0
-    sound = (
-        np.isfinite(affine).all()
-        and lengths.min() > 1e-3
-        and lengths.max() < 1e3
-        and volume > 1e-3
-        and np.abs(affine).max() < 1e6
-    )
-    if not sound:
-        raise ScanError(
-            f"{path} has an unusable affine (voxel to mm), {affine.tolist()}: it must "
-            "be finite and invertible. " + _COPY_AGAIN
-        )
-    return affine
 
 
 def _scaled(path: Path, header, stored: np.ndarray) -> np.ndarray:
@@ -245,7 +244,7 @@ def _scaled(path: Path, header, stored: np.ndarray) -> np.ndarray:
         slope, intercept = header.get_slope_inter()
     except Exception as error:
         raise ScanError(
-            f"{path} has a damaged intensity scaling: {error}. " + _COPY_AGAIN
+            f"{path} has a damaged intensity scaling: {error}. " + COPY_AGAIN
         ) from error
     if slope is None or (slope, intercept) == (1, 0):
         return stored

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from kenseg_utils import artifacts
 
-from ._nifti import ScanError
+from ._foreign import ScanError
 from ._scans import load_scan
 
 

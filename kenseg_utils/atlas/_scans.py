@@ -9,7 +9,6 @@ from __future__ import annotations
 import gzip
 import os
 from dataclasses import dataclass, replace
-from functools import reduce
 from pathlib import Path
 
 import nibabel
@@ -19,9 +18,12 @@ from nibabel.orientations import apply_orientation, ornt_transform
 from kenseg_utils import anatomy
 from kenseg_utils.artifacts import write_aside
 
-from ._nifti import ScanError, Volume, read_volume
+from ._foreign import ScanError
+from ._grids import MASK_GRIDS, by_world, on_same_grid
+from ._nifti import Volume, read_volume
 
-LABEL_TOLERANCE = 0.01  # some ATLAS masks store 0.99999998 for 1
+# Part of every key of prepared data: raised when the same files would be found or loaded otherwise.
+LOADER_VERSION = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +35,8 @@ class Scan:
     affine: (4,4), voxel of these arrays to mm. spacing: voxel size along x, y, z in mm.
     path: the T1w's file. original_affine (4,4), original_shape, orientation (3,2; nibabel's) and
     header are the file's own: what it takes to write a result back in its grid.
+    sides_known: False where the header leaves it open which side is left; never print a side then.
+    notes: what else the headers leave open, and what was done about it, a sentence each.
     """
 
     image: np.ndarray
@@ -46,6 +50,8 @@ class Scan:
     original_shape: tuple[int, int, int]
     orientation: np.ndarray
     header: nibabel.Nifti1Header
+    sides_known: bool = True
+    notes: tuple[str, ...] = ()
 
 
 def load_scan(row, *, allow_empty_mask: bool = False) -> Scan:
@@ -53,11 +59,12 @@ def load_scan(row, *, allow_empty_mask: bool = False) -> Scan:
 
     Several masks are merged. A mask may store 0 and 1, within 0.01, or 0 and 255 as R1.x does;
     it is binarised at half of its upper value. T1w and mask may be stored in different
-    orientations, but must lie on the same voxels in space.
+    orientations, but must lie on the same voxels in space, unless the row's `mask_grid` is
+    "world": then the mask was drawn on another image of the session and is brought to the T1w's
+    grid by world coordinates (trilinear, cut where the lesion's volume is kept).
 
-    Raises ScanError, naming file, cause and remedy, for anything that `nifti.read_volume` or
-    `load_image` refuses, a mask on another grid, with other labels, all ones, or, unless
-    `allow_empty_mask`, without any lesion.
+    Raises ScanError, naming file, cause and remedy, for anything that `load_image` refuses, a mask
+    on another grid, with other labels, all ones, or, unless `allow_empty_mask`, without lesion.
     """
     path, paths = _field(row, "t1w", ""), _field(row, "masks", ())
     if not path or not isinstance(path, (str, os.PathLike)) or not isinstance(paths, (tuple, list)):
@@ -66,25 +73,39 @@ def load_scan(row, *, allow_empty_mask: bool = False) -> Scan:
             f"are {path!r} and {paths!r}. Take rows from atlas.find_scans: a table "
             "read back from a text file has lost its tuples."
         )
-    scan = load_image(path)
-    parts = [_mask(read_volume(mask), scan) for mask in paths]
-    mask = reduce(np.bitwise_or, parts) if parts else None
-    if parts:
-        _check_extent(mask, paths, allow_empty_mask)
+    grid = _field(row, "mask_grid", "same")
+    if grid not in MASK_GRIDS:
+        raise ScanError(
+            f"{path}: mask_grid is {grid!r}, and must be 'same' (the mask lies on the T1w's "
+            "voxels) or 'world' (it was drawn on another image of the session)."
+        )
+    volume = read_volume(path)
+    scan = _scan(volume)
+    # The T1w as stored is needed no longer, only where its voxels lie.
+    place = replace(volume, values=np.broadcast_to(np.uint8(0), volume.values.shape))
+    del volume
+    mask, notes = _merged(place, paths, grid == "world")
+    if mask is not None:
+        _check_extent(mask, paths, allow_empty_mask, grid == "world")
     return replace(
         scan,
         mask=mask,
         subject=str(_field(row, "subject", "")),
         session=str(_field(row, "session", "")),
+        notes=scan.notes + notes,
     )
 
 
 def load_image(path: str | os.PathLike) -> Scan:
     """Load any single T1w in NIfTI: a Scan without mask, subject or session.
 
-    Raises ScanError if `nifti.read_volume` does, or if the image has NaN, Inf or one value only.
+    Raises ScanError for anything that is no whole volume of a head in one NIfTI file, or if the
+    image has NaN, Inf or one value only.
     """
-    volume = read_volume(path)
+    return _scan(read_volume(path))
+
+
+def _scan(volume: Volume) -> Scan:
     with np.errstate(over="ignore"):  # a float64 beyond float32 becomes Inf and is refused below
         image = volume.in_ras(volume.values.astype(np.float32, order="K", copy=False))
     low, high = float(image.min()), float(image.max())
@@ -112,6 +133,8 @@ def load_image(path: str | os.PathLike) -> Scan:
         original_shape=volume.values.shape,
         orientation=volume.orientation,
         header=volume.header,
+        sides_known=volume.sides_known,
+        notes=volume.notes,
     )
 
 
@@ -169,46 +192,33 @@ def save_mask(scan: Scan, mask: np.ndarray, path: str | os.PathLike) -> Path:
 
 
 def _field(row, name: str, default):
-    """A field of a Series, a dict or a named tuple."""
-    return row.get(name, default) if hasattr(row, "get") else getattr(row, name, default)
+    """A field of a Series, a dict or a named tuple; a missing value is the default."""
+    value = row.get(name, default) if hasattr(row, "get") else getattr(row, name, default)
+    return default if isinstance(value, float) and np.isnan(value) else value
 
 
-def _mask(volume: Volume, scan: Scan) -> np.ndarray:
-    """A mask file's values as uint8 of 0 and 1 on the scan's grid."""
-    shape = tuple(volume.values.shape[axis] for axis in np.argsort(volume.orientation[:, 0]))
-    if shape != scan.image.shape:
-        raise ScanError(
-            f"{volume.path} and {scan.path} do not fit: in RAS order the mask is "
-            f"{shape}, the T1w {scan.image.shape}. Use the mask that belongs to this "
-            "T1w."
-        )
-    distance = anatomy.grid_distance(volume.ras_affine, scan.affine, shape)
-    if not distance <= anatomy.GRID_TOLERANCE_MM:
-        raise ScanError(
-            f"{volume.path} and {scan.path} do not fit: their affines place the same "
-            f"voxel up to {distance:.3g} mm apart. Use the mask that belongs to this "
-            "T1w, or resample it to the T1w's grid."
-        )
-    values = volume.values
-    top = 255 if values.max() > 2 else 1
-    between = values[(values != 0) & (values != top)].astype(np.float64)
-    off_label = ~(np.minimum(np.abs(between), np.abs(between - top)) <= LABEL_TOLERANCE)  # or NaN
-    if off_label.any():
-        odd = ", ".join(f"{value:g}" for value in np.unique(between[off_label])[:5])
-        raise ScanError(
-            f"{volume.path} holds {odd}; a lesion mask holds 0 and 1. Give one binary "
-            "mask: threshold a probability map, choose one of several labels."
-        )
-    return volume.in_ras((values > top / 2).view(np.uint8))
+def _merged(image: Volume, paths, is_world: bool) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """All masks of a scan as one in its RAS order, or None without any, and notes about them."""
+    whole, notes = None, []
+    for path in paths:
+        mask = read_volume(path)
+        if is_world:
+            part, said = by_world(mask, image)
+            notes += said
+        else:
+            part = on_same_grid(mask, image)
+        notes += [f"{mask.path.name}: {note}" for note in mask.notes if note not in image.notes]
+        whole = part if whole is None else whole | part
+    return whole, tuple(dict.fromkeys(notes))
 
 
-def _check_extent(mask: np.ndarray, paths, allow_empty: bool) -> None:
+def _check_extent(mask: np.ndarray, paths, allow_empty: bool, is_world: bool) -> None:
     lesion = int(np.count_nonzero(mask))
     if lesion == 0 and not allow_empty:
+        there = " on the grid of its T1w" if is_world else ""
         raise ScanError(
-            f"{paths[0]} is empty: no voxel is marked as lesion, and every ATLAS scan "
-            "has one. Copy it again, leave the scan out, or pass "
-            "allow_empty_mask=True."
+            f"{paths[0]} is empty{there}: no voxel is marked as lesion, and every scan to learn "
+            "from has one. Copy it again, leave the scan out, or pass allow_empty_mask=True."
         )
     if lesion == mask.size:
         raise ScanError(

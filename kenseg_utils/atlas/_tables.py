@@ -1,26 +1,113 @@
-"""The tables that an ATLAS release ships, joined to its scans by subject and session."""
+"""Tables beside scans: read as spreadsheets write them, joined to scans by subject and session."""
 
 from __future__ import annotations
 
 import csv
+import io
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
+from dataclasses import dataclass
 
 import pandas as pd
 
 _ONE_SESSION = re.compile(r"^(sub-[^_]+)(?:_(ses-[^_]+))?_metadata\.csv$")
 _WHOLE_RELEASE = re.compile(r"^participants\.tsv$|meta-?_?data|atlas|supplement", re.I)
-_MISSING = {"", "na", "n/a", "nan", "none", "null"}
+_SURELY_METADATA = re.compile(r"^participants\.tsv$|meta-?_?data", re.I)
+_SHEETS = (".xlsx", ".xls", ".ods", ".numbers")
+_MISSING = {"", "na", "n/a", "nan", "null"}
 _MOST_BYTES = 20_000_000
+_DELIMITERS = ",;\t|"
+_DECIMAL_COMMA = re.compile(r"^\s*[-+]?\d+,\d+\s*$")
 
 
-def metadata(scans: pd.DataFrame, tables: list[str]) -> pd.DataFrame:
+@dataclass(frozen=True)
+class Read:
+    """A table as text: column names, and a dict a row with its line's number in `lines`."""
+
+    columns: tuple[str, ...]
+    rows: tuple[dict[str, str], ...]
+    lines: tuple[int, ...]
+
+
+def read(path: str | os.PathLike) -> Read:
+    """Read a CSV or TSV file as text, whatever its delimiter and encoding.
+
+    The delimiter is the comma, semicolon, tab or bar that splits the lines best. UTF-8, UTF-16 and
+    Latin-1 are told apart. Lines above the header that fill fewer than two cells, such as a title,
+    are passed over. Between semicolons and tabs, a comma within a number is its decimal point.
+    Raises OSError, or ValueError for a file that is no text or too large.
+    """
+    if os.path.getsize(path) > _MOST_BYTES:
+        raise ValueError(f"it is larger than {_MOST_BYTES:,} bytes")
+    with open(path, "rb") as file:
+        text = _decoded(file.read())
+    delimiter = _delimiter(text)
+    try:
+        cells = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        numbered = [(cells.line_num, [cell.strip() for cell in line]) for line in cells]
+    except csv.Error as error:
+        raise ValueError(f"it is no table ({error})") from error
+    filled = [(number, line) for number, line in numbered if any(line)]
+    widest = max((sum(map(bool, line)) for _, line in filled), default=0)
+    while filled and sum(map(bool, filled[0][1])) < min(2, widest):
+        filled.pop(0)
+    if not filled:
+        return Read((), (), ())
+    columns = [name if isinstance(name, str) else "" for name in filled[0][1]]
+    rows = [
+        {name: _number(value, delimiter) for name, value in zip(columns, line) if name}
+        for _, line in filled[1:]
+    ]
+    names = tuple(dict.fromkeys(name for name in columns if name))
+    return Read(names, tuple(rows), tuple(number for number, _ in filled[1:]))
+
+
+def _decoded(content: bytes) -> str:
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encodings = ["utf-16"]
+    elif content[:200].count(b"\0") > len(content[:200]) // 4:
+        encodings = ["utf-16-le" if content[1:2] == b"\0" else "utf-16-be"]
+    else:
+        encodings = ["utf-8-sig", "cp1252", "latin-1"]
+    for encoding in encodings:
+        try:
+            text = content.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if "\0" not in text:
+            return text.removeprefix("\ufeff")
+    raise ValueError("it is no text")
+
+
+def _delimiter(text: str) -> str:
+    """The sign by which the first lines fall into most cells, equally many in most lines."""
+    lines = [line for line in text.splitlines()[:30] if line.strip()]
+
+    def cells(delimiter: str) -> tuple[int, int]:
+        counts = Counter(len(next(csv.reader([line], delimiter=delimiter), [])) for line in lines)
+        counts.pop(1, None)
+        width, times = max(counts.items(), key=lambda item: (item[1], item[0]), default=(1, 0))
+        return (times, width)
+
+    try:
+        return max(_DELIMITERS, key=cells) if lines else ","
+    except csv.Error:
+        return ","
+
+
+def _number(value: str, delimiter: str) -> str:
+    return value.replace(",", ".") if delimiter != "," and _DECIMAL_COMMA.match(value) else value
+
+
+def metadata(scans: pd.DataFrame, tables: list[str]) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
     """One row for each of `scans`, with the columns of every table that can be matched to them.
 
     A table is matched by the column that names most subjects (or subject and session in one).
-    It counts for the scans below its own folder. Tables that match nothing are ignored, and a
-    subject with several rows gets one only if a session column tells them apart.
+    It counts for the scans below its own folder. A subject with several rows gets one only if a
+    session column tells them apart.
+    Columns hold text, and may repeat those of `scans`.
+    Returns also what tables were of no use, as (path, why): those that call themselves metadata.
     """
     rows = [{} for _ in range(len(scans))]
     by_folder = defaultdict(list)  # a folder: the scans below it
@@ -32,40 +119,33 @@ def metadata(scans: pd.DataFrame, tables: list[str]) -> pd.DataFrame:
             by_folder[folder].append(number)
             folder = parent
     identities = [
-        (_plain(scan.subject), _number(scan.session)) for scan in scans.itertuples(index=False)
+        (_plain(scan.subject), _session(scan.session)) for scan in scans.itertuples(index=False)
     ]
+    useless = []
     for path in tables:
         folder, name = os.path.split(path)
-        if match := _ONE_SESSION.match(name):
-            content = _read(path)
+        one = _ONE_SESSION.match(name)
+        if not one and not (_WHOLE_RELEASE.search(name) and by_folder[folder]):
+            continue
+        if name.lower().endswith(_SHEETS):
+            useless.append((path, "a spreadsheet is not read: save it as .csv in the same folder"))
+            continue
+        try:
+            content = list(read(path).rows)
+        except (OSError, ValueError) as error:
+            content = []
+            why = f"it cannot be read: {error}"
+        else:
+            why = "no column of it names these subjects"
+        if one:
             if len(content) == 1:
-                for number in by_name[folder, match[1], match[2] or "ses-1"]:
+                for number in by_name[folder, one[1], one[2] or "ses-1"]:
                     _add(rows[number], content[0])
-        elif _WHOLE_RELEASE.search(name) and by_folder[folder]:
-            _join(rows, identities, by_folder[folder], _read(path))
-    columns = list(
-        dict.fromkeys(column for row in rows for column in row if column not in scans.columns)
-    )
-    frame = pd.DataFrame(rows, columns=columns, index=scans.index, dtype=object)
-    return frame.apply(_numeric) if columns else frame
-
-
-def _read(path: str) -> list[dict[str, str]]:
-    try:
-        if os.path.getsize(path) > _MOST_BYTES:
-            return []
-        with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
-            reader = csv.DictReader(file, delimiter="\t" if path.endswith(".tsv") else ",")
-            return [
-                {
-                    column: value
-                    for column, value in row.items()
-                    if column and isinstance(value, str)
-                }
-                for row in reader
-            ]
-    except (OSError, csv.Error):  # no table, then: it only adds to what the names tell
-        return []
+        elif not _join(rows, identities, by_folder[folder], content):
+            if _SURELY_METADATA.search(name):
+                useless.append((path, why))
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    return pd.DataFrame(rows, columns=columns, index=scans.index, dtype=object), useless
 
 
 def _join(
@@ -73,10 +153,10 @@ def _join(
     identities: list[tuple[str, str]],
     numbers: list[int],
     content: list[dict[str, str]],
-) -> None:
-    """Add to `rows` those of a table's rows that name the scans of these `numbers`."""
+) -> bool:
+    """Add to `rows` those of a table's rows that name the scans of these `numbers`, if any do."""
     if not content:
-        return
+        return False
     known = {}  # every way in which a table may name a scan: its subject, its session or ""
     for subject, session in (identities[number] for number in numbers):
         known |= {
@@ -94,7 +174,7 @@ def _join(
     }
     best = max(columns, key=matches.get, default=None)
     if best is None or 2 * matches[best] < len(subjects):
-        return
+        return False
     sessions = next(
         (
             column
@@ -106,7 +186,7 @@ def _join(
     by_scan = defaultdict(list)
     for row in content:
         subject, session = known.get(_plain(row.get(best, "")), ("", ""))
-        by_scan[subject, session or _number(row.get(sessions, ""))].append(row)
+        by_scan[subject, session or _session(row.get(sessions, ""))].append(row)
     for number in numbers:
         subject, session = identities[number]
         fitting = by_scan[subject, session] or by_scan[subject, ""]
@@ -115,6 +195,7 @@ def _join(
                 rows[number],
                 {column: value for column, value in fitting[0].items() if column != best},
             )
+    return True
 
 
 def _add(row: dict, content: dict[str, str]) -> None:
@@ -129,14 +210,17 @@ def _plain(name: str) -> str:
     return name.lstrip("0") if name.isdigit() else name
 
 
-def _number(session: str) -> str:
+def _session(session: str) -> str:
     """The number in "ses-2", "t02" or "2"."""
     match = re.search(r"(\d+)\s*$", session or "")
     return match[1].lstrip("0") if match else ""
 
 
-def _numeric(column: pd.Series) -> pd.Series:
-    try:
-        return pd.to_numeric(column)
-    except (ValueError, TypeError):
-        return column
+def numeric(column: pd.Series) -> pd.Series:
+    """A column of numbers as such, "None" among numbers as missing; another column as it is."""
+    for values in (column, column.replace({"None": None, "none": None})):
+        try:
+            return pd.to_numeric(values)
+        except (ValueError, TypeError):
+            continue
+    return column

@@ -29,7 +29,24 @@ from ._windows import crop, lesion_centre, pad
 
 PROTOCOLS = ("lesion_crop", "whole_slice")
 # Raised whenever the code below would give other slices, so that old artifacts are not reused.
-FORMAT = 2
+FORMAT = 3
+_TEXT = ("subject", "session", "site", "scan")
+# What a row says of a scan that slices, or their index, depend on, beside the files.
+_NAMES = (
+    "subject",
+    "session",
+    "site",
+    "release",
+    "space",
+    "mask_grid",
+    "acquisition",
+    "run",
+    "description",
+)
+_APART = {"space": "space", "acq": "acquisition", "run": "run", "desc": "description"}
+_NO_MASK = "without one there is nothing to learn from"
+# Paths may hold bytes that are not UTF-8.
+_AS_BYTES = dict(encoding="utf-8", encoding_errors="surrogateescape")
 
 
 @dataclass(frozen=True)
@@ -84,7 +101,8 @@ def prepare(
     `workers` processes read scans side by side; `scheduler` is a Dask scheduler's address for
     reading on many machines that share the work folder.
     Stopped at any point and called again, it goes on from what was whole.
-    A scan that cannot be used becomes a row of `SliceSet.report`, which is also printed.
+    A scan that cannot be used, or has no mask to learn from, becomes a row of `SliceSet.report`,
+    which is also printed.
     Raises ValueError for unknown protocols, atlas.ScanError where no scan could be used.
     """
     if protocol not in PROTOCOLS:
@@ -100,7 +118,8 @@ def prepare(
         format=FORMAT,
     )
     rows = scans.to_dict("records")
-    key = artifacts.key(**settings, scans=[_scan_key(row) for row in rows])
+    scan_keys = _scan_keys(rows, work_dir)
+    key = artifacts.key(**settings, scans=scan_keys)
 
     def make(folder: Path) -> None:
         parts, finished = folder / "parts", folder / "settings.json"
@@ -108,7 +127,7 @@ def prepare(
             shutil.rmtree(parts, ignore_errors=True)
             return
         parts.mkdir(exist_ok=True)
-        jobs = [(row, parts / f"{_scan_key(row)}.npz") for row in rows]
+        jobs = [(row, parts / f"{scan_key}.npz") for row, scan_key in zip(rows, scan_keys)]
         work = partial(_write_part, settings=settings)
         waiting = [job for job in jobs if not job[1].exists()]
         for _ in tqdm(
@@ -132,9 +151,9 @@ def open_set(folder) -> SliceSet:
     folder = Path(folder)
     settings = json.loads((folder / "settings.json").read_text())
     # The names in it are text, even where they look like numbers (site 0003).
-    text = {"subject": str, "session": str, "site": str}
-    index = pd.read_csv(folder / "index.csv", dtype=text, keep_default_na=False)
-    report = pd.read_csv(folder / "report.csv", dtype=str, keep_default_na=False)
+    text = dict.fromkeys(_TEXT, str)
+    index = pd.read_csv(folder / "index.csv", dtype=text, keep_default_na=False, **_AS_BYTES)
+    report = pd.read_csv(folder / "report.csv", dtype=str, keep_default_na=False, **_AS_BYTES)
     if len(report):
         print(f"{len(report)} of {settings['scans']} scans were left out:")
         for row in report.head(10).itertuples():
@@ -192,6 +211,8 @@ def _write_part(job: tuple[dict, Path], settings: dict) -> str:
     row, path = job
     images, masks, entries, problem = [], [], [], ""
     try:
+        if not len(row["masks"]):
+            raise atlas.ScanError(f"{row['t1w']} has no mask: {row.get('unlabelled') or _NO_MASK}.")
         scan = atlas.load_scan(row)
         spacing = [float(mm) for mm in scan.spacing]
         for image, mask, entry in scan_slices(scan, settings):
@@ -203,6 +224,7 @@ def _write_part(job: tuple[dict, Path], settings: dict) -> str:
                     subject=row["subject"],
                     session=row["session"],
                     site=row["site"],
+                    scan=_label(row),
                     row_mm=spacing[0],
                     column_mm=spacing[1],
                     slice_mm=spacing[2],
@@ -258,9 +280,9 @@ def _assemble(folder: Path, parts: list[Path]) -> None:
         _write_array(folder / f"{name}.npy", len(index), framed(name))
     leading = ["subject", "session", "site", "z"]
     order = leading + [column for column in index if column not in (*leading, "fill")]
-    index[order].to_csv(folder / "index.csv", index=False)
+    index[order].to_csv(folder / "index.csv", index=False, errors="surrogateescape")
     report = pd.DataFrame(problems, columns=["subject", "t1w", "problem"])
-    report.to_csv(folder / "report.csv", index=False)
+    report.to_csv(folder / "report.csv", index=False, errors="surrogateescape")
 
 
 def _write_array(path: Path, count: int, blocks: Iterator[np.ndarray]) -> None:
@@ -298,15 +320,38 @@ def _run(work, jobs: list, workers: int | None, scheduler: str | None) -> Iterat
     yield from Parallel(workers, return_as="generator_unordered")(delayed(work)(j) for j in jobs)
 
 
-def _scan_key(row: dict) -> str:
-    """Names a scan by what its files hold; one that cannot be read is reported by load_scan."""
-    prints = []
-    for file in (row["t1w"], *row["masks"]):
-        try:
-            prints.append([Path(file).name, artifacts.fingerprint(file)])
-        except OSError as error:
-            prints.append([Path(file).name, error.strerror])
-    return artifacts.key(subject=row["subject"], session=row["session"], files=prints)
+def _scan_keys(rows: list[dict], work_dir) -> list[str]:
+    """Name each scan by all that its slices depend on: files, header, names, site, the loader.
+
+    A file that cannot be read is reported by load_scan.
+    """
+    paths = [[str(file) for file in (row["t1w"], *row["masks"])] for row in rows]
+    prints = iter(artifacts.fingerprints([path for each in paths for path in each], work_dir))
+    return [
+        artifacts.key(
+            loader=atlas.LOADER_VERSION,
+            files=[[Path(path).name, next(prints)] for path in each],
+            **{name: _text(row, name) for name in _NAMES},
+        )
+        for row, each in zip(rows, paths)
+    ]
+
+
+def _text(row: dict, name: str) -> str:
+    """A field of a row as text, "" where it is not there."""
+    value = row.get(name, "")
+    return "" if isinstance(value, float) and np.isnan(value) else str(value)
+
+
+def _label(row: dict) -> str:
+    """What tells a scan of a session from its others: native or standard space, run, and so on."""
+    parts = [("", _text(row, "subject")), ("", _text(row, "session"))]
+    parts += [
+        (f"{short}-", value)
+        for short, name in _APART.items()
+        if (value := _text(row, name)) and value != "orig"
+    ]
+    return "_".join(prefix + value for prefix, value in parts if value)
 
 
 def _level(image: np.ndarray, z: int) -> np.ndarray:

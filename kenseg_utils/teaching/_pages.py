@@ -105,12 +105,9 @@ def closing_line(chapter: Chapter) -> str:
 
 def data_key(scans: pd.DataFrame) -> str:
     """A short key of the scans that a chapter worked on: the same files give the same key."""
-    return artifacts.key(
-        files=[
-            [artifacts.fingerprint(path) for path in (row.t1w, *row.masks)]
-            for row in scans.itertuples()
-        ]
-    )
+    files = [[row.t1w, *row.masks] for row in scans.itertuples()]
+    prints = iter(artifacts.fingerprints([path for each in files for path in each]))
+    return artifacts.key(files=[[next(prints) for _ in each] for each in files])
 
 
 def lock_hash() -> str:

@@ -129,11 +129,17 @@ def train(
     them. Same recipe, data and seed give the same history on one device, and to rounding on
     several; on a GPU only as far as its kernels are deterministic (sums of floats in changing
     order differ in the last digits).
-    Raises ValueError where the folder holds another recipe or other data, TrainingError where
+    Raises ValueError where the folder holds another recipe or other data, or where validation and
+    training are the same slices; TrainingError where
     the loss is not a number, memory does not suffice, or a checkpoint cannot be written.
     """
     if not len(validation):
         raise ValueError("The validation set is empty: nothing would show over-fitting.")
+    if validation.key == train.key:
+        raise ValueError(
+            "The validation set is the training set: its scores would show what was learned by "
+            "heart. Split by subject first: SliceSet.split(folds)."
+        )
     if recipe.batch_size > len(train):
         raise ValueError(
             f"Recipe.batch_size is {recipe.batch_size}, and there are only "

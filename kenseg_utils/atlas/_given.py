@@ -1,0 +1,131 @@
+"""A table that names scans: CSV or TSV with image, mask, subject, and whatever else is known.
+
+Columns: `image` and `subject`, of need; `mask` (empty for a scan without one), `session`, `site`,
+`split`, `space`, `mask_grid` ("same", or "world" for a mask drawn on another image of the
+session); all others are kept as metadata. Paths are relative to the table.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from pathlib import Path
+
+from ._foreign import ScanError, as_path, unreadable
+from ._grids import MASK_GRIDS
+from ._layouts import LeaveOut
+from ._tables import Read, read
+
+_NEEDED = ("image", "subject")
+_KNOWN = (*_NEEDED, "mask", "session", "site", "split", "space", "mask_grid")
+_DEFAULTS = {"session": "ses-1", "space": "orig", "mask_grid": "same"}
+NO_MASK = "its table names no mask for it"
+_LISTED = 5
+
+
+def is_table(path: Path) -> bool:
+    return path.name.lower().endswith((".csv", ".tsv"))
+
+
+def scans_in(path: Path, leave_out: LeaveOut) -> tuple[list[dict], list[dict[str, str]]]:
+    """The rows of a table of scans, and the rest of each row's columns.
+
+    A scan whose image or mask is missing is left out; what contradicts itself stops the reading.
+    Raises ScanError naming lines: wrong columns, an image or a mask twice, a missing subject, an
+    unknown mask_grid, or no scan at all.
+    """
+    try:
+        table = read(path)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except ValueError as error:
+        raise ScanError(f"{path} is not a table of scans: {error}.") from error
+    names = _columns(path, table)
+    lines = []
+    for number, cells in zip(table.lines, table.rows):
+        known = {name: cells.get(column, "") for name, column in names.items()}
+        more = {column: text for column, text in cells.items() if column not in names.values()}
+        lines.append((number, known, more))
+    _refuse_contradictions(path, lines)
+    rows, extras = [], []
+    for _, known, more in lines:
+        image, mask = (_place(path, known.get(name, "")) for name in ("image", "mask"))
+        absent = next((file for file in (image, mask) if file and not os.path.exists(file)), None)
+        if absent:
+            which = "image" if absent == image else "mask"
+            leave_out(f"scans of {path.name} whose {which} does not exist", absent)
+            continue
+        rows.append(
+            {
+                "subject": known["subject"],
+                "session": known.get("session") or _DEFAULTS["session"],
+                "site": known.get("site", ""),
+                "release": f"{path.name} (table)",
+                "split": known.get("split", "").lower(),
+                "space": known.get("space") or _DEFAULTS["space"],
+                "t1w": image,
+                "masks": (mask,) if mask else (),
+                "mask_grid": known.get("mask_grid") or _DEFAULTS["mask_grid"],
+                "unlabelled": "" if mask else NO_MASK,
+            }
+        )
+        extras.append(more)
+    return rows, extras
+
+
+def _columns(path: Path, table: Read) -> dict[str, str]:
+    """Which of the table's columns is which of the known ones; spelling of case is free."""
+    there = {column.strip().lower(): column for column in reversed(table.columns)}
+    names = {name: there[name] for name in _KNOWN if name in there}
+    if lacking := [name for name in _NEEDED if name not in names]:
+        raise ScanError(
+            f"{path} is not a table of scans: it has no column {' and none '.join(lacking)}. "
+            f"Its columns are {', '.join(table.columns) or 'none'}. Needed are image and subject; "
+            "mask, session, site and any others may be there. Paths are relative to the table."
+        )
+    if not table.rows:
+        raise ScanError(f"{path} names no scan: there are no lines below its columns.")
+    return names
+
+
+def _place(table: Path, text: str) -> str:
+    """A path in a table as an absolute one; "" stays."""
+    if not text.strip():
+        return ""
+    return os.path.abspath(os.path.join(table.parent, as_path(text.strip())))
+
+
+def _refuse_contradictions(path: Path, lines: list[tuple[int, dict, dict]]) -> None:
+    """Raise ScanError for lines that lack a need or contradict each other; all kinds at once."""
+    wrong = []
+    for name in _NEEDED:
+        if bare := [number for number, known, _ in lines if not known[name].strip()]:
+            wrong.append(f"{_lines(bare)} name no {name}")
+    for number, known, _ in lines:
+        if (grid := known.get("mask_grid", "")) and grid not in MASK_GRIDS:
+            wrong.append(
+                f"line {number} has the mask_grid {grid!r}, which is neither same nor world"
+            )
+    for name in ("image", "mask"):
+        where = defaultdict(list)
+        for number, known, _ in lines:
+            if file := _place(path, known.get(name, "")):
+                where[os.path.realpath(file)].append(number)
+        twice = [(file, numbers) for file, numbers in where.items() if len(numbers) > 1]
+        wrong += [f"{_lines(numbers)} name the same {name}, {file}" for file, numbers in twice]
+    images = {_real(path, known["image"]): number for number, known, _ in lines}
+    for number, known, _ in lines:
+        if (other := images.get(_real(path, known.get("mask", "")))) and known.get("mask"):
+            wrong.append(f"line {number} gives as its mask the image of line {other}")
+    if wrong:
+        more = f"; and {len(wrong) - _LISTED} more" if len(wrong) > _LISTED else ""
+        raise ScanError(f"{path} contradicts itself: {'; '.join(wrong[:_LISTED])}{more}.")
+
+
+def _real(table: Path, text: str) -> str:
+    return os.path.realpath(_place(table, text)) if text.strip() else ""
+
+
+def _lines(numbers: list[int]) -> str:
+    listed = ", ".join(map(str, numbers[:_LISTED])) + (" …" if len(numbers) > _LISTED else "")
+    return f"line{'s' if len(numbers) > 1 else ''} {listed}"

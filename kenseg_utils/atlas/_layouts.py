@@ -1,0 +1,225 @@
+"""Layouts that are told by folders instead of names: nnU-Net's raw data, `images` beside `labels`.
+
+nnU-Net: `imagesTr/<case>_0000.nii.gz`, a number for each contrast, and `labelsTr/<case>.nii.gz`;
+`imagesTs` has no labels. Elsewhere an image and its mask have one name but for what their folder
+says anyway (`images/a_T1w.nii.gz` and `masks/a_mask.nii.gz`); folders below both may go on alike.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ._names import NIFTI
+
+_PARTNERS = {
+    "imagestr": ("labelsTr",),
+    "imagests": ("labelsTs",),
+    "imagesval": ("labelsVal",),
+    "images": (
+        "labels",
+        "masks",
+        "lesions",
+        "lesion_masks",
+        "segmentations",
+        "label",
+        "mask",
+        "annotations",
+    ),
+}
+_CHANNEL = re.compile(r"_(\d{4})$")
+_CONTRAST = re.compile(r"^(T1w?|T1n|T1c|T1ce|T1gd|T2w?|FLAIR|DWI|ADC|SWI|PD|CT|MPRAGE)$", re.I)
+_SAID_ANYWAY = re.compile(
+    r"^(mask|label|labels|seg|segmentation|lesion|lesions|lesionmask|roi|gt|image|img|"
+    r"(label|desc)-[A-Za-z0-9]+)$",
+    re.I,
+)
+_T1 = re.compile(r"^T1(w|n|[ _-]?weighted)?([ _-]?MPRAGE)?$|^MPRAGE$", re.I)
+_SESSION = re.compile(r"^(sub-[^_]+)_(ses-[^_]+)$")
+
+# Called with a reason and a path for what is left out.
+LeaveOut = Callable[[str, str], None]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image and its mask, or None, with the folder of the data set and what it is called."""
+
+    image: str
+    mask: str | None
+    case: str
+    root: str
+    release: str
+    is_test: bool = False
+
+    @property
+    def subject(self) -> str:
+        match = _SESSION.match(self.case)
+        return match[1] if match else self.case
+
+    @property
+    def session(self) -> str:
+        match = _SESSION.match(self.case)
+        return match[2] if match else "ses-1"
+
+
+def pairs(niftis: dict[str, list[str]], suffix: str, leave_out: LeaveOut) -> Iterator[Pair]:
+    """Every image in a folder that one of labels stands beside, with the mask of its name.
+
+    `niftis` are the names of NIfTI files by folder.
+    """
+    lower = {folder.lower(): folder for folder in niftis}
+    for folder in sorted(niftis):
+        place = _image_folder(folder)
+        if place is None:
+            continue
+        parts, number = place
+        name = parts[number].lower()
+        labels = next(
+            (
+                lower[partner]
+                for other in _PARTNERS[name]
+                if (partner := _joined(parts, number, other).lower()) in lower
+            ),
+            None,
+        )
+        if labels is None and name != "imagests":
+            continue
+        root = os.sep.join(parts[:number])
+        yield from _matched(folder, labels, root, name, niftis, suffix, leave_out)
+
+
+def label_folders(niftis: dict[str, list[str]]) -> set[str]:
+    """The folders whose name says that they hold labels beside images."""
+    names = {other.lower() for others in _PARTNERS.values() for other in others}
+    return {folder for folder in niftis if os.path.basename(folder).lower() in names}
+
+
+def _image_folder(folder: str) -> tuple[list[str], int] | None:
+    """A folder's parts and the place of the last that is called images, or None."""
+    parts = folder.split(os.sep)
+    places = [place for place, part in enumerate(parts) if part.lower() in _PARTNERS]
+    return (parts, places[-1]) if places else None
+
+
+def _joined(parts: list[str], number: int, other: str) -> str:
+    return os.sep.join([*parts[:number], other, *parts[number + 1 :]])
+
+
+def _matched(
+    folder: str,
+    labels: str | None,
+    root: str,
+    name: str,
+    niftis: dict[str, list[str]],
+    suffix: str,
+    leave_out: LeaveOut,
+) -> Iterator[Pair]:
+    is_nnunet = name != "images"
+    by_stem, by_case = defaultdict(list), defaultdict(list)
+    for label in niftis[labels] if labels else ():
+        stem = NIFTI.sub("", label)
+        by_stem[stem].append(os.path.join(labels, label))
+        by_case[_bare(stem)].append(os.path.join(labels, label))
+    release = _release(root, is_nnunet)
+    images_of = defaultdict(list)
+    for case, image in _cases(folder, niftis[folder], by_stem, root, suffix, leave_out).items():
+        stem = NIFTI.sub("", os.path.basename(image))
+        fitting = by_stem[stem] or by_stem[case] or by_case[_bare(case)]
+        if len(fitting) > 1:
+            leave_out("images with two masks of their name", image)
+        else:
+            mask = fitting[0] if fitting else None
+            images_of[mask or image].append(Pair(image, mask, _bare(case), root, release))
+        for mask in fitting:
+            images_of[mask]  # it is taken
+    for fitting in images_of.values():
+        if len(fitting) == 1:
+            yield replace(fitting[0], is_test=name == "imagests")
+        for pair in fitting if len(fitting) > 1 else ():
+            leave_out(f"images that share the mask {os.path.basename(pair.mask)}", pair.image)
+    for paths in by_stem.values():
+        for path in paths:
+            if path not in images_of:
+                leave_out(f"masks without an image of their name in {name}", path)
+
+
+def _cases(
+    folder: str, names: list[str], labels, root: str, suffix: str, leave_out: LeaveOut
+) -> dict[str, str]:
+    """The image of each case, in the contrast that is asked for; `labels` are the masks' names."""
+    contrasts = defaultdict(dict)  # a case: its images by contrast or channel
+    for name in sorted(names):
+        stem = NIFTI.sub("", name)
+        case, contrast = stem, ""
+        if (match := _CHANNEL.search(stem)) and stem not in labels:
+            case, contrast = stem[: match.start()], match[1]
+        elif _CONTRAST.match(last := stem.rpartition("_")[2]) and "_" in stem:
+            case, contrast = stem.rpartition("_")[0], last
+        path = os.path.join(folder, name)
+        if contrasts[case].setdefault(contrast, path) != path:
+            leave_out(
+                f"beside {os.path.basename(contrasts[case][contrast])}, of the same name", path
+            )
+    channels = _channels(root)
+    chosen = {}
+    for case, images in contrasts.items():
+        wanted = [
+            path
+            for contrast, path in images.items()
+            if _is_contrast(channels.get(contrast, contrast), suffix)
+        ]
+        unnamed = [
+            path
+            for contrast, path in images.items()
+            if not _CONTRAST.match(channels.get(contrast, contrast))
+        ]
+        if wanted or len(unnamed) == 1:
+            chosen[case] = (wanted or unnamed)[0]
+        else:
+            what = "several contrasts" if unnamed else "other contrasts"
+            for path in list(images.values())[:1]:
+                leave_out(f"cases with {what}, none of which is named {suffix}", path)
+    return chosen
+
+
+def _is_contrast(name: str, suffix: str) -> bool:
+    return bool(_T1.match(name)) if suffix.lower() == "t1w" else name.lower() == suffix.lower()
+
+
+def _channels(root: str) -> dict[str, str]:
+    """The contrast of each channel by its four digits, as nnU-Net's dataset.json has it."""
+    content = _dataset(root)
+    names = content.get("channel_names") or content.get("modality") or {}
+    if not isinstance(names, dict):
+        return {}
+    return {f"{int(key):04d}": str(name) for key, name in names.items() if str(key).isdigit()}
+
+
+def _dataset(root: str) -> dict:
+    try:
+        path = Path(root, "dataset.json")
+        content = json.loads(path.read_text("utf-8-sig", "replace")[:1_000_000])
+        return content if isinstance(content, dict) else {}
+    except (OSError, ValueError, RecursionError):
+        return {}
+
+
+def _release(root: str, is_nnunet: bool) -> str:
+    name = " ".join(str(_dataset(root).get("name") or "").split()) or os.path.basename(root)
+    return f"{name[:80]} ({'nnU-Net' if is_nnunet else 'images and labels'})".strip()
+
+
+def _bare(stem: str) -> str:
+    """A name without what its folder says anyway, such as _mask at its end."""
+    while "_" in stem:
+        rest, _, last = stem.rpartition("_")
+        if not (_SAID_ANYWAY.match(last) or _CONTRAST.match(last)):
+            break
+        stem = rest
+    return stem

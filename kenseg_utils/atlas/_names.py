@@ -1,0 +1,139 @@
+"""What the name of one file says: which subject, session and run, image or lesion mask.
+
+Names of BIDS are `sub-<label>[_<key>-<value>]*_<suffix>.nii.gz`. The name of a mask may hold the
+whole name of the image that it was drawn on, as in ARC: `…_run-5_T2w_desc-lesion_mask.nii.gz`.
+ATLAS R1.x has names of its own, told by `_stx` at their end.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+
+NIFTI = re.compile(r"\.nii(\.gz)?$", re.I)
+R12_NAME = re.compile(r"^((c\d+)s\d+)(t\d+)$")
+_STX = re.compile(r"^([A-Za-z0-9]+)_(t1w(?:_deface)?|LesionSmooth(?:_\d+)?)_stx$")
+_SUBJECT = re.compile(r"^sub-[^_.]+$")
+_ENTITY = re.compile(r"^([A-Za-z]+)-([^_.]+)$")
+_SUFFIX = re.compile(r"^[A-Za-z0-9]+$")
+_MASK_SUFFIXES = {"mask", "roi", "dseg"}
+_LESION = re.compile(r"lesion|stroke|infarct", re.I)
+_LESION_LABELS = {"l", "lesion"}  # L is BIDS's abbreviation of lesion, and ATLAS's label
+_TISSUE = re.compile(
+    r"brain|head|skull|scalp|face|eye|^[gw]m$|^csf$|grey|gray|white|tissue|aseg|aparc|cort|"
+    r"hippo|ventric|thalam|cerebell|vessel|probseg|parc",
+    re.I,
+)
+# Spaces that are the image's own.
+_OWN_SPACES = {"", "orig", "T1w", "individual", "native", "subject"}
+
+
+@dataclass(frozen=True)
+class File:
+    """What one file's name says. Texts are "" where it says nothing.
+
+    kind: "image", "lesion" (a mask that calls itself one), "mask" (one that says nothing of what)
+    or "tissue" (one of something else). source: the suffix of the image that a mask was drawn on,
+    where its name holds that; `entities` are then that image's, as far as they stand before it.
+    """
+
+    path: str
+    kind: str
+    subject: str
+    session: str
+    entities: tuple[tuple[str, str], ...] = ()
+    source: str = ""
+    is_bids: bool = True
+
+    @property
+    def folder(self) -> str:
+        return os.path.dirname(self.path)
+
+    def get(self, key: str) -> str:
+        """The value of an entity, such as run."""
+        return dict(self.entities).get(key, "")
+
+    @property
+    def space(self) -> str:
+        """The space it lies in: a template's or another image's name, or "" for its own."""
+        space = self.get("space")
+        return "" if space in _OWN_SPACES else space
+
+
+def parse(path: str, name: str, suffix: str = "T1w") -> File | None:
+    """Read the name of a file: None where it is neither an image of that suffix nor a mask."""
+    stem, is_nifti = NIFTI.subn("", name)
+    if not is_nifti:
+        return None
+    if suffix.lower() == "t1w" and (match := _STX.match(stem)):
+        return _of_r1(path, *match.groups())
+    read = _tokens(stem)
+    if read is None:
+        return None
+    subject, entities, suffixes = read
+    before = tuple((key, value) for key, value, place in entities if place == 0)
+    session = dict(before).pop("ses", "")
+    before = tuple(pair for pair in before if pair[0] != "ses")
+    if suffixes == [suffix.lower()] and entities == [e for e in entities if e[2] == 0]:
+        return File(path, "image", subject, session, before)
+    if suffixes and suffixes[-1] not in _MASK_SUFFIXES and not _ends_in_label(stem):
+        return None
+    source = suffixes[0] if suffixes and suffixes[0] not in _MASK_SUFFIXES else ""
+    if len(suffixes) > 2 or not (suffixes or _ends_in_label(stem)):
+        return None
+    about = [(key, value) for key, value, _ in entities if key in ("label", "desc", "lesion")]
+    return File(path, _mask_kind(about), subject, session, before, source)
+
+
+def suffix_of(name: str) -> str:
+    """The suffix of a BIDS name, such as T2w, or ""."""
+    stem = NIFTI.sub("", name)
+    last = stem.rpartition("_")[2]
+    return last if stem.startswith("sub-") and _SUFFIX.match(last) else ""
+
+
+def _tokens(stem: str) -> tuple[str, list[tuple[str, str, int]], list[str]] | None:
+    """Subject, entities (key, value, number of suffixes before it) and suffixes, lower case."""
+    first, *others = stem.split("_")
+    if not _SUBJECT.match(first) or not others:
+        return None
+    entities, suffixes = [], []
+    for token in others:
+        if match := _ENTITY.match(token):
+            key, value = match.groups()
+            entities.append((key, f"ses-{value}" if key == "ses" else value, len(suffixes)))
+        elif _SUFFIX.match(token):
+            suffixes.append(token.lower())
+        else:
+            return None
+    return first, entities, suffixes
+
+
+def _ends_in_label(stem: str) -> bool:
+    return bool(re.search(r"_(label|lesion)-[^_]+$", stem))
+
+
+def _mask_kind(about: list[tuple[str, str]]) -> str:
+    for key, value in about:
+        if key == "lesion" or _LESION.search(value):
+            return "lesion"
+        if key == "label" and value.lower() in _LESION_LABELS:
+            return "lesion"
+    return "tissue" if any(_TISSUE.search(value) for _, value in about) else "mask"
+
+
+def _of_r1(path: str, scan: str, kind: str) -> File:
+    folder = os.path.basename(os.path.dirname(path))
+    session = folder if re.fullmatch(r"t\d+", folder) else "t01"
+    subject = scan
+    if r12 := R12_NAME.match(scan):
+        subject, session = r12[1], r12[3]
+    return File(
+        path,
+        "lesion" if kind.startswith("Lesion") else "image",
+        subject,
+        session,
+        (("space", "MNI152"), ("desc", kind)),
+        is_bids=False,
+    )
