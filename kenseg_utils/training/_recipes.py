@@ -9,7 +9,7 @@ import numpy as np
 
 from kenseg_utils import losses, machine, networks
 
-from . import _batches
+from ._augment import AUGMENTATIONS
 
 OPTIMIZERS = ("adam", "rmsprop")
 SCHEDULES = ("constant", "cosine")
@@ -23,8 +23,8 @@ class Recipe:
     `options` go to `networks.build`; `precision` is "auto" or a Keras dtype policy.
     `decay` says how weight decay acts: "decoupled" from the gradient (Keras, AdamW) or
     "coupled" as an L2 term of the loss (PyTorch's Adam).
-    `augment` is False, True for all of `batches.augment`, "noise" for its noise alone, or
-    "wide" for `randomise.wide`.
+    `augment` is False, True for all that `augment` changes, "noise" for its noise alone, or "wide"
+    for `wide`.
     `lesion_prior` is the probability of lesion that an untrained network starts from (Lin et al.
     2017, section 4.1); 0 leaves the start to Keras. Narrow networks that start near a half rush
     to call everything background, and may silence their last ReLUs for good on the way.
@@ -57,7 +57,7 @@ class Recipe:
             schedule=SCHEDULES,
             decay=DECAYS,
             precision=machine.PRECISIONS,
-            augment=_batches.AUGMENTATIONS,
+            augment=(False, *AUGMENTATIONS),
         ).items():
             if getattr(self, name) not in choices:
                 raise ValueError(
