@@ -5,14 +5,6 @@ The heads derive from the MNI152 2009a template (its notice stands in the README
 """
 
 from ._head import AFFINE, template
-from ._release import make_mask, make_release, make_subject, make_tissue, write_subject
+from ._release import make_mask, make_release, make_subject, write_subject
 
-__all__ = [
-    "AFFINE",
-    "make_mask",
-    "make_release",
-    "make_subject",
-    "make_tissue",
-    "template",
-    "write_subject",
-]
+__all__ = ["AFFINE", "make_mask", "make_release", "make_subject", "template", "write_subject"]
