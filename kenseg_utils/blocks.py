@@ -1,8 +1,8 @@
 """The building blocks of the networks: each a short function from a tensor to a tensor.
 
-Every block takes a feature map ``x`` of shape (batch, height, width, channels), the number of
-``filters`` it shall return, and a ``name``. The last layer of a block bears exactly that name, so
-``model.get_layer("x02").output`` is what the node x02 of the picture computes.
+Every block takes a feature map `x` of shape (batch, height, width, channels), the number of
+`filters` it shall return, and a `name`. The last layer of a block bears exactly that name, so
+`model.get_layer("x02").output` is what the node x02 of the picture computes.
 
 In annotations, here and in `networks` and `losses`, `KerasTensor` stands for any backend's
 tensor: symbolic while a network is built, with numbers in it when it runs.
@@ -16,9 +16,9 @@ from keras import Input, KerasTensor, layers
 
 
 def image_input(input_shape: Sequence[int], halvings: int) -> KerasTensor:
-    """The input layer of a network that halves its images ``halvings`` times.
+    """The input layer of a network that halves its images `halvings` times.
 
-    ``input_shape`` is (height, width, channels); ValueError if a side cannot be halved so often.
+    `input_shape` is (height, width, channels); ValueError if a side cannot be halved so often.
     """
     divisor = 2**halvings
     whole = all(isinstance(size, Integral) and size > 0 for size in input_shape)
@@ -57,7 +57,7 @@ def scaled(filters: int, multiplier: float) -> int:
 
 
 def normalise(x: KerasTensor, kind: str | None, name: str) -> KerasTensor:
-    """Batch or group normalisation of a feature map, or none (``kind`` None).
+    """Batch or group normalisation of a feature map, or none (`kind` None).
 
     Batch: statistics over the batch and all pixels. Keras's momentum of 0.99 would need hundreds
     of steps before its running averages are fit for prediction; 0.95 needs some sixty.
@@ -112,7 +112,7 @@ def residual_block(
     """Two 3×3 convolutions that learn what to add to their input (He et al., 2016).
 
     y = relu(F(x) + x). The activation follows the sum, as in the first ResNet; where the number of
-    channels changes, a 1×1 convolution brings the shortcut to ``filters`` channels.
+    channels changes, a 1×1 convolution brings the shortcut to `filters` channels.
     """
     shortcut = x
     if x.shape[-1] != filters:
@@ -147,14 +147,14 @@ def ken_block(
 ) -> KerasTensor:
     """Parallel 1×1, 3×3, 5×5 and 7×7 convolutions with a skip around them (paper, figure 4).
 
-    The paper leaves the widths of the branches open. ``width`` says which reading is built:
+    The paper leaves the widths of the branches open. `width` says which reading is built:
 
-    - ``"concatenate"``: ``filters / 4`` each; side by side they are as wide as the input, and the
+    - `"concatenate"`: `filters / 4` each; side by side they are as wide as the input, and the
       skip is the identity;
-    - ``"full"``: ``filters`` each, and a 1×1 convolution fuses the four into ``filters``.
+    - `"full"`: `filters` each, and a 1×1 convolution fuses the four into `filters`.
 
-    ``x`` must have ``filters`` channels. As in the residual block, the activation follows the sum.
-    ValueError if ``filters`` cannot be shared among four branches, or ``width`` is neither reading.
+    `x` must have `filters` channels. As in the residual block, the activation follows the sum.
+    ValueError if `filters` cannot be shared among four branches, or `width` is neither reading.
     """
     if width not in ("concatenate", "full"):
         raise ValueError(f'The Ken block is "concatenate" or "full"; got {width!r}.')
@@ -198,10 +198,10 @@ def nested_grid(
 ) -> dict[tuple[int, int], KerasTensor]:
     """The grid of UNet++ (Zhou et al., 2018): a dictionary from (row, column) to feature map.
 
-    Row i works at 1/2^i of the image's sides with ``widths[i]`` filters. Column 0 goes down by
+    Row i works at 1/2^i of the image's sides with `widths[i]` filters. Column 0 goes down by
     max-pooling; every other node reads all nodes to its left and the one below left, enlarged:
     x[i, j] = node([x[i, 0], …, x[i, j-1], up(x[i+1, j-1])]).
-    ``node(x, filters, name)`` is what a node does; ``bottleneck``, if given, is a function of the
+    `node(x, filters, name)` is what a node does; `bottleneck`, if given, is a function of the
     same kind that works on the deepest node.
     """
     x: dict[tuple[int, int], KerasTensor] = {}

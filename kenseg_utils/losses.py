@@ -2,7 +2,7 @@
 
 Each takes integer labels (batch, height, width) and probabilities (batch, height, width, classes)
 as a network's softmax gives them, or (batch, height, width[, 1]) as a sigmoid does, and returns
-one value an image: (batch,), float32. Lower is better. Pass the function to ``model.compile``.
+one value an image: (batch,), float32. Lower is better. Pass the function to `model.compile`.
 
 Sums and logarithms are taken in float32 whatever the network computes in, and probabilities are
 kept 1e-7 away from 0 and 1, so neither a value nor a gradient becomes infinite.
@@ -52,7 +52,7 @@ def one_channel_per_class(
 def lesion_channels(
     labels: KerasTensor, probabilities: KerasTensor
 ) -> tuple[KerasTensor, KerasTensor]:
-    """As ``one_channel_per_class``, without the background: class 0 of a softmax."""
+    """As `one_channel_per_class`, without the background: class 0 of a softmax."""
     truth, probability = one_channel_per_class(labels, probabilities)
     first = 0 if truth.shape[-1] == 1 else 1
     return truth[..., first:], probability[..., first:]
@@ -98,7 +98,7 @@ def cross_entropy_batch_dice(labels: KerasTensor, probabilities: KerasTensor) ->
 
     For slices of which many hold no lesion. Image by image, one false pixel in an empty slice
     costs the whole Dice term, and a network soon learns to say nothing at all; taken together,
-    it costs a pixel (nnU-Net's ``batch_dice``, Isensee et al., 2021). Where several devices share
+    it costs a pixel (nnU-Net's `batch_dice`, Isensee et al., 2021). Where several devices share
     a batch, each takes its own part together.
     """
     truth, probability = lesion_channels(labels, probabilities)
@@ -157,19 +157,19 @@ LOSSES = {
 
 
 def names() -> list[str]:
-    """The names that ``get`` knows, the paper's loss first."""
+    """The names that `get` knows, the paper's loss first."""
     return list(LOSSES)
 
 
 def get(name: str) -> Callable[[KerasTensor, KerasTensor], KerasTensor]:
-    """The loss function of that name, for ``model.compile``; ValueError if there is none."""
+    """The loss function of that name, for `model.compile`; ValueError if there is none."""
     if name not in LOSSES:
         raise ValueError(f"Unknown loss {name!r}. Known: {', '.join(names())}.")
     return LOSSES[name]
 
 
 def check_labels(labels: ArrayLike, classes: int) -> None:
-    """ValueError unless ``labels`` (an array) are whole numbers from 0 to ``classes`` − 1.
+    """ValueError unless `labels` (an array) are whole numbers from 0 to `classes` − 1.
 
     One class, a sigmoid, tells 1 from 0 and so has the same labels as two.
     """

@@ -194,7 +194,7 @@ def f1_isles26(truth: ArrayLike, prediction: ArrayLike, empty: float = 1.0) -> f
 
 
 def lesion_count_difference(truth: ArrayLike, prediction: ArrayLike, corners: bool = False) -> int:
-    """|lesions in the prediction - lesions in the truth|, 6-connected (26 with `corners`)."""
+    """`|lesions in the prediction - lesions in the truth|`, 6-connected (26 with `corners`)."""
     return match_lesions(truth, prediction, corners).count_difference
 
 

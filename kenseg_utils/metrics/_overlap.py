@@ -102,7 +102,7 @@ SCORES: dict[str, Callable] = {
 
 
 def dice(truth: np.ndarray, prediction: np.ndarray, empty: float = 1.0) -> float:
-    """Dice coefficient 2|A∩B| / (|A| + |B|) of two masks of one shape.
+    """Dice coefficient `2|A∩B| / (|A| + |B|)` of two masks of one shape.
 
     Two empty masks score `empty`: 1 here as in both official scorers; X-Net's code takes 0, and
     NaN leaves such cases out of a nanmean, as MONAI does. Raises ValueError as `count` does.
@@ -111,7 +111,7 @@ def dice(truth: np.ndarray, prediction: np.ndarray, empty: float = 1.0) -> float
 
 
 def iou(truth: np.ndarray, prediction: np.ndarray, empty: float = 1.0) -> float:
-    """Intersection over union |A∩B| / |A∪B| of two masks; two empty ones score `empty`."""
+    """Intersection over union `|A∩B| / |A∪B|` of two masks; two empty ones score `empty`."""
     return float(iou_from(count(truth, prediction), empty))
 
 
@@ -126,7 +126,7 @@ def recall(truth: np.ndarray, prediction: np.ndarray, empty: float = 1.0) -> flo
 
 
 def paper_dice(truth: np.ndarray, prediction: np.ndarray, empty: float = 0.5) -> float:
-    """The paper's equation (1) as printed, |A∩B| / (n(A) + n(B)): half of Dice, 0.5 at best."""
+    """The paper's equation (1) as printed, `|A∩B| / (n(A) + n(B))`: half of Dice, 0.5 at best."""
     return dice(truth, prediction, empty=2 * empty) / 2
 
 
@@ -179,7 +179,7 @@ def _score(name: str) -> Callable:
 
 
 def volume_difference_voxels(truth: np.ndarray, prediction: np.ndarray) -> int:
-    """|voxels predicted - voxels of lesion|, as ATLAS'22.
+    """`|voxels predicted - voxels of lesion|`, as ATLAS'22.
 
     That scorer's unbatched branch compares the prediction with itself and always gives 0; the
     branch which the challenge ran does not, and this follows it.
@@ -191,7 +191,7 @@ def volume_difference_voxels(truth: np.ndarray, prediction: np.ndarray) -> int:
 def volume_difference_ml(
     truth: np.ndarray, prediction: np.ndarray, spacing: Sequence[float]
 ) -> float:
-    """|volume predicted - volume of lesion| in ml, as ISLES'26; `spacing` in mm for each axis."""
+    """`|volume predicted - volume of lesion|` in ml, as ISLES'26; `spacing` in mm for each axis."""
     voxel_ml = math.prod(checked_spacing(spacing, np.ndim(truth))) / 1000
     return volume_difference_voxels(truth, prediction) * voxel_ml
 
@@ -318,7 +318,7 @@ def reliability_table(truth: ArrayLike, soft: ArrayLike, bins: int = 10) -> pd.D
 
 
 def calibration_error(truth: ArrayLike, soft: ArrayLike, bins: int = 10) -> float:
-    """Expected calibration error: the mean over voxels of |probability - lesion share| by bin.
+    """Expected calibration error: the mean over voxels of `|probability - lesion share|` by bin.
 
     Source: Guo et al. 2017, for the lesion's probability rather than the likelier class's.
     """

@@ -1,7 +1,7 @@
 """The networks: one file each, built by name.
 
-``build("ken_unetpp")`` gives the paper's network; ``names()`` lists the others. All are
-``keras`` and ``keras.ops`` alone, so they run on TensorFlow, JAX and PyTorch.
+`build("ken_unetpp")` gives the paper's network; `names()` lists the others. All are
+`keras` and `keras.ops` alone, so they run on TensorFlow, JAX and PyTorch.
 """
 
 import inspect
@@ -52,7 +52,7 @@ NETWORKS: dict[str, Callable[..., keras.Model]] = {
 
 
 def names() -> list[str]:
-    """The names that ``build`` knows, the paper's network first."""
+    """The names that `build` knows, the paper's network first."""
     return list(NETWORKS)
 
 
@@ -72,9 +72,9 @@ def build(
     """A network that turns images (batch, height, width, channels) into class probabilities.
 
     Its output is (batch, height, width, classes) in float32: softmax over two classes or more,
-    sigmoid for one (a list of such outputs under deep supervision). ``input_shape`` is
+    sigmoid for one (a list of such outputs under deep supervision). `input_shape` is
     (128, 128, 1) unless given, (128, 128, 4) for dunet.
-    Every network takes ``width_multiplier``; those of a U-Net's shape also take ``widths``
+    Every network takes `width_multiplier`; those of a U-Net's shape also take `widths`
     (filters by level, the finest first). What else one takes is in its own docstring.
     ValueError if the name or an option is unknown, or a value does not fit.
     """
@@ -94,10 +94,10 @@ def build(
 
 
 def shift_scores(model: keras.Model, probability: float) -> None:
-    """Add the log-odds of ``probability`` to the last class's score, at each of a model's outputs.
+    """Add the log-odds of `probability` to the last class's score, at each of a model's outputs.
 
     A fresh network, whose scores are about equal, then begins by guessing that probability; of a
-    trained one, what had the probability ``1 - probability`` becomes 0.5.
+    trained one, what had the probability `1 - probability` becomes 0.5.
     ValueError if it is not between 0 and 1, or no layer has a bias for each class.
     """
     if not 0 < probability < 1:

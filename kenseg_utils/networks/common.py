@@ -56,7 +56,7 @@ def conv_norm_relu(
 
 
 def every_nth_pixel(x: KerasTensor, n: int, name: str) -> KerasTensor:
-    """The pixels that a 1×1 convolution of stride ``n`` reads.
+    """The pixels that a 1×1 convolution of stride `n` reads.
 
     Convolving them at stride 1 is the same sum, and it runs: TensorFlow 2.21 on a CPU (oneDNN)
     crashes in the backward pass of a 1×1 convolution with a stride.

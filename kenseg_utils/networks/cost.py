@@ -11,10 +11,10 @@ TRANSPOSED = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTrans
 
 
 def layer_costs(model: keras.Model) -> list[dict[str, Any]]:
-    """A list of dictionaries, a layer each: ``name``, ``kind``, ``shape``, ``parameters`` and
-    ``multiply_adds`` for one image.
+    """A list of dictionaries, a layer each: `name`, `kind`, `shape`, `parameters` and
+    `multiply_adds` for one image.
 
-    ``shape`` is that of the layer's output without the batch. Counted are the products in
+    `shape` is that of the layer's output without the batch. Counted are the products in
     convolutions (also depthwise, separable and transposed), dense layers and matrix products,
     which are nearly all of the work; additions of a bias, normalisation, activations, pooling and
     resizing are not. Products with the padding's zeros count, as the hardware does them too.
@@ -52,7 +52,7 @@ def layer_multiply_adds(layer: layers.Layer) -> int:
 
 
 def multiply_adds(model: keras.Model) -> int:
-    """Multiply-adds of one forward pass of one image through ``model``.
+    """Multiply-adds of one forward pass of one image through `model`.
 
     Training costs about three times as much: the backward pass multiplies once for the weights
     and once for the inputs.

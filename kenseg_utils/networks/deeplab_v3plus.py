@@ -24,11 +24,11 @@ def deeplab_v3plus(
     The backbone ends at 1/16 of the sides, 8×8 for a 128×128 image. There the published rates 6,
     12, 18 would be a quiet mistake: of a 3×3 kernel at rate 12 or 18 only the middle weight ever
     meets the image, the others always meet padding, so that the branch is a 1×1 convolution. Thus
-    ``rates=None`` scales them to the map (1, 3, 4 for 8×8; 6, 12, 18 from 33×33 on);
-    ``rates=(6, 12, 18)`` builds the published ones. The number of weights is the same.
+    `rates=None` scales them to the map (1, 3, 4 for 8×8; 6, 12, 18 from 33×33 on);
+    `rates=(6, 12, 18)` builds the published ones. The number of weights is the same.
 
     41,258,213 parameters with three channels and 21 classes, as published; 41,252,754 with one
-    and two. ``middle_blocks`` is the depth of the backbone's middle part. With a batch of one,
+    and two. `middle_blocks` is the depth of the backbone's middle part. With a batch of one,
     batch normalisation leaves nothing of the branch that pools the whole image (one value, less
     its own mean), while training: take batches of two or more.
     ValueError if the sides are no multiples of 16, or the rates are not three positive numbers.
@@ -133,7 +133,7 @@ def separable(
 ) -> KerasTensor:
     """A depthwise 3×3 and a 1×1 convolution, each normalised.
 
-    Relu comes before both, or (``activate_inside``) after each.
+    Relu comes before both, or (`activate_inside`) after each.
     """
     if not activate_inside:
         x = layers.Activation("relu", name=f"{name}_relu")(x)

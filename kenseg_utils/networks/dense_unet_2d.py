@@ -18,8 +18,8 @@ def dense_unet_2d(
 ) -> keras.Model:
     """A DenseNet-161 encoder and a decoder whose skips are added, not concatenated.
 
-    Each layer of a dense block adds 48 channels to all that came before; ``blocks`` says how many
-    layers each of the four blocks has. ``scale`` keeps the learned factor and offset that the
+    Each layer of a dense block adds 48 channels to all that came before; `blocks` says how many
+    layers each of the four blocks has. `scale` keeps the learned factor and offset that the
     published network puts after every normalisation (redundant, since normalisation has its own).
     49,970,531 parameters with three channels in and three classes, as published (three
     neighbouring slices; background, liver, tumour); 49,961,058 with one and two.
@@ -53,7 +53,7 @@ def dense_unet_2d(
 
 
 def dense_block(x: KerasTensor, count: int, growth: int, scale: bool, name: str) -> KerasTensor:
-    """``count`` layers, each of which reads all maps before it and adds ``growth`` new ones."""
+    """`count` layers, each of which reads all maps before it and adds `growth` new ones."""
     for k in range(count):
         y = norm_scale_relu(x, scale, f"{name}_{k}_narrow")
         y = convolve(y, 4 * growth, 1, f"{name}_{k}_narrow_conv", bias=False)

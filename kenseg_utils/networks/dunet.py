@@ -75,7 +75,7 @@ def volume_branch(inputs: KerasTensor, widths: Sequence[int]) -> list[KerasTenso
 
 
 def dimension_transform(volume: KerasTensor, x: KerasTensor, name: str) -> KerasTensor:
-    """3-D features (h, w, depth, c) brought to 2-D ones (h, w, f) and added to ``x``.
+    """3-D features (h, w, depth, c) brought to 2-D ones (h, w, f) and added to `x`.
 
     A 1×1×1 convolution leaves one value a voxel, so that depth can stand in for channels; both
     sides then weigh their channels (squeeze and excitation) before they meet.

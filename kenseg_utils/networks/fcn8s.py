@@ -23,7 +23,7 @@ def fcn8s(
     134,270,278 parameters with one channel in and two classes, of which the 7×7 convolution that
     was VGG's first dense layer holds 103 million. The article pads the image by 100 pixels so
     that nothing is lost to unpadded convolutions; here they are padded instead. It fine-tuned a
-    VGG16 that had learned from photographs; to learn from nothing, ask for ``normalisation``
+    VGG16 that had learned from photographs; to learn from nothing, ask for `normalisation`
     ("batch" or "group"), without which deep stacks of relus fall silent at usual rates.
     ValueError if the sides are no multiples of 32.
     """
@@ -48,7 +48,7 @@ def fcn8s(
 
 
 def enlarge(x: KerasTensor, factor: int, name: str) -> KerasTensor:
-    """``factor`` times the sides, by a transposed convolution that starts as interpolation."""
+    """`factor` times the sides, by a transposed convolution that starts as interpolation."""
     return layers.Conv2DTranspose(
         x.shape[-1],
         2 * factor,

@@ -41,15 +41,15 @@ def ken_unetpp(
     in the first ResNet), enlarging by 2×2 transposed convolution (as in UNet++), normalisation
     after each convolution, one head on the last node of row 0.
 
-    - ``block``: "residual", as the text has it; "dilated", as the ablation section has it; "plain".
-    - ``ken``: "concatenate" or "full" (see ``ken_block``), or None for none.
-    - ``normalisation``: "batch", "group" or None.
+    - `block`: "residual", as the text has it; "dilated", as the ablation section has it; "plain".
+    - `ken`: "concatenate" or "full" (see `ken_block`), or None for none.
+    - `normalisation`: "batch", "group" or None.
 
     The paper gives no size. Built so, it has 23,369,538 parameters with two classes, and 40,941,378
-    with ``ken="full"``.
+    with `ken="full"`.
 
     Returns a model whose nodes are the layers x00 … x40 and whose Ken block is "bottleneck".
-    ValueError if the sides do not halve ``len(widths) - 1`` times, or an argument is unknown.
+    ValueError if the sides do not halve `len(widths) - 1` times, or an argument is unknown.
     """
     widths = scaled_widths(widths, width_multiplier)
     if block not in BLOCKS:

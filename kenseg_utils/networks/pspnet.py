@@ -22,10 +22,10 @@ def pspnet(
     """A dilated ResNet-50 at 1/8 of the sides, and averages over 1, 4, 9 and 36 parts of its map.
 
     The map of a 128×128 image is 16×16, which neither 3 nor 6 divides. So the parts overlap where
-    they must (``AdaptiveAveragePooling``), and any multiple of 8 will do from 48 on.
+    they must (`AdaptiveAveragePooling`), and any multiple of 8 will do from 48 on.
     46,634,818 parameters with one channel and two classes: a 7×7 stem, no auxiliary head. X-Net's
     table says 48.1 million for a variant that it does not describe (the auxiliary head alone would
-    add 2.4). ``blocks`` is the number of units in each of the four stages. With a batch of one,
+    add 2.4). `blocks` is the number of units in each of the four stages. With a batch of one,
     batch normalisation leaves nothing of the one-part average while training: take two or more.
     ValueError if the sides are no multiples of 8, or below 48.
     """
@@ -90,10 +90,10 @@ def bottleneck_unit(
 
 
 def averaging_matrix(size: int, bins: int) -> np.ndarray:
-    """The (bins, size) matrix that averages ``size`` pixels over ``bins`` parts.
+    """The (bins, size) matrix that averages `size` pixels over `bins` parts.
 
     Part i goes from floor(i·size/bins) up to ceil((i+1)·size/bins), so that parts are as equal as
-    can be and share a pixel where ``bins`` does not divide ``size``.
+    can be and share a pixel where `bins` does not divide `size`.
     """
     matrix = np.zeros((bins, size), "float32")
     for i in range(bins):

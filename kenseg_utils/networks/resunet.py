@@ -22,9 +22,9 @@ def resunet(
     concatenated skips. 8,231,489 parameters with one class. The article says 7.8 million; the
     gap is unexplained. With widths 64 … 1024 it has 33,160,257, the 33.2 million that X-Net's
     table gives.
-    ``reduce`` pixels a side, 2 say, are averaged before anything else, and the class scores are
+    `reduce` pixels a side, 2 say, are averaged before anything else, and the class scores are
     enlarged again by interpolation: a quarter of the work, for outlines as coarse as that.
-    ValueError if the sides do not halve ``len(widths) - 1`` times.
+    ValueError if the sides do not halve `len(widths) - 1` times.
     """
     widths = scaled_widths(widths, width_multiplier)
     last = len(widths) - 1
@@ -47,7 +47,7 @@ def resunet(
 
 
 def reduced(factor: int) -> int:
-    """How often a side is halved by averaging ``factor`` pixels; ValueError if not 1 … 8."""
+    """How often a side is halved by averaging `factor` pixels; ValueError if not 1 … 8."""
     if factor not in (1, 2, 4, 8):
         raise ValueError(f"reduce must be 1, 2, 4 or 8; got {factor!r}.")
     return int(factor).bit_length() - 1
@@ -58,7 +58,7 @@ def residual_unit(
 ) -> KerasTensor:
     """(Normalise, activate, convolve) twice, plus a normalised 1×1 convolution of the input.
 
-    The network's ``first`` unit convolves the image as it is, on both ways.
+    The network's `first` unit convolves the image as it is, on both ways.
     """
     shortcut = every_nth_pixel(x, strides, f"{name}_subsample") if strides > 1 else x
     shortcut = convolve(shortcut, filters, 1, f"{name}_shortcut")

@@ -14,7 +14,7 @@ def segnet(
 ) -> keras.Model:
     """VGG16's thirteen convolutions, then their mirror image with unpooling for pooling.
 
-    The decoder gets no features from the encoder, only where each maximum lay: ``MaxUnpooling``
+    The decoder gets no features from the encoder, only where each maximum lay: `MaxUnpooling`
     puts every value back at that place and leaves zeros elsewhere. Each convolution is normalised
     and activated but the last, 3×3 to the classes. 29,458,305 parameters with one class.
     ValueError if the sides are no multiples of 32.

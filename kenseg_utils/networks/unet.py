@@ -23,7 +23,7 @@ def unet(
     article's widths 64 … 1024). As published there, no normalisation unless asked for.
 
     The nodes bear the names of the UNet++ grid, whose edge they are: x00 … x40 down, x31 … x04 up.
-    ValueError if the sides do not halve ``len(widths) - 1`` times.
+    ValueError if the sides do not halve `len(widths) - 1` times.
     """
     widths = scaled_widths(widths, width_multiplier)
     last = len(widths) - 1

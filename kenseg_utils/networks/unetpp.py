@@ -22,11 +22,11 @@ def unetpp(
     one class. The published code also drops half the activations after each convolution and
     penalises weights by L2; here that is the training recipe's matter.
 
-    ``deep_supervision`` puts a head on each of x01 … x04 and returns all four, the shallowest
-    first. ``training.train`` gives each its own loss, as the article does, and then returns
-    ``average_heads(model)`` (the article's "accurate mode"), which ``prune(model, level)`` can cut
+    `deep_supervision` puts a head on each of x01 … x04 and returns all four, the shallowest
+    first. `training.train` gives each its own loss, as the article does, and then returns
+    `average_heads(model)` (the article's "accurate mode"), which `prune(model, level)` can cut
     down to the grid's left part (its "fast mode").
-    ValueError if the sides do not halve ``len(widths) - 1`` times, or an argument is unknown.
+    ValueError if the sides do not halve `len(widths) - 1` times, or an argument is unknown.
     """
     widths = scaled_widths(widths, width_multiplier)
     if not isinstance(deep_supervision, bool):
@@ -57,7 +57,7 @@ def average_heads(model: keras.Model) -> keras.Model:
 
 
 def prune(model: keras.Model, level: int) -> keras.Model:
-    """The part of a deeply supervised UNet++ that its head on x0``level`` needs (L1 … L4).
+    """The part of a deeply supervised UNet++ that its head on x0`level` needs (L1 … L4).
 
     The smaller model shares its weights with the full one and gives exactly that head's output.
     ValueError if the model has no such head.

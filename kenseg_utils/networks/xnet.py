@@ -19,8 +19,8 @@ def xnet(
     """A U-Net of depthwise-separable X-blocks with a feature-similarity module at the bottom.
 
     15,117,646 parameters with one class, of which the module holds 2,397,824; the article trains
-    on 224×192 slices. ``similarity=False`` leaves the module out.
-    ValueError if the sides do not halve ``len(widths) - 1`` times.
+    on 224×192 slices. `similarity=False` leaves the module out.
+    ValueError if the sides do not halve `len(widths) - 1` times.
     """
     widths = scaled_widths(widths, width_multiplier)
     last = len(widths) - 1
