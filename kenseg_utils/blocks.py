@@ -3,15 +3,19 @@
 Every block takes a feature map `x` of shape (batch, height, width, channels), the number of
 `filters` it shall return, and a `name`. The last layer of a block bears exactly that name, so
 `model.get_layer("x02").output` is what the node x02 of the picture computes.
+
+In annotations, here and in `networks` and `losses`, `KerasTensor` stands for any backend's
+tensor: symbolic while a network is built, with numbers in it when it runs.
 """
 
 import math
+from collections.abc import Callable, Sequence
 from numbers import Integral
 
-from keras import Input, layers
+from keras import Input, KerasTensor, layers
 
 
-def image_input(input_shape, halvings):
+def image_input(input_shape: Sequence[int], halvings: int) -> KerasTensor:
     """The input layer of a network that halves its images `halvings` times.
 
     `input_shape` is (height, width, channels); ValueError if a side cannot be halved so often.
@@ -32,7 +36,7 @@ def image_input(input_shape, halvings):
     return Input(input_shape, name="image")
 
 
-def scaled_widths(widths, multiplier=1.0):
+def scaled_widths(widths: Sequence[int], multiplier: float = 1.0) -> tuple[int, ...]:
     """Widths times a multiplier, rounded to multiples of 4 (unchanged when it is 1).
 
     ValueError if there are fewer than two widths, or one is not a whole number above zero.
@@ -45,14 +49,14 @@ def scaled_widths(widths, multiplier=1.0):
     return tuple(scaled(width, multiplier) for width in widths)
 
 
-def scaled(filters, multiplier):
+def scaled(filters: int, multiplier: float) -> int:
     """One number of filters times a multiplier, rounded to a multiple of 4, never below 4."""
     if not multiplier > 0:
         raise ValueError(f"width_multiplier must be above zero; got {multiplier}.")
     return filters if multiplier == 1 else max(4, 4 * round(filters * multiplier / 4))
 
 
-def normalise(x, kind, name):
+def normalise(x: KerasTensor, kind: str | None, name: str) -> KerasTensor:
     """Batch or group normalisation of a feature map, or none (`kind` None).
 
     Batch: statistics over the batch and all pixels. Keras's momentum of 0.99 would need hundreds
@@ -68,7 +72,15 @@ def normalise(x, kind, name):
     raise ValueError(f'normalisation must be "batch", "group" or None; got {kind!r}.')
 
 
-def convolution(x, filters, name, size=3, dilation=1, normalisation="batch", activation="relu"):
+def convolution(
+    x: KerasTensor,
+    filters: int,
+    name: str,
+    size: int = 3,
+    dilation: int = 1,
+    normalisation: str | None = "batch",
+    activation: str | None = "relu",
+) -> KerasTensor:
     """Convolution, then normalisation, then activation; height and width stay.
 
     The bias is left out where normalisation follows, which would subtract it again.
@@ -86,13 +98,17 @@ def convolution(x, filters, name, size=3, dilation=1, normalisation="batch", act
     return layers.Activation(activation, name=name)(x) if activation else x
 
 
-def convolution_block(x, filters, name, normalisation="batch"):
+def convolution_block(
+    x: KerasTensor, filters: int, name: str, normalisation: str | None = "batch"
+) -> KerasTensor:
     """The plain block of U-Net: two 3×3 convolutions (Ronneberger et al., 2015)."""
     x = convolution(x, filters, f"{name}_first", normalisation=normalisation)
     return convolution(x, filters, name, normalisation=normalisation)
 
 
-def residual_block(x, filters, name, dilation=1, normalisation="batch"):
+def residual_block(
+    x: KerasTensor, filters: int, name: str, dilation: int = 1, normalisation: str | None = "batch"
+) -> KerasTensor:
     """Two 3×3 convolutions that learn what to add to their input (He et al., 2016).
 
     y = relu(F(x) + x). The activation follows the sum, as in the first ResNet; where the number of
@@ -111,7 +127,9 @@ def residual_block(x, filters, name, dilation=1, normalisation="batch"):
     return layers.Activation("relu", name=name)(x)
 
 
-def dilated_block(x, filters, name, normalisation="batch"):
+def dilated_block(
+    x: KerasTensor, filters: int, name: str, normalisation: str | None = "batch"
+) -> KerasTensor:
     """A residual block whose second convolution reads every second pixel (dilation 2).
 
     It sees 7×7 pixels where the residual block sees 5×5, for the same number of weights. The first
@@ -120,7 +138,13 @@ def dilated_block(x, filters, name, normalisation="batch"):
     return residual_block(x, filters, name, dilation=2, normalisation=normalisation)
 
 
-def ken_block(x, filters, name, width="concatenate", normalisation="batch"):
+def ken_block(
+    x: KerasTensor,
+    filters: int,
+    name: str,
+    width: str = "concatenate",
+    normalisation: str | None = "batch",
+) -> KerasTensor:
     """Parallel 1×1, 3×3, 5×5 and 7×7 convolutions with a skip around them (paper, figure 4).
 
     The paper leaves the widths of the branches open. `width` says which reading is built:
@@ -159,14 +183,19 @@ def ken_block(x, filters, name, width="concatenate", normalisation="batch"):
     return layers.Activation("relu", name=name)(y)
 
 
-def upsample(x, filters, name):
+def upsample(x: KerasTensor, filters: int, name: str) -> KerasTensor:
     """Twice the height and width by a learned 2×2 transposed convolution of stride 2."""
     return layers.Conv2DTranspose(
         filters, 2, strides=2, padding="same", kernel_initializer="he_normal", name=name
     )(x)
 
 
-def nested_grid(inputs, widths, node, bottleneck=None):
+def nested_grid(
+    inputs: KerasTensor,
+    widths: Sequence[int],
+    node: Callable[..., KerasTensor],
+    bottleneck: Callable[..., KerasTensor] | None = None,
+) -> dict[tuple[int, int], KerasTensor]:
     """The grid of UNet++ (Zhou et al., 2018): a dictionary from (row, column) to feature map.
 
     Row i works at 1/2^i of the image's sides with `widths[i]` filters. Column 0 goes down by
@@ -175,7 +204,7 @@ def nested_grid(inputs, widths, node, bottleneck=None):
     `node(x, filters, name)` is what a node does; `bottleneck`, if given, is a function of the
     same kind that works on the deepest node.
     """
-    x = {}
+    x: dict[tuple[int, int], KerasTensor] = {}
     levels = len(widths)
     for i in range(levels):
         below = inputs if i == 0 else layers.MaxPooling2D(2, name=f"down{i}0")(x[i - 1, 0])
@@ -191,12 +220,16 @@ def nested_grid(inputs, widths, node, bottleneck=None):
     return x
 
 
-def head(x, classes, name="probabilities"):
-    """A 1×1 convolution to `classes` channels and their probabilities, in float32.
+def probabilities(scores: KerasTensor, name: str = "probabilities") -> KerasTensor:
+    """Scores as class probabilities: softmax, or the sigmoid of a single class.
 
-    Two classes or more: softmax. One: sigmoid. The last activation stays in float32 under mixed
-    precision, where half precision would round small probabilities away.
+    This activation stays in float32 under mixed precision too, where half precision would round
+    small probabilities away.
     """
-    x = layers.Conv2D(classes, 1, name=f"{name}_conv")(x)
-    activation = "sigmoid" if classes == 1 else "softmax"
-    return layers.Activation(activation, dtype="float32", name=name)(x)
+    activation = "sigmoid" if scores.shape[-1] == 1 else "softmax"
+    return layers.Activation(activation, dtype="float32", name=name)(scores)
+
+
+def head(x: KerasTensor, classes: int, name: str = "probabilities") -> KerasTensor:
+    """A 1×1 convolution to `classes` scores, and their `probabilities`."""
+    return probabilities(layers.Conv2D(classes, 1, name=f"{name}_conv")(x), name)

@@ -8,15 +8,20 @@ Sums and logarithms are taken in float32 whatever the network computes in, and p
 kept 1e-7 away from 0 and 1, so neither a value nor a gradient becomes infinite.
 """
 
+from collections.abc import Callable
+
 import keras
 import numpy as np
-from keras import ops
+from keras import KerasTensor, ops
+from numpy.typing import ArrayLike
 
 EPSILON = 1e-7
 registered = keras.saving.register_keras_serializable(package="kenseg")
 
 
-def one_channel_per_class(labels, probabilities):
+def one_channel_per_class(
+    labels: KerasTensor, probabilities: KerasTensor
+) -> tuple[KerasTensor, KerasTensor]:
     """Labels (one-hot) and probabilities as float32 of shape (batch, pixels, classes).
 
     A sigmoid's single channel is the probability of class 1 and stays single.
@@ -44,7 +49,9 @@ def one_channel_per_class(labels, probabilities):
     )
 
 
-def lesion_channels(labels, probabilities):
+def lesion_channels(
+    labels: KerasTensor, probabilities: KerasTensor
+) -> tuple[KerasTensor, KerasTensor]:
     """As `one_channel_per_class`, without the background: class 0 of a softmax."""
     truth, probability = one_channel_per_class(labels, probabilities)
     first = 0 if truth.shape[-1] == 1 else 1
@@ -52,7 +59,7 @@ def lesion_channels(labels, probabilities):
 
 
 @registered
-def sparse_categorical_crossentropy(labels, probabilities):
+def sparse_categorical_crossentropy(labels: KerasTensor, probabilities: KerasTensor) -> KerasTensor:
     """−ln of the probability given to the true class, averaged over pixels (paper, III-B).
 
     With one sigmoid channel this is binary cross-entropy.
@@ -67,7 +74,7 @@ def sparse_categorical_crossentropy(labels, probabilities):
 
 
 @registered
-def dice(labels, probabilities):
+def dice(labels: KerasTensor, probabilities: KerasTensor) -> KerasTensor:
     """1 − soft Dice: 1 − (2Σyp + 1) / (Σy + Σp + 1), over the pixels of each image.
 
     Averaged over the classes but the background. The two ones make an empty image that is
@@ -80,13 +87,13 @@ def dice(labels, probabilities):
 
 
 @registered
-def cross_entropy_dice(labels, probabilities):
+def cross_entropy_dice(labels: KerasTensor, probabilities: KerasTensor) -> KerasTensor:
     """Cross-entropy plus the Dice loss: smooth far from the goal, close to the score near it."""
     return sparse_categorical_crossentropy(labels, probabilities) + dice(labels, probabilities)
 
 
 @registered
-def cross_entropy_batch_dice(labels, probabilities):
+def cross_entropy_batch_dice(labels: KerasTensor, probabilities: KerasTensor) -> KerasTensor:
     """Cross-entropy plus the Dice loss of all the batch's pixels taken together.
 
     For slices of which many hold no lesion. Image by image, one false pixel in an empty slice
@@ -101,7 +108,9 @@ def cross_entropy_batch_dice(labels, probabilities):
     return sparse_categorical_crossentropy(labels, probabilities) + together
 
 
-def weighted_focal(truth, probability, alpha, gamma):
+def weighted_focal(
+    truth: KerasTensor, probability: KerasTensor, alpha: float, gamma: float
+) -> KerasTensor:
     """−α(1−p)^γ ln p where y = 1 and −(1−α)p^γ ln(1−p) where y = 0, averaged over all pixels."""
     p = ops.clip(probability, EPSILON, 1 - EPSILON)
     lesion = alpha * truth * (1 - p) ** gamma * ops.log(p)
@@ -110,7 +119,7 @@ def weighted_focal(truth, probability, alpha, gamma):
 
 
 @registered
-def focal(labels, probabilities):
+def focal(labels: KerasTensor, probabilities: KerasTensor) -> KerasTensor:
     """Focal loss with its authors' α = 0.25 and γ = 2 (Lin et al., 2017).
 
     Cross-entropy in which pixels that are already right count little. With more than one class
@@ -121,7 +130,7 @@ def focal(labels, probabilities):
 
 
 @registered
-def enhanced_mixing(labels, probabilities):
+def enhanced_mixing(labels: KerasTensor, probabilities: KerasTensor) -> KerasTensor:
     """D-UNet's Enhanced Mixing Loss: focal loss − ln D (Zhou et al., 2019).
 
     α = 0.48, γ = 1.1, D = (2Σyp + 1) / (Σy² + Σp² + 1). Sums run over each image; the authors'
@@ -147,29 +156,29 @@ LOSSES = {
 }
 
 
-def names():
+def names() -> list[str]:
     """The names that `get` knows, the paper's loss first."""
     return list(LOSSES)
 
 
-def get(name):
+def get(name: str) -> Callable[[KerasTensor, KerasTensor], KerasTensor]:
     """The loss function of that name, for `model.compile`; ValueError if there is none."""
     if name not in LOSSES:
         raise ValueError(f"Unknown loss {name!r}. Known: {', '.join(names())}.")
     return LOSSES[name]
 
 
-def check_labels(labels, classes):
+def check_labels(labels: ArrayLike, classes: int) -> None:
     """ValueError unless `labels` (an array) are whole numbers from 0 to `classes` − 1.
 
     One class, a sigmoid, tells 1 from 0 and so has the same labels as two.
     """
-    labels = np.asarray(labels)
+    found = np.asarray(labels)
     highest = max(classes, 2) - 1
-    if labels.dtype.kind not in "biu":
-        raise ValueError(f"Labels must be integers, one a pixel; got {labels.dtype}.")
-    if labels.size and (labels.min() < 0 or labels.max() > highest):
+    if found.dtype.kind not in "biu":
+        raise ValueError(f"Labels must be integers, one a pixel; got {found.dtype}.")
+    if found.size and (found.min() < 0 or found.max() > highest):
         raise ValueError(
             f"Labels must lie between 0 and {highest}; "
-            f"found values from {labels.min()} to {labels.max()}."
+            f"found values from {found.min()} to {found.max()}."
         )

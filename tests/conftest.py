@@ -102,7 +102,7 @@ def executed(work_dir, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def html(request, tmp_path_factory):
-    """The pages, rendered from the copies that the notebook tests execute; or those at KENSEG_HTML."""
+    """The pages, rendered from the copies that the notebook tests execute; or at KENSEG_HTML."""
     if os.environ.get("KENSEG_HTML"):
         return Path(os.environ["KENSEG_HTML"]).resolve()
     executed = request.getfixturevalue("executed")

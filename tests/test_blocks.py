@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from kenseg_utils import blocks
-from kenseg_utils.networks.common import conv_bn_relu
+from kenseg_utils.networks.common import conv_norm_relu
 
 
 def model_of(block, filters, shape=(15, 15, 4), **options):
@@ -159,7 +159,7 @@ def test_subsampling_first_is_a_strided_pointwise_convolution():
     inputs = keras.Input((8, 10, 3))
     strided = keras.layers.Conv2D(5, 1, strides=2, padding="same", use_bias=True)
     expected = keras.Model(inputs, strided(inputs))
-    model = keras.Model(inputs, conv_bn_relu(inputs, 5, 1, "c", strides=2, activation=None))
+    model = keras.Model(inputs, conv_norm_relu(inputs, 5, 1, "c", strides=2, activation=None))
     model.get_layer("c_conv").set_weights(strided.get_weights())
     images = random_images(2, 8, 10, 3)
     unnormalised = np.array(model(images)) * np.sqrt(1 + 1e-3)  # fresh running mean 0, variance 1

@@ -195,7 +195,8 @@ def test_a_printed_page_is_the_article_alone_and_leaves_no_half_pages_empty(tab,
     page = tab.open(f"{address}/notebooks/01_atlas_exploration.html")
     page.emulate_media(media="print")
     assert page.evaluate(KEPT_WHOLE) == {"viewer": ["avoid"], "code": ["auto"], "table": ["auto"]}
-    hidden = page.evaluate("""() => [...document.querySelectorAll(".bd-sidebar, .bd-header-article")]
+    hidden = page.evaluate("""() =>
+        [...document.querySelectorAll(".bd-sidebar, .bd-header-article")]
         .filter((part) => part.offsetParent).map((part) => part.className)""")
     assert hidden == []
 
@@ -349,7 +350,8 @@ def test_the_network_in_the_page_agrees_with_keras(tab, address, stored):
     slices = stored["slices"]
     assert len(slices) >= 3
     for number in [*range(1, len(slices)), 0]:
-        found = result(page, lambda: page.select_option("#try-slice", str(number)))
+        choose = functools.partial(page.select_option, "#try-slice", str(number))
+        found = result(page, choose)
         keras = np.frombuffer(base64.b64decode(slices[number]["probability"]), "<u2") / 65535
         assert keras.std() > 1e-4, "a map of one value would agree with anything"
         assert np.abs(found["probability"] - keras).max() < 1e-3

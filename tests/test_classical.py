@@ -358,11 +358,14 @@ def test_any_slice_gives_a_mask_of_its_shape_or_a_clear_error(name, taught, data
         data.draw(st.integers(0, image.shape[0] - 1)),
         data.draw(st.integers(0, image.shape[1] - 1)),
     )
+    told, steps = "", {}
     try:
         steps = classical.steps(name, image, point, taught.get(name))
     except ValueError as error:
+        told = str(error)
+    if told:
         reasons = ("constant", "padding") if name in SEEDED else ("constant",)
-        assert any(reason in str(error) for reason in reasons)
+        assert any(reason in told for reason in reasons)
         return
     assert steps["mask"].shape == image.shape and steps["mask"].dtype == np.uint8
     assert set(np.unique(steps["mask"])) <= {0, 1}

@@ -117,7 +117,7 @@ def test_chapters_ask_questions_that_answer_every_choice(name, executed):
 def test_these_tests_can_fail():
     cell = {"cell_type": "code", "metadata": {"tags": ["exercise"]}, "source": "x = ..."}
     check = {**cell, "metadata": {"tags": ["check"]}}
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="shorter than arguments"):
         exercises([cell, check])
     with pytest.raises(AssertionError):
         test_at_least_three_exercises_in_order([cell, check])

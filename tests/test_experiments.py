@@ -147,7 +147,7 @@ def test_rows_stream_into_one_table_and_nothing_is_done_twice(crops, recipes, tm
     lengths = []
 
     def watch(table):
-        stored = experiments.open_table(tmp_path / "all.csv")
+        stored = experiments.open_experiments(tmp_path / "all.csv")
         assert (table["status"] == "done").sum() == len(stored)
         lengths.append(len(stored))
 
@@ -156,7 +156,7 @@ def test_rows_stream_into_one_table_and_nothing_is_done_twice(crops, recipes, tm
     both = run(recipes, crops, tmp_path, table=tmp_path / "all.csv")
     assert len(both) == 6 and len(starts(tmp_path)) == len(set(starts(tmp_path))) == 6
     pd.testing.assert_frame_equal(both[both["name"] == "slow"].reset_index(drop=True), first)
-    stored = experiments.open_table(tmp_path / "all.csv")
+    stored = experiments.open_experiments(tmp_path / "all.csv")
     pd.testing.assert_frame_equal(
         stored, both.sort_values(["name", "fold", "seed"], ignore_index=True)
     )
@@ -209,15 +209,15 @@ def test_failures_are_rows_and_are_tried_again(crops, recipes, tmp_path):
     (tmp_path / "repaired").touch()
     assert (run(wild, crops, tmp_path)["status"] == "done").all()
     assert len(starts(tmp_path)) == len(set(starts(tmp_path))) == 9  # the others were left alone
-    stored = experiments.open_table(tmp_path / "experiments/table.csv")
+    stored = experiments.open_experiments(tmp_path / "experiments/table.csv")
     assert len(stored) == 9 and (stored["error"] == "").all()
 
 
 def test_after_the_minutes_no_more_are_started(crops, recipes, tmp_path):
     table = run(recipes, crops, tmp_path, minutes=0)
     assert (table["status"] == "not started").all() and len(table) == 6
-    assert not len(experiments.open_table(tmp_path / "experiments/table.csv"))
-    line = experiments.summary(table, tmp_path).iloc[0]
+    assert not len(experiments.open_experiments(tmp_path / "experiments/table.csv"))
+    line = experiments.summary_by_recipe(table, tmp_path).iloc[0]
     assert line["not_started"] == 3 and line["interval"] == "undefined: no experiment done"
     assert (run(recipes, crops, tmp_path, minutes=10)["status"] == "done").all()
 
@@ -395,7 +395,7 @@ def test_nothing_large_travels_to_a_worker(crops, recipes, tmp_path):
 def test_a_summary_rests_on_subjects(crops, recipes, tmp_path):
     wild = recipes | {"wild": quick(learning_rate=0.9)}
     table = run(wild, crops, tmp_path, seeds=(0, 1, 2))
-    lines = experiments.summary(table, tmp_path).set_index("name")
+    lines = experiments.summary_by_recipe(table, tmp_path).set_index("name")
     # Of the stand-in: rate + 0.1 × seed + 0.01 × number of the subject, 0 to 5.
     assert lines.loc["slow", "mean"] == pytest.approx(1e-4 + 0.1 + 0.025)
     assert lines.loc["quick", "mean"] == pytest.approx(1e-2 + 0.1 + 0.025)
@@ -406,14 +406,16 @@ def test_a_summary_rests_on_subjects(crops, recipes, tmp_path):
     assert 0.1251 - 0.025 < low < 0.1251 < high < 0.1251 + 0.025
     assert lines.loc["wild", ["experiments", "failed", "subjects"]].tolist() == [0, 9, 0]
     assert pd.isna(lines.loc["wild", "mean"])
-    assert pd.isna(experiments.summary(table[table["seed"] == 0], tmp_path)["seed_sd"]).all()
+    assert pd.isna(
+        experiments.summary_by_recipe(table[table["seed"] == 0], tmp_path)["seed_sd"]
+    ).all()
     with pytest.raises(ValueError, match="give the work_dir"):
         experiments.subject_scores(table, tmp_path / "elsewhere")
 
 
 def test_a_recorded_result_comes_back_with_its_provenance(crops, recipes, tmp_path):
     table = run(recipes, crops, tmp_path)
-    tables = {"summary": experiments.summary(table, tmp_path), "experiments": table}
+    tables = {"summary": experiments.summary_by_recipe(table, tmp_path), "experiments": table}
     assert experiments.open_result("networks-smoke", tmp_path) is None
     file = experiments.save_result(
         "networks-smoke", tables, tmp_path, profile="smoke", **experiments.evidence(table)

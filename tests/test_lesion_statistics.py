@@ -1,6 +1,7 @@
 """The numbers about masks, on masks whose numbers are known."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from kenseg_utils.phantom import lesion_statistics
@@ -60,7 +61,7 @@ def test_a_ball_is_rounder_than_a_plate():
 
 def test_summary_has_the_rows_of_atlas_and_shares_that_add_up():
     masks = [box_mask(((5, 5 + n),) * 3) for n in (3, 9, 20)]
-    summary = lesion_statistics.summarise(lesion_statistics.measure(masks), "boxes")
+    summary = lesion_statistics.atlas_rows(lesion_statistics.measure(masks), "boxes")
     assert list(summary.index) == list(lesion_statistics.ATLAS_R2.index)
     assert summary["share below 0.1 ml"] == pytest.approx(1 / 3)
     assert summary["share 0.5–1 ml"] == pytest.approx(1 / 3)
@@ -72,14 +73,24 @@ def test_summary_has_the_rows_of_atlas_and_shares_that_add_up():
         assert shares.sum() == pytest.approx(1, abs=0.002)
 
 
-def test_shape_distances_are_zero_to_itself_and_one_to_something_else():
-    cubes = lesion_statistics.measure([box_mask(((5, 5 + n),) * 3) for n in range(11, 16)])
-    plates = lesion_statistics.measure([box_mask(((0, 40), (0, n), (3, 5))) for n in range(20, 26)])
-    same = lesion_statistics.shape_distances(cubes, cubes).loc["1–5"]
-    other = lesion_statistics.shape_distances(cubes, plates).loc["1–5"]
-    assert same.sphericity == same.extent == 0
-    assert other.sphericity == other.extent == 1
-    assert lesion_statistics.shape_distances(cubes, plates).loc["0–1"].isna()["extent"]
+def test_shape_distances_are_zero_for_real_shapes_and_large_for_others():
+    shapes = list(lesion_statistics.SHAPES)
+    real = pd.DataFrame(lesion_statistics.REAL_SHAPES["1–5"]).assign(volume_ml=2.0)
+    found = lesion_statistics.shape_distances(real)
+    assert found.masks.tolist() == [0, 9, 0, 0]
+    assert (found.loc["1–5", shapes] == 0).all()
+    assert found.loc[["0–1", "5–50", "50–inf"], shapes].isna().all(axis=None)
+    least = real.assign(**dict.fromkeys(shapes, 0.0))
+    assert (lesion_statistics.shape_distances(least).loc["1–5", shapes] == 0.9).all()
+    half = lesion_statistics.shape_distances(pd.concat([real, least])).loc["1–5", shapes]
+    assert half.tolist() == pytest.approx([0.4] * 3)
+
+
+def test_of_equal_values_any_share_counts_as_below():
+    equal = pd.DataFrame({"volume_ml": [0.5] * 4, "sphericity": 0.528, "extent": 11.0})
+    found = lesion_statistics.shape_distances(equal.assign(surface_to_volume=1.288)).loc["0–1"]
+    # All at the fifth decile, so half of them may be below it; the sixth has all below.
+    assert [found.sphericity, found.surface_to_volume, found.extent] == pytest.approx([0.4] * 3)
 
 
 def test_an_empty_mask_is_refused():

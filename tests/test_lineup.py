@@ -24,7 +24,7 @@ def scans(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def sets(scans, tmp_path_factory):
-    return lineup.open_slices(TINY, scans, tmp_path_factory.mktemp("work"))
+    return lineup.slices_by_channels(TINY, scans, tmp_path_factory.mktemp("work"))
 
 
 def stand_in(experiment):

@@ -110,8 +110,11 @@ TAUGHT = {
     "03": {
         "blocks": "normalise convolution convolution_block residual_block dilated_block ken_block"
     },
-    "04": {"blocks": "upsample head nested_grid", "networks.ken_unetpp": "ken_unetpp"},
-    "05": {"training._batches": "augment"},
+    "04": {
+        "blocks": "upsample probabilities head nested_grid",
+        "networks.ken_unetpp": "ken_unetpp",
+    },
+    "05": {"training._augment": "augment"},
     "06": {"metrics._overlap": "Counts count dice_from iou_from dice paper_dice paper_prose_dice"},
     "09": {"experiments.ablation": "yardstick"},
     "10": {"evaluation.corruptions": "noise"},

@@ -44,7 +44,7 @@ def test_the_input_is_left_alone(head):
 
 
 def test_lesions_stay_and_stay_darker_than_the_brain(head):
-    """In the pose of each draw, a lesion has its usual size and is darker than the brain's median."""
+    """In each draw's pose, a lesion has its usual size and is darker than the brain's median."""
     areas, darker = [], []
     for image, mask in draws(head):
         areas.append(mask.sum() / head[1].sum())

@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -130,6 +131,22 @@ def test_more_in_a_batch_than_there_is(data, tmp_path):
         training.train(training.Recipe.quick(**TINY | {"batch_size": 25}), *data, run_dir=tmp_path)
 
 
+def test_a_label_without_a_class_is_refused_before_any_work(data, tmp_path):
+    train, validation = data
+    masks = train.masks.copy()
+    masks[-1, 3, 3] = 2
+    for name, array in (("images", train.images), ("masks", masks)):
+        np.save(tmp_path / f"{name}.npy", array)
+    strange = replace(train, folder=tmp_path, rows=np.arange(len(train)))
+    recipe, run = training.Recipe.quick(**TINY), tmp_path / "run"
+    for part, sets in (("training", (strange, validation)), ("validation", (train, strange))):
+        with pytest.raises(ValueError, match=f"The {part} set's masks.*0 and 1; found.*0 to 2"):
+            training.train(recipe, *sets, run_dir=run)
+    assert not run.exists()
+    three = training.Recipe.quick(**TINY | dict(options=dict(classes=3)))
+    training._check_labels(three, training=strange)
+
+
 def test_batches_do_not_depend_on_what_ran_before(data):
     def drawn(epoch):
         made = training.Batches(data[0], 8, seed=1, epoch=epoch, augment=True)
@@ -235,7 +252,7 @@ def test_a_gpu_is_not_shared_and_cores_are(monkeypatch):
     assert devices.trainings_at_once() == 1
     monkeypatch.setattr(devices, "_gpu", lambda: None)
     for cores, trainings in ((None, 1), (1, 1), (2, 2), (64, 4)):
-        monkeypatch.setattr(devices.os, "cpu_count", lambda: cores)
+        monkeypatch.setattr(devices.os, "cpu_count", lambda cores=cores: cores)
         assert devices.trainings_at_once() == trainings
 
 

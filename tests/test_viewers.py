@@ -199,7 +199,8 @@ def test_threshold_slider_tells_the_dice_at_each_threshold(cut):
     lesion = int(mask.sum())
     at_low = 2 * lesion / (2 * lesion + 50)
     assert notes(viewer) == [
-        f"threshold 0.20: Dice {at_low:.2f}, {lesion + 50} pixels called lesion, {lesion} are lesion",
+        f"threshold 0.20: Dice {at_low:.2f}, {lesion + 50} pixels called lesion, "
+        f"{lesion} are lesion",
         f"threshold 0.50: Dice 1.00, {lesion} pixels called lesion, {lesion} are lesion",
         f"threshold 0.90: Dice 1.00, {lesion} pixels called lesion, {lesion} are lesion",
         f"threshold 0.95: Dice 0.00, 0 pixels called lesion, {lesion} are lesion",

@@ -1,4 +1,4 @@
-"""The whole-slice network's data: as many slices without lesion as with, and subjects kept apart."""
+"""The whole-slice network's data: as many slices without lesion as with; subjects kept apart."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def test_half_of_a_balanced_set_has_lesion(parts):
 
 def test_training_and_validation_share_no_subject_with_the_test(smoke_scans, work_dir, parts):
     size = profiles.get("smoke")
-    train, validation = whole_slices.open_slices(size, smoke_scans, work_dir)
+    train, validation = whole_slices.open_balanced(size, smoke_scans, work_dir)
     names = [set(part.index.subject) for part in (train, validation, parts[2])]
     assert not (names[0] & names[1] or names[0] & names[2] or names[1] & names[2])
     assert len(train) == whole_slices.SLICES["smoke"]
@@ -49,9 +49,9 @@ def test_the_network_takes_whole_slices_whose_sides_are_multiples_of_16(name):
 
 def test_one_call_trains_and_finds_its_run_again(smoke_scans, work_dir):
     size = profiles.get("smoke")
-    first = whole_slices.train(size, work_dir=work_dir)
+    first = whole_slices.train_network(size, work_dir=work_dir)
     written = (first.folder / "model.keras").stat().st_mtime_ns
-    again = whole_slices.train(size, work_dir=work_dir)
+    again = whole_slices.train_network(size, work_dir=work_dir)
     assert again.folder == first.folder
     assert (again.folder / "model.keras").stat().st_mtime_ns == written
     assert first.model.input_shape[1] % 16 == 0 and first.model.input_shape[2] % 16 == 0

@@ -28,8 +28,13 @@ class ReadingPath(SphinxDirective):
             total += lines(ROOT / name)
             rows.append((nodes.literal(text=name), nodes.Text(about), lines(ROOT / name)))
         whole = sum(map(lines, (ROOT / "kenseg_utils").rglob("*.py")))
-        rows.append((nodes.strong(text="the core"), nodes.Text("of the whole package's"
-                     f" {whole:,} lines"), total))
+        rows.append(
+            (
+                nodes.strong(text="the core"),
+                nodes.Text(f"of the whole package's {whole:,} lines"),
+                total,
+            )
+        )
         return [self._table(rows)]
 
     def _table(self, rows: list) -> nodes.table:

@@ -17,8 +17,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from kenseg_utils.anatomy import brain_mask, check_image, is_constant
 
@@ -72,11 +74,11 @@ def options(name: str) -> dict[str, object]:
 
 def segment(
     name: str,
-    image,
+    image: ArrayLike,
     seed_point: tuple[int, int] | None = None,
     model: PixelModel | None = None,
-    brain=None,
-    **method_options,
+    brain: ArrayLike | None = None,
+    **method_options: Any,
 ) -> np.ndarray:
     """The lesion in one slice, (H, W) uint8 of 0 and 1, by one of the methods of `names()`.
 
@@ -93,11 +95,11 @@ def segment(
 
 def steps(
     name: str,
-    image,
+    image: ArrayLike,
     seed_point: tuple[int, int] | None = None,
     model: PixelModel | None = None,
-    brain=None,
-    **method_options,
+    brain: ArrayLike | None = None,
+    **method_options: Any,
 ) -> dict[str, np.ndarray]:
     """What a method does, step by step: (H, W) arrays by name, from "image" to "mask" (uint8).
 
@@ -110,24 +112,24 @@ def steps(
             f"{name} has no option {sorted(unknown)[0]!r}: "
             f"its options are {', '.join(options(name)) or 'none but brain'}."
         )
-    image = check_image(image)
-    wanted, given = needs(name), {}
+    checked = check_image(image)
+    wanted, given, point = needs(name), dict[str, Any](), None
     if wanted == "seed_point":
-        given = {"seed_point": check_seed_point(seed_point, image.shape)}
+        given[wanted] = point = check_seed_point(seed_point, checked.shape)
     elif wanted == "model":
-        given = {"model": _check_model(name, model)}
-    inside = brain_around(image, brain, given.get("seed_point"))
-    found = method(image, inside, **given, **method_options)
+        given[wanted] = _check_model(name, model)
+    inside = brain_around(checked, brain, point)
+    found = method(checked, inside, **given, **method_options)
     found["mask"] = found["mask"].astype(np.uint8)
-    return {"image": image} | found
+    return {"image": checked} | found
 
 
 def segment_slices(
     name: str,
-    images: Sequence,
-    seed_points: Sequence | None = None,
+    images: ArrayLike,
+    seed_points: Sequence[tuple[int, int] | None] | None = None,
     model: PixelModel | None = None,
-    **method_options,
+    **method_options: Any,
 ) -> np.ndarray:
     """`segment` for a stack of slices (n, H, W), for example those of one volume: uint8 (n, H, W).
 
@@ -135,20 +137,20 @@ def segment_slices(
     here a constant slice gets an empty mask, and so does a slice that nobody clicked on.
     Other errors are raised with the number of the slice.
     """
-    images = np.asarray(images)
-    if images.ndim != 3:
+    stack = np.asarray(images)
+    if stack.ndim != 3:
         raise ValueError(
-            f"A stack of slices (n, H, W) is needed, and this is {images.shape}: "
+            f"A stack of slices (n, H, W) is needed, and this is {stack.shape}: "
             "pass images[..., 0], or np.moveaxis(volume, 2, 0)."
         )
     clicked = needs(name) == "seed_point"
-    if clicked and (seed_points is None or len(seed_points) != len(images)):
+    points = seed_points if clicked else [None] * len(stack)
+    if points is None or len(points) != len(stack):
         raise ValueError(
-            f"{name} needs seed_points: {len(images)} clicks, with None for a slice without one."
+            f"{name} needs seed_points: {len(stack)} clicks, with None for a slice without one."
         )
-    masks = np.zeros(images.shape, np.uint8)
-    for number, image in enumerate(images):
-        point = seed_points[number] if clicked else None
+    masks = np.zeros(stack.shape, np.uint8)
+    for number, (image, point) in enumerate(zip(stack, points)):
         if is_constant(image) or (clicked and point is None):
             continue
         try:
@@ -166,7 +168,7 @@ def _method(name: str) -> Callable[..., dict[str, np.ndarray]]:
     return METHODS[name]
 
 
-def _check_model(name: str, model) -> PixelModel:
+def _check_model(name: str, model: object) -> PixelModel:
     advice = f"train one on the training folds: model = classical.fit({name!r}, images, masks)"
     if model is None:
         raise ValueError(f"{name} is a trained method and got no model: {advice}.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from numbers import Integral, Real
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import ndimage
 from skimage import morphology
 
@@ -13,7 +14,7 @@ from kenseg_utils.anatomy import brain_mask, measured_pixels
 EIGHT = np.ones((3, 3), bool)
 
 
-def check_seed_point(seed_point, shape: tuple[int, int]) -> tuple[int, int]:
+def check_seed_point(seed_point: ArrayLike | None, shape: tuple[int, ...]) -> tuple[int, int]:
     """The click as (row, column) whole numbers inside a slice of `shape`, or a ValueError."""
     advice = "pass seed_point=(row, column), for example classical.click(mask)"
     if seed_point is None:
@@ -30,7 +31,7 @@ def check_seed_point(seed_point, shape: tuple[int, int]) -> tuple[int, int]:
     return row, column
 
 
-def click(mask, jitter: float = 0.0, seed: int = 0) -> tuple[int, int]:
+def click(mask: ArrayLike, jitter: float = 0.0, seed: int = 0) -> tuple[int, int]:
     """Where a clinician would click: the most interior point of the slice's largest lesion.
 
     `mask` is an (H, W) truth. So this uses the truth, as a clinician's eye does: a method that is
@@ -58,7 +59,9 @@ def click(mask, jitter: float = 0.0, seed: int = 0) -> tuple[int, int]:
     return int(point[0]), int(point[1])
 
 
-def brain_around(image: np.ndarray, brain, seed_point: tuple[int, int] | None) -> np.ndarray:
+def brain_around(
+    image: np.ndarray, brain: ArrayLike | None, seed_point: tuple[int, int] | None
+) -> np.ndarray:
     """The brain that a method looks at, as an (H, W) bool mask: the caller's, else estimated.
 
     A clinician clicks into the brain, so an estimate is stretched (convexly) around a click that
@@ -86,7 +89,7 @@ def brain_around(image: np.ndarray, brain, seed_point: tuple[int, int] | None) -
     return mask
 
 
-def disc(shape: tuple[int, int], centre: tuple[int, int], radius: float) -> np.ndarray:
+def disc(shape: tuple[int, ...], centre: tuple[int, int], radius: float) -> np.ndarray:
     """Pixels within `radius` of `centre`, as an (H, W) bool mask."""
     rows, columns = np.ogrid[: shape[0], : shape[1]]
     return (rows - centre[0]) ** 2 + (columns - centre[1]) ** 2 <= radius**2

@@ -136,7 +136,8 @@ def level_set(
     whole_number(0, smoothing=smoothing)
     clicked, tissue = grey_levels(image, brain, seed_point)
     # Bone and air would be a third region: they are painted as tissue.
-    even = np.where(brain, np.clip(image, *sorted((clicked, tissue))), tissue)
+    low, high = sorted((clicked, tissue))
+    even = np.where(brain, np.clip(image, low, high), tissue)
     start = disc(image.shape, seed_point, radius)
     if contour == "chan_vese":
         drive = even

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from kenseg_utils import metrics
@@ -132,7 +133,7 @@ def failed(table: pd.DataFrame) -> pd.Series:
     return table["error"].fillna("").ne("")
 
 
-def size_bins(volume_ml, edges: Sequence[float] = SIZE_EDGES_ML) -> pd.Categorical:
+def size_bins(volume_ml: ArrayLike, edges: Sequence[float] = SIZE_EDGES_ML) -> pd.Categorical:
     """Bins of lesion volume in ml, in order, with their names; "no lesion" for 0.
 
     The edges cut ATLAS R2.0's training lesions into about 21, 28, 19, 21 and 11 %.

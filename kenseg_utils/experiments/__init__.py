@@ -9,10 +9,10 @@ from ._runs import (
     Experiment,
     command_line,
     evidence,
-    open_table,
+    open_experiments,
     run,
     subject_scores,
-    summary,
+    summary_by_recipe,
     train_and_score,
 )
 
@@ -21,11 +21,11 @@ __all__ = [
     "Result",
     "command_line",
     "evidence",
+    "open_experiments",
     "open_result",
-    "open_table",
     "run",
     "save_result",
     "subject_scores",
-    "summary",
+    "summary_by_recipe",
     "train_and_score",
 ]

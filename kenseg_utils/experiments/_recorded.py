@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -20,7 +22,12 @@ class Result:
     provenance: dict
 
 
-def save_result(name: str, tables: Mapping[str, pd.DataFrame], folder=None, **provenance) -> Path:
+def save_result(
+    name: str,
+    tables: Mapping[str, pd.DataFrame],
+    folder: str | os.PathLike | None = None,
+    **provenance: Any,
+) -> Path:
     """Record tables as `results/<name>.json`, with versions, device, commit and time.
 
     `provenance` adds to these or takes their place: `**experiments.evidence(table)` names the
@@ -45,7 +52,7 @@ def _a_row_a_line(table: pd.DataFrame) -> str:
     return ",\n".join(lines.splitlines())
 
 
-def open_result(name: str, folder=None) -> Result | None:
+def open_result(name: str, folder: str | os.PathLike | None = None) -> Result | None:
     """What `save_result` recorded under this name, or None where nothing was recorded.
 
     Raises ValueError for a file that holds something else.

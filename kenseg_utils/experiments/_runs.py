@@ -17,9 +17,10 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -29,9 +30,15 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm import tqdm
 
 from kenseg_utils import artifacts, evaluation, machine, slices
+from kenseg_utils.slices import SliceSet
+
+if TYPE_CHECKING:
+    from kenseg_utils.training import Recipe
 
 # Raised by hand whenever `train_and_score` would give another result for the same recipe and data.
 VERSION = 1
+# What `slices.prepare` is told for windows of 64×64 pixels of 2 mm: a quarter of the work.
+HALF: dict[str, Any] = dict(size=62, padded=64, pixel_mm=2.0)
 WHOLE_NUMBERS = ("fold", "seed", "subjects", "epochs", "parameters")
 NUMBERS = ("dice", "dice_pooled", "seconds")
 COLUMNS = [
@@ -77,7 +84,7 @@ class Experiment:
         """Where its result is kept; the scores of its subjects are beside it, as .csv."""
         return Path(self.work_dir) / "experiments" / f"{self.key}.json"
 
-    def slice_sets(self):
+    def slice_sets(self) -> tuple[SliceSet, SliceSet, SliceSet]:
         """(training, validation, held-out) SliceSets, apart by subject.
 
         A fold is held out; of the other subjects a fifth is for validation.
@@ -88,13 +95,13 @@ class Experiment:
 
 
 def run(
-    recipes: Mapping,
-    slice_set,
+    recipes: Mapping[str, Recipe],
+    slice_set: SliceSet | Mapping[str, SliceSet],
     folds: int = 5,
     seeds: Sequence[int] = (0,),
     scheduler: str | None = None,
-    work_dir=None,
-    table=None,
+    work_dir: str | os.PathLike | None = None,
+    table: str | os.PathLike | None = None,
     *,
     only_folds: Sequence[int] | None = None,
     minutes: float | None = None,
@@ -388,7 +395,7 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def open_table(path) -> pd.DataFrame:
+def open_experiments(path: str | os.PathLike) -> pd.DataFrame:
     """Read the CSV file that `run` writes. ValueError if it is another kind of table."""
     found = pd.read_csv(path, dtype=str, keep_default_na=False)
     if list(found) != COLUMNS:
@@ -405,11 +412,13 @@ def _add_rows(target: Path, rows: pd.DataFrame) -> None:
     identity = ["name", "fold", "seed", "key"]
     with FileLock(target.parent / f".{target.name}.lock"):
         if target.exists():
-            rows = pd.concat([open_table(target), rows]).drop_duplicates(identity, keep="last")
+            rows = pd.concat([open_experiments(target), rows]).drop_duplicates(
+                identity, keep="last"
+            )
         evaluation.save_table(rows.sort_values(identity), target)
 
 
-def subject_scores(table: pd.DataFrame, work_dir=None) -> pd.DataFrame:
+def subject_scores(table: pd.DataFrame, work_dir: str | os.PathLike | None = None) -> pd.DataFrame:
     """Scores of the held-out subjects of all done experiments: a row a subject, fold and seed.
 
     Columns: name, fold, seed and those of `evaluation.SliceScores.subjects`. Split by name, they
@@ -430,9 +439,9 @@ def subject_scores(table: pd.DataFrame, work_dir=None) -> pd.DataFrame:
     )
 
 
-def summary(
+def summary_by_recipe(
     table: pd.DataFrame,
-    work_dir=None,
+    work_dir: str | os.PathLike | None = None,
     score: str = "dice",
     level: float = 0.95,
     scores: pd.DataFrame | None = None,
@@ -495,7 +504,7 @@ def evidence(table: pd.DataFrame) -> dict:
 
 
 def command_line(
-    description: str, result: str, scales: Sequence[str], default: str
+    description: str, result: str, scales: Iterable[str], default: str
 ) -> argparse.ArgumentParser:
     """The arguments that every command which runs experiments takes; it adds its own."""
     parser = argparse.ArgumentParser(description=description)

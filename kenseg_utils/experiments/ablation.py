@@ -8,16 +8,23 @@ it exceeds two kinds of luck: another seed, and other subjects.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from kenseg_utils import artifacts, metrics, profiles, slices
+from kenseg_utils.slices import SliceSet
 
 from . import _recorded, _runs
+
+if TYPE_CHECKING:
+    from kenseg_utils.training import Recipe
 
 BASE = "base"
 # Each setting's changes to the base recipe; {} is the base itself. `options` of the Ken-model are
@@ -117,19 +124,18 @@ class AblationScale:
     base_seeds: tuple[int, ...] = (0, 1, 2)
 
 
-HALF = dict(size=62, padded=64, pixel_mm=2.0)
 SCALES = {
     "smoke": AblationScale(
         every=4,
         folds=2,
-        crop=HALF,
+        crop=_runs.HALF,
         base_seeds=(0, 1),
         live=("block: plain", "Ken block: off", "last width: × 8", "learning rate: 1e-6"),
         recipe=dict(widths=(4, 8), options=dict(blocks_per_node=1), epochs=1, batch_size=8),
     ),
     "demo": AblationScale(
         every=3,
-        crop=HALF,
+        crop=_runs.HALF,
         recipe=dict(
             widths=(8, 16, 32, 64), options=dict(blocks_per_node=1), epochs=3, batch_size=4
         ),
@@ -143,14 +149,16 @@ SCALES = {
 }
 
 
-def base_recipe(profile: profiles.Profile):
+def base_recipe(profile: profiles.Profile) -> Recipe:
     """The recipe around which everything is changed, at this profile's size."""
     from kenseg_utils.training import Recipe
 
     return Recipe.quick(**SCALES[profile.name].recipe)
 
 
-def open_slices(profile: profiles.Profile, scans: pd.DataFrame, work_dir=None):
+def open_slices(
+    profile: profiles.Profile, scans: pd.DataFrame, work_dir: str | os.PathLike | None = None
+) -> SliceSet:
     """The slices of the scans that this profile's ablation works on, apart by subject later."""
     scale = SCALES[profile.name]
     whole = slices.prepare(scans, work_dir=work_dir, **(scale.crop or {}))
@@ -159,7 +167,9 @@ def open_slices(profile: profiles.Profile, scans: pd.DataFrame, work_dir=None):
 
 
 def grid(
-    base, factors: Mapping[str, Mapping[str, dict]] = FACTORS, only: Sequence[str] | None = None
+    base: Recipe,
+    factors: Mapping[str, Mapping[str, dict]] = FACTORS,
+    only: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """The experiments around a base recipe: factor, setting, name and recipe, a row a setting.
 
@@ -187,12 +197,14 @@ def grid(
     ]
 
 
-def changed(base, changes: dict):
+def changed(base: Recipe, changes: dict[str, Any]) -> Recipe:
     """A recipe with a setting's changes: options join those of the same network."""
     from kenseg_utils.training import with_changes
 
     changes = dict(changes)
     if "last_width" in changes:
+        if base.widths is None:
+            raise ValueError("A change of last_width needs a base recipe that names its widths.")
         last = max(4, round(base.widths[-1] * changes.pop("last_width")))
         changes["widths"] = (*base.widths[:-1], last)
     if changes.get("network", base.network) == base.network:
@@ -202,12 +214,12 @@ def changed(base, changes: dict):
 
 def run_ablation(
     plan: pd.DataFrame,
-    slice_set,
+    slice_set: SliceSet,
     seeds: Sequence[int] = (0,),
     base_seeds: Sequence[int] = (0, 1, 2),
     folds: int = 3,
-    only_folds=(0,),
-    **more,
+    only_folds: Sequence[int] | None = (0,),
+    **more: Any,
 ) -> pd.DataFrame:
     """Train and test all recipes of a plan with `seeds`, the base with `base_seeds` too.
 
@@ -303,8 +315,12 @@ def yardstick(scores: pd.DataFrame, score: str = "dice") -> tuple[float, int]:
 
 
 def record_ablation(
-    plan: pd.DataFrame, table: pd.DataFrame, profile: str, work_dir=None, folder=None
-):
+    plan: pd.DataFrame,
+    table: pd.DataFrame,
+    profile: str,
+    work_dir: str | os.PathLike | None = None,
+    folder: str | os.PathLike | None = None,
+) -> Path:
     """Keep a grid as the recorded result "ablation" (in `folder`); returns the file's path."""
     scores = _runs.subject_scores(table, work_dir)
     about = _runs.evidence(table)

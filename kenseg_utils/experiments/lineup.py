@@ -12,16 +12,21 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from kenseg_utils import artifacts, evaluation, profiles, slices
+from kenseg_utils.slices import SliceSet
 
 from . import _recorded, _runs
 
+if TYPE_CHECKING:
+    from kenseg_utils.training import Recipe
+
 REFERENCE = "ken_unetpp"
-NEIGHBOURS = {1: (0,), 4: (-2, -1, 0, 1)}  # channels: offsets along z
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,6 @@ class LineupScale:
         )
 
 
-HALF = dict(size=62, padded=64, pixel_mm=2.0)
 SCALES = {
     "smoke": LineupScale(
         0.01,
@@ -112,7 +116,7 @@ SCALES = {
 }
 
 
-def spread_out(part, most: int):
+def spread_out(part: SliceSet, most: int) -> SliceSet:
     """A SliceSet with at most `most` slices of each scan, at equal steps from first to last."""
     groups = part.index.groupby(["subject", "session"]).indices.values()
     rows = [
@@ -121,20 +125,24 @@ def spread_out(part, most: int):
     return part.subset(np.sort(np.concatenate(rows)))
 
 
-def open_slices(scale: LineupScale, scans: pd.DataFrame, work_dir=None) -> dict:
+def slices_by_channels(
+    scale: LineupScale, scans: pd.DataFrame, work_dir: str | os.PathLike | None = None
+) -> dict[int, SliceSet]:
     """The same slices for networks of one channel and of four: a SliceSet by channels."""
     return {
         channels: spread_out(
             slices.prepare(
-                scans, neighbours=offsets, work_dir=work_dir, **(HALF if scale.half else {})
+                scans, neighbours=offsets, work_dir=work_dir, **(_runs.HALF if scale.half else {})
             ),
             scale.slices,
         )
-        for channels, offsets in NEIGHBOURS.items()
+        for channels, offsets in slices.NEIGHBOURS.items()
     }
 
 
-def recipes(scale: LineupScale, names: Sequence[str] | None = None, **changes) -> dict:
+def recipes(
+    scale: LineupScale, names: Sequence[str] | None = None, **changes: Any
+) -> dict[str, Recipe]:
     """One recipe for all members (or those named), which differ in the network alone.
 
     ValueError for a name that is no member.
@@ -169,7 +177,11 @@ def size_of(name: str, scale: LineupScale) -> dict:
 
 
 def run_lineup(
-    chosen: Mapping, slice_sets: Mapping, folds: int, only_folds=None, **more
+    chosen: Mapping[str, Recipe],
+    slice_sets: Mapping[int, SliceSet],
+    folds: int,
+    only_folds: Sequence[int] | None = None,
+    **more: Any,
 ) -> pd.DataFrame:
     """Train and test the recipes, each on the slices with its channels; fold by fold.
 
@@ -228,7 +240,13 @@ def ranking(scores: pd.DataFrame, score: str = "dice") -> pd.DataFrame:
     return table
 
 
-def record_lineup(table: pd.DataFrame, scale: LineupScale, data: str, work_dir=None, folder=None):
+def record_lineup(
+    table: pd.DataFrame,
+    scale: LineupScale,
+    data: str,
+    work_dir: str | os.PathLike | None = None,
+    folder: str | os.PathLike | None = None,
+) -> Path:
     """Keep a comparison as the recorded result "networks"; returns the file's path."""
     scores = _runs.subject_scores(table, work_dir)
     kept = ["name", "fold", "subject", "dice", "truth_volume_ml", "slices", "error"]
@@ -287,7 +305,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         table = run_lineup(
             plan,
-            open_slices(scale, scans, work),
+            slices_by_channels(scale, scans, work),
             scale.folds,
             only_folds=range(min(chosen.folds or scale.folds, scale.folds)),
             minutes=chosen.minutes,

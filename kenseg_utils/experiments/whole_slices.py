@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -17,12 +19,16 @@ import pandas as pd
 from kenseg_utils import anatomy, atlas, metrics, prediction, profiles, training
 from kenseg_utils.slices import SliceSet
 
+if TYPE_CHECKING:
+    from keras import Model
+
 # Slices and epochs that a page can afford; None: all slices.
 SLICES = {"smoke": 24, "demo": 900, "paper": None}
 EPOCHS = {"smoke": 1, "demo": 4, "paper": 40}
+THRESHOLDS = tuple(np.arange(1, 20) / 20)
 
 
-def recipe(profile: profiles.Profile, **changes) -> training.Recipe:
+def recipe(profile: profiles.Profile, **changes: Any) -> training.Recipe:
     """A ResUNet that works on pixels of 2 mm, under wide randomisation.
 
     A whole slice has three times the pixels of a crop, and most teach nothing. Averaging four
@@ -42,10 +48,10 @@ def recipe(profile: profiles.Profile, **changes) -> training.Recipe:
     return profiles.quick_recipe(profile, **(usual | changes))
 
 
-def open_slices(
+def open_balanced(
     profile: profiles.Profile,
     scans: pd.DataFrame,
-    work_dir=None,
+    work_dir: str | os.PathLike | None = None,
     seed: int = 0,
     most: int | None = None,
 ) -> tuple[SliceSet, SliceSet]:
@@ -74,30 +80,32 @@ def balanced(slice_set: SliceSet, seed: int = 0, most: int | None = None) -> Sli
     return slice_set.subset(np.sort(np.concatenate(drawn)))
 
 
-def train(
+def train_network(
     profile: profiles.Profile,
-    data_root=None,
-    work_dir=None,
+    data_root: str | os.PathLike | None = None,
+    work_dir: str | os.PathLike | None = None,
     seed: int = 0,
     most: int | None = None,
-    **changes,
+    **changes: Any,
 ) -> training.Run:
     """Train the network, go on with it, or open it if it is there; `changes` alter the recipe."""
     scans = profiles.open_scans(profile, data_root, work_dir, seed)
-    parts = open_slices(profile, scans, work_dir, seed, most)
+    parts = open_balanced(profile, scans, work_dir, seed, most)
     return training.train(recipe(profile, seed=seed, **changes), *parts, work_dir=work_dir)
 
 
 def dice_by_threshold(
-    model, scans: pd.DataFrame, thresholds=tuple(np.arange(1, 20) / 20)
+    model: Model, scans: pd.DataFrame, thresholds: Sequence[float] = THRESHOLDS
 ) -> pd.DataFrame:
-    """Dice of whole volumes, a row a scan and a column a threshold: where to cut a network's answer.
+    """Dice of whole volumes, a row a scan and a column a threshold at which to cut the answer.
 
     Chosen on validation subjects, the threshold is none of the test's secrets.
     """
     rows = {}
     for _, row in scans.iterrows():
         scan = atlas.load_scan(row)
+        if scan.mask is None:
+            raise atlas.ScanError(f"{scan.path} has no lesion mask to score against.")
         soft = prediction.lesion_probability(model, scan.image, scan.affine)
         rows[row.subject, row.session] = {
             float(threshold): float(
@@ -142,7 +150,7 @@ def main() -> None:
     if given.width:
         changes["widths"] = [given.width * 2**level for level in range(4)]
     try:
-        run = train(
+        run = train_network(
             profile,
             given.data_root,
             given.work_dir,

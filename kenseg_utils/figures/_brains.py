@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -23,9 +24,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike
 from PIL import Image
 
 from ._palette import PREDICTION, SKY_BLUE, TRUTH, YELLOW, styled
+
+if TYPE_CHECKING:
+    from kenseg_utils.slices import Placement
 
 
 def show(figure: Figure, alt: str, dots_per_inch: int = 120) -> None:
@@ -79,9 +84,9 @@ def window(image: np.ndarray) -> tuple[float, float]:
 
 def slice_overlay(
     axes: Axes,
-    image: np.ndarray,
-    truth=None,
-    prediction=None,
+    image: ArrayLike,
+    truth: ArrayLike | None = None,
+    prediction: ArrayLike | None = None,
     title: str | None = None,
     grey: tuple[float, float] | None = None,
     aspect: float = 1.0,
@@ -124,7 +129,7 @@ def slice_overlay(
     axes.spines[:].set_visible(False)
 
 
-def _plane(array, shape: tuple[int, int] | None = None) -> np.ndarray:
+def _plane(array: ArrayLike, shape: tuple[int, ...] | None = None) -> np.ndarray:
     plane = np.asarray(array)
     if plane.ndim == 3 and plane.shape[-1] == 1:
         plane = plane[..., 0]
@@ -165,11 +170,11 @@ def legend(figure: Figure, truth: bool = True, prediction: bool = True) -> None:
 @styled
 def three_planes(
     image: np.ndarray,
-    mask=None,
+    mask: np.ndarray | None = None,
     centre: Sequence[int] | None = None,
     spacing: Sequence[float] = (1.0, 1.0, 1.0),
     title: str | None = None,
-    prediction=None,
+    prediction: np.ndarray | None = None,
 ) -> Figure:
     """The axial, coronal and sagittal slice through one voxel of a volume.
 
@@ -190,14 +195,15 @@ def three_planes(
     grey = window(image)
     for axes, (name, axis, aspect, ends) in zip(panels, _planes(spacing)):
         across, up = (place[other] for other in range(3) if other != axis)
-        here = [
+        truth, found = (
             None if array is None else np.take(array, place[axis], axis)
             for array in (mask, prediction)
-        ]
+        )
         slice_overlay(
             axes,
             image.take(place[axis], axis),
-            *here,
+            truth,
+            found,
             title=f"{name}, {'xyz'[axis]} = {place[axis]}",
             grey=grey,
             aspect=aspect,
@@ -229,7 +235,7 @@ def _plane_panels(shape: Sequence[int], spacing: Sequence[float]):
     return figure, figure.subplots(1, 3, width_ratios=widths)
 
 
-def _middle(image: np.ndarray, mask) -> tuple[int, int, int]:
+def _middle(image: np.ndarray, mask: np.ndarray | None) -> tuple[int, ...]:
     """The lesion voxel nearest to the lesion's centre of mass; without one, the middle voxel."""
     if mask is None or not np.any(mask):
         return tuple(int(length) // 2 for length in image.shape)
@@ -327,7 +333,9 @@ def overlap_map(
 
 
 @styled
-def crop_and_pad(image: np.ndarray, placement, padded: int = 128, mask=None) -> Figure:
+def crop_and_pad(
+    image: ArrayLike, placement: Placement, padded: int = 128, mask: ArrayLike | None = None
+) -> Figure:
     """Where a window lies on its slice, and the window in its padded frame.
 
     image, mask : (X, Y). placement : first row and column of the window and its size (`top`,
@@ -339,11 +347,13 @@ def crop_and_pad(image: np.ndarray, placement, padded: int = 128, mask=None) -> 
     if before < 0 or beside < 0:
         raise ValueError(f"a window of {height}×{width} does not fit into {padded}×{padded}.")
     cut = np.s_[top : top + height, left : left + width]
-    image, frame = _plane(image), np.full((padded, padded), np.nan)
-    frame[before : before + height, beside : beside + width] = image[cut]
+    picture, frame = _plane(image), np.full((padded, padded), np.nan)
+    frame[before : before + height, beside : beside + width] = picture[cut]
     figure = Figure(figsize=(9, 4.6))
     whole, window_axes = figure.subplots(1, 2)
-    slice_overlay(whole, image, mask, title=f"slice, {image.shape[0]}×{image.shape[1]} pixels")
+    slice_overlay(
+        whole, picture, mask, title=f"slice, {picture.shape[0]}×{picture.shape[1]} pixels"
+    )
     whole.add_patch(
         Rectangle(
             (top - 0.5, left - 0.5),
@@ -364,7 +374,7 @@ def crop_and_pad(image: np.ndarray, placement, padded: int = 128, mask=None) -> 
         window_axes,
         frame,
         inside,
-        grey=window(image),
+        grey=window(picture),
         title=f"window in its frame, {padded}×{padded}",
     )
     window_axes.add_patch(

@@ -34,7 +34,7 @@ def volume_histogram(volumes_ml: Sequence[float]) -> Figure:
     median = np.median(present)
     figure = Figure(figsize=(7, 3.2))
     axes = figure.subplots()
-    axes.hist(present, edges, color=SKY_BLUE, edgecolor="white")
+    axes.hist(present, edges.tolist(), color=SKY_BLUE, edgecolor="white")
     axes.axvline(median, color=BLACK, ls="dashed", lw=1.5, label=f"median {median:.3g} ml")
     axes.set(xscale="log", xlabel="lesion volume (ml)", ylabel="subjects")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -109,10 +109,10 @@ def gradient_norms(norms_by_name: Mapping[str, Sequence[float]]) -> Figure:
     figure = Figure(figsize=(7.5, 3.6))
     axes = figure.subplots()
     for (name, norms), colour, marker in zip(norms_by_name.items(), CYCLE, MARKERS):
-        norms = np.asarray(norms, dtype=float)
+        sizes = np.asarray(norms, dtype=float)
         axes.plot(
-            np.arange(1, len(norms) + 1),
-            np.where(norms > 0, norms, np.nan),
+            np.arange(1, len(sizes) + 1),
+            np.where(sizes > 0, sizes, np.nan),
             color=colour,
             marker=marker,
             ms=5,
@@ -184,7 +184,7 @@ def dice_by_size(table: pd.DataFrame, size: str = "truth_volume_ml", score: str 
     figure = Figure(figsize=(7, 3.6))
     axes = figure.subplots()
     axes.scatter(used[size], used[score], color=SKY_BLUE, edgecolor=BLUE, s=28, label="a subject")
-    label = "median of a third of the subjects"
+    label: str | None = "median of a third of the subjects"
     for rows in np.array_split(np.arange(len(used)), 3) if len(used) >= 6 else ():
         third = used.iloc[rows]
         middle = third[score].median()
@@ -285,7 +285,7 @@ def effects_by_factor(table: pd.DataFrame, xlabel: str = "difference in mean Dic
     table : as of `ablation.effects`: factor, setting, difference, low, high, luck, verdict. Rows
     whose verdict is "base" name their factor's base. Grey bars reach as far as luck does.
     """
-    lines, place = [], 0
+    lines, place = [], 0.0
     for factor, rows in table.groupby("factor", sort=False):
         base = rows.loc[rows["verdict"] == "base", "setting"]
         lines.append((place, f"{factor} (base: {base.iloc[0]})" if len(base) else factor, None))
@@ -295,7 +295,7 @@ def effects_by_factor(table: pd.DataFrame, xlabel: str = "difference in mean Dic
         place -= 1.3
     figure = Figure(figsize=(8, 0.8 - 0.235 * place))
     axes = figure.subplots()
-    seen = set()
+    seen: set[str] = set()
     for height, _, row in lines:
         if row is None:
             continue

@@ -1,7 +1,7 @@
 """Drawings of networks, taken from the models themselves, and of the sizes they work at.
 
 A model is read through its public attributes only (`layers`, `layer.input`, `layer.output`), so
-nothing here imports Keras, and no edge of a drawing is typed in by hand.
+no code here imports Keras, and no edge of a drawing is typed in by hand.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,8 +19,11 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 
 from ._palette import BLUE, GREEN, GREY, ORANGE, VERMILION, styled
 
+if TYPE_CHECKING:
+    from keras import Model
+
 NODE = re.compile(r"x(\d)(\d)")
-EDGES = {
+GRID_EDGES = {
     "down": ("half the size, down", BLUE, "solid"),
     "up": ("twice the size, up", VERMILION, "solid"),
     "skip": ("skip", GREY, "solid"),
@@ -34,7 +38,7 @@ def _tensors(given) -> list:
     return list(given) if isinstance(given, (list, tuple)) else [given]
 
 
-def layer_sources(model) -> dict[str, list]:
+def layer_sources(model: Model) -> dict[str, list]:
     """For each layer's name the layers that its inputs come from, in order."""
     maker = {id(tensor): layer for layer in model.layers for tensor in _tensors(layer.output)}
     return {
@@ -47,7 +51,7 @@ def layer_sources(model) -> dict[str, list]:
     }
 
 
-def grid_edges(model) -> dict[tuple[str, str], str]:
+def grid_edges(model: Model) -> dict[tuple[str, str], str]:
     """The edges between a model's nodes x00, x01 …: {(from, to): kind}.
 
     Nodes are the layers of such names; what lies between two of them is walked over. An edge that
@@ -94,7 +98,7 @@ def _nearest_nodes(sources, name: str, passed: tuple) -> Iterator[tuple[str, tup
 
 
 @styled
-def network_grid(model, title: str | None = None) -> Figure:
+def network_grid(model: Model, title: str | None = None) -> Figure:
     """Draw a U-Net or UNet++ from the model itself: nodes x00 …, edges by kind, channels, sizes.
 
     A Ken block (a layer named "bottleneck") is shown on the node whose output it works on.
@@ -112,7 +116,7 @@ def network_grid(model, title: str | None = None) -> Figure:
     figure = Figure(figsize=(9, 1.4 + 1.05 * len({y for _, y in place.values()})))
     axes = figure.subplots()
     for (start, end), kind in edges.items():
-        _, colour, line = EDGES[kind]
+        _, colour, line = GRID_EDGES[kind]
         bend = -0.16 - 0.03 * (place[end][0] - place[start][0]) / 2 if kind == "dense" else 0
         if kind == "skip" and place[end][0] - place[start][0] > 2:
             bend = 0  # U-Net's skips run straight: nothing lies between their ends
@@ -159,9 +163,9 @@ def network_grid(model, title: str | None = None) -> Figure:
         first = nodes[f"x{row}0"]
         high, wide = first.output.shape[1:3]
         axes.text(-1.5, place[f"x{row}0"][1], f"{high}×{wide}", va="center", fontsize=9)
-    used = [kind for kind in EDGES if kind in edges.values()]
+    used = [kind for kind in GRID_EDGES if kind in edges.values()]
     handles = [
-        Line2D([], [], color=EDGES[kind][1], ls=EDGES[kind][2], label=EDGES[kind][0])
+        Line2D([], [], color=GRID_EDGES[kind][1], ls=GRID_EDGES[kind][2], label=GRID_EDGES[kind][0])
         for kind in used
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
@@ -183,7 +187,7 @@ def _ken_node(model) -> str | None:
 
 
 @styled
-def block_diagram(model, block: str | None = None, title: str | None = None) -> Figure:
+def block_diagram(model: Model, block: str | None = None, title: str | None = None) -> Figure:
     """Draw the layers of a block from left to right, as the model connects them.
 
     block : draw only the layers of that name or beginning with it and an underscore, such as
@@ -229,14 +233,8 @@ def block_diagram(model, block: str | None = None, title: str | None = None) -> 
         )
     for name, (kind, detail) in labels.items():
         _box(axes, place[name], kind)
-        axes.text(
-            *place[name],
-            f"{kind}\n{detail}".strip(),
-            ha="center",
-            va="center",
-            fontsize=9,
-            zorder=3,
-        )
+        x, y = place[name]
+        axes.text(x, y, f"{kind}\n{detail}".strip(), ha="center", va="center", fontsize=9, zorder=3)
     axes.set(
         xlim=(min(x for x, _ in place.values()) - 0.55, max(x for x, _ in place.values()) + 0.55),
         ylim=(min(y for _, y in place.values()) - 0.6, max(y for _, y in place.values()) + 0.6),
@@ -313,7 +311,7 @@ def _left_to_right(names: list[str], arrows: list[tuple[str, str]]):
         routes.append([start, *stops, end])
         for left, right in zip(routes[-1], routes[-1][1:]):
             before[right].append(left)
-    height = {}
+    height: dict[str, float] = {}
     for place in range(max(column.values()) + 1):
         here = [name for name in column if column[name] == place]
         # In the order of what they come from; among equals, passing arrows above boxes.

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from typing import Any, ParamSpec
 
 import matplotlib
+from cycler import cycler
 from matplotlib.figure import Figure
 
 BLACK, ORANGE, SKY_BLUE, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
@@ -19,7 +21,7 @@ CYCLE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY_BLUE, BLACK)
 
 TRUTH, PREDICTION = ORANGE, SKY_BLUE
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "figure.facecolor": "white",
     "axes.facecolor": "white",
     "savefig.facecolor": "white",
@@ -38,18 +40,21 @@ STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "legend.frameon": False,
-    "axes.prop_cycle": matplotlib.cycler(color=CYCLE),
+    "axes.prop_cycle": cycler(color=CYCLE),
     "figure.constrained_layout.use": True,
     "figure.constrained_layout.h_pad": 0.08,
     "figure.constrained_layout.w_pad": 0.08,
 }
 
 
-def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+Parameters = ParamSpec("Parameters")
+
+
+def styled(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
     """Run a drawing function under the book's style, leaving the reader's own settings alone."""
 
     @wraps(draw)
-    def drawn(*arguments, **options):
+    def drawn(*arguments: Parameters.args, **options: Parameters.kwargs) -> Figure:
         with matplotlib.rc_context(STYLE):
             return draw(*arguments, **options)
 

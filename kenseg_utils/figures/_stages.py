@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -17,7 +18,10 @@ from matplotlib.patches import FancyArrowPatch
 from ._diagrams import layer_sources
 from ._palette import BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILION, styled
 
-EDGES = {
+if TYPE_CHECKING:
+    from keras import Model
+
+STAGE_EDGES = {
     "down": ("smaller", BLUE, "solid"),
     "up": ("larger", VERMILION, "solid"),
     "skip": ("skip", GREY, "dashed"),
@@ -29,7 +33,7 @@ EDGES = {
 
 @dataclass(frozen=True, order=True)
 class Place:
-    """Where a stage stands: sizes changed so far (on the longest way), pixels a side, 2-D or 3-D."""
+    """Where a stage stands: changes of size so far (the longest way), pixels a side, 2-D or 3-D."""
 
     changes: int
     side: int
@@ -45,14 +49,14 @@ class Stage:
     convolutions: int
 
 
-def stages(model) -> tuple[dict[Place, Stage], dict[tuple[Place, Place], str]]:
+def stages(model: Model) -> tuple[dict[Place, Stage], dict[tuple[Place, Place], str]]:
     """The stages of a model by their place, and the edges between them by kind.
 
-    Kinds are those of `EDGES`. A map of one pixel that only weighs channels (squeeze and
+    Kinds are those of `STAGE_EDGES`. A map of one pixel that only weighs channels (squeeze and
     excitation) is no stage: it is part of the one whose channels it weighs.
     Raises ValueError where the model's layers give no maps (height, width, channels).
     """
-    before, place = layer_sources(model), {}
+    before, place = layer_sources(model), dict[str, Place]()
     for layer in model.layers:
         came_from = [place[source.name] for source in before[layer.name]]
         place[layer.name] = _place(layer, came_from)
@@ -120,12 +124,14 @@ def _stage(model, before: Mapping, place: Mapping, here: Place) -> Stage:
     )
 
 
-def described(model) -> str:
+def described(model: Model) -> str:
     """A sentence on a model's stages, for readers who cannot see the drawing."""
     found, edges = stages(model)
     top, deep = min(found), min(found, key=lambda place: (place.side, place.changes))
-    counts = {kind: list(edges.values()).count(kind) for kind in EDGES}
-    passed = ", ".join(f"{count} × {EDGES[kind][0]}" for kind, count in counts.items() if count)
+    counts = {kind: list(edges.values()).count(kind) for kind in STAGE_EDGES}
+    passed = ", ".join(
+        f"{count} × {STAGE_EDGES[kind][0]}" for kind, count in counts.items() if count
+    )
     first = found[top].channels
     return (
         f"The network {model.name} by stages, from left to right: {len(found)} stages, from "
@@ -136,7 +142,7 @@ def described(model) -> str:
 
 @styled
 def stage_diagram(
-    model, marks: Mapping[str, str] | None = None, title: str | None = None
+    model: Model, marks: Mapping[str, str] | None = None, title: str | None = None
 ) -> Figure:
     """Draw a network by its stages: to the right, what comes later; downwards, smaller maps.
 
@@ -182,7 +188,7 @@ def stage_diagram(
             zorder=4,
         )
     for (start, end), kind in edges.items():
-        _, colour, line = EDGES[kind]
+        _, colour, line = STAGE_EDGES[kind]
         crossed = (
             any(
                 start.changes < other.changes < end.changes and other.side == end.side
@@ -211,7 +217,7 @@ def stage_diagram(
         axes.text(-1.05, rows[side], f"{side}×{side}", ha="right", va="center", fontsize=9)
     handles = [
         Line2D([], [], color=colour, ls=line, label=word)
-        for kind, (word, colour, line) in EDGES.items()
+        for kind, (word, colour, line) in STAGE_EDGES.items()
         if kind in edges.values()
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))

@@ -1,4 +1,4 @@
-"""The machine that runs it: its devices and their precision, what makes them quick, many of them at once."""
+"""What runs it: devices and their precision, what makes them quick, and many of them at once."""
 
 from ._cluster import connect
 from ._devices import PRECISIONS, choose_precision, device, processor, trainings_at_once

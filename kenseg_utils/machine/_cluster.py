@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 PATIENCE_SECONDS = 8  # that a scheduler may take to answer, so that a reader waits 10 s at most
 
 
-def connect(address: str):
+def connect(address: str) -> Client:
     """A `distributed.Client` of the scheduler at `address`, such as "tcp://192.168.0.7:8786".
 
     Close it, or use it in a `with`. Dask sends functions and their arguments by cloudpickle, which

@@ -9,6 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from keras import Model
 
 
 def device_names() -> list[str]:
@@ -75,8 +79,8 @@ def _mirrored(count: int):
     return tf.distribute.MirroredStrategy(device_names()[:count])
 
 
-def feed(batches, outputs: int = 1):
-    """An epoch of `batches.Batches` in the form that the backend trains from.
+def feed(batches: Any, outputs: int = 1) -> Any:
+    """An epoch of `batches`, a `training.Batches`, in the form that the backend trains from.
 
     A network of several outputs gets the labels once for each. On TensorFlow a dataset: devices
     share its batches evenly only where their size is known beforehand. Its autotuning, which Keras
@@ -103,7 +107,7 @@ def feed(batches, outputs: int = 1):
     return made.prefetch(2).with_options(options)
 
 
-def share_statistics(model, shared: bool) -> None:
+def share_statistics(model: Model, shared: bool) -> None:
     """Let batch normalisation take its mean over the whole batch, not over each device's share.
 
     So several devices give the history of one. Only TensorFlow must be told; on JAX the batch is

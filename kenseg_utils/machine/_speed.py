@@ -6,6 +6,10 @@ Neither changes what is computed beyond rounding; on other backends both do noth
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from keras import Model
 
 
 def spare_graph_optimisers() -> None:
@@ -19,7 +23,7 @@ def spare_graph_optimisers() -> None:
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": on_cpu})
 
 
-def fuse_normalisation(model):
+def fuse_normalisation(model: Model) -> Model:
     """Let a network's batch normalisations run as one operation each; returns the same network.
 
     Keras 3 computes them from a dozen elementary operations in float32, each of which reads and

@@ -8,13 +8,15 @@ masks and which of them overlap, and each challenge's F1 is a few lines on top o
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import ndimage, spatial
 
 
-def checked_masks(truth, prediction) -> tuple[np.ndarray, np.ndarray]:
+def checked_masks(truth: ArrayLike, prediction: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Two masks of one shape as boolean arrays, refused with the reason where they are not.
 
     Booleans are taken as they are. (ATLAS'22's scorer adds arrays and looks for a 2, so there two
@@ -55,7 +57,7 @@ def _as_mask(array: np.ndarray, name: str) -> np.ndarray:
     return mask
 
 
-def checked_spacing(spacing, ndim: int) -> tuple[float, ...]:
+def checked_spacing(spacing: Sequence[float] | np.ndarray, ndim: int) -> tuple[float, ...]:
     """The size of a voxel in mm, a positive number for each axis; ValueError otherwise."""
     sizes = tuple(float(size) for size in np.ravel(spacing))
     if len(sizes) != ndim or not all(math.isfinite(size) and size > 0 for size in sizes):
@@ -112,7 +114,7 @@ class LesionMatch:
         return abs(len(self.truth_sizes) - len(self.prediction_sizes))
 
 
-def match_lesions(truth, prediction, corners: bool = False) -> LesionMatch:
+def match_lesions(truth: ArrayLike, prediction: ArrayLike, corners: bool = False) -> LesionMatch:
     """Find the lesions of two masks of one shape and which of them overlap.
 
     `corners`: see `label_lesions`. Raises ValueError as `checked_masks` does.
@@ -169,7 +171,7 @@ def f1_from_strict_match(match: LesionMatch, least_iou: float = 0.25, empty: flo
     return 2 * len(paired_truth) / lesions if lesions else empty
 
 
-def f1_atlas22(truth, prediction, empty: float = 1.0) -> float:
+def f1_atlas22(truth: ArrayLike, prediction: ArrayLike, empty: float = 1.0) -> float:
     """Lesion-wise F1 as ATLAS'22 scored it: 6-connected lesions, found by one voxel of overlap.
 
     Two empty masks give `empty`. Source: npnl/atlas2_grand_challenge, isles/scoring.py.
@@ -177,7 +179,7 @@ def f1_atlas22(truth, prediction, empty: float = 1.0) -> float:
     return f1_from_lenient_match(match_lesions(truth, prediction), empty)
 
 
-def f1_isles26(truth, prediction, empty: float = 1.0) -> float:
+def f1_isles26(truth: ArrayLike, prediction: ArrayLike, empty: float = 1.0) -> float:
     """Lesion-wise F1 as ISLES'26 scores it: 26-connected, paired one to one at IoU >= 0.25.
 
     Two empty masks give `empty`. Source: ezequieldlrosa/isles26, utils/eval_utils.py (the
@@ -191,7 +193,7 @@ def f1_isles26(truth, prediction, empty: float = 1.0) -> float:
     return f1_from_strict_match(match_lesions(truth, prediction, corners=True), empty=empty)
 
 
-def lesion_count_difference(truth, prediction, corners: bool = False) -> int:
+def lesion_count_difference(truth: ArrayLike, prediction: ArrayLike, corners: bool = False) -> int:
     """`|lesions in the prediction - lesions in the truth|`, 6-connected (26 with `corners`)."""
     return match_lesions(truth, prediction, corners).count_difference
 
@@ -208,7 +210,9 @@ def mask_surface(mask: np.ndarray) -> np.ndarray:
     return mask & ~core
 
 
-def surface_distances(truth, prediction, spacing) -> tuple[np.ndarray, np.ndarray] | None:
+def surface_distances(
+    truth: ArrayLike, prediction: ArrayLike, spacing: Sequence[float] | np.ndarray
+) -> tuple[np.ndarray, np.ndarray] | None:
     """Distances in mm between the surfaces of two masks, for voxel sizes `spacing` in mm.
 
     Returns, for each surface voxel of the truth, how far the prediction's surface is, and the
@@ -243,7 +247,12 @@ def _distances_by_transform(points, _targets, target_mask, spacing) -> np.ndarra
     return np.sqrt(((steps * spacing) ** 2).sum(axis=1))
 
 
-def surface_scores(truth, prediction, spacing, missing: float = math.nan) -> dict[str, float]:
+def surface_scores(
+    truth: ArrayLike,
+    prediction: ArrayLike,
+    spacing: Sequence[float] | np.ndarray,
+    missing: float = math.nan,
+) -> dict[str, float]:
     """`hd95_mm` and `assd_mm` of two masks, measured once: {"hd95_mm": …, "assd_mm": …}."""
     distances = surface_distances(truth, prediction, spacing)
     if distances is None:
@@ -255,7 +264,12 @@ def surface_scores(truth, prediction, spacing, missing: float = math.nan) -> dic
     }
 
 
-def hd95_mm(truth, prediction, spacing, missing: float = math.nan) -> float:
+def hd95_mm(
+    truth: ArrayLike,
+    prediction: ArrayLike,
+    spacing: Sequence[float] | np.ndarray,
+    missing: float = math.nan,
+) -> float:
     """95th-percentile Hausdorff distance in mm: the worse of the two directions' percentiles.
 
     Two empty masks give 0. With one empty there is no distance: `missing` (NaN) is returned.
@@ -265,7 +279,12 @@ def hd95_mm(truth, prediction, spacing, missing: float = math.nan) -> float:
     return surface_scores(truth, prediction, spacing, missing)["hd95_mm"]
 
 
-def assd_mm(truth, prediction, spacing, missing: float = math.nan) -> float:
+def assd_mm(
+    truth: ArrayLike,
+    prediction: ArrayLike,
+    spacing: Sequence[float] | np.ndarray,
+    missing: float = math.nan,
+) -> float:
     """Average symmetric surface distance in mm: the mean over the surface voxels of both masks.
 
     Two empty masks give 0. With one empty there is no distance: `missing` (NaN) is returned.

@@ -11,11 +11,12 @@ Scores of whole lesions and of distances are in `lesion_metrics`; their names ar
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from ._lesions import (
     checked_masks,
@@ -38,7 +39,7 @@ class Counts:
     tn: int | np.ndarray
 
 
-def count(truth, prediction) -> Counts:
+def count(truth: np.ndarray, prediction: np.ndarray) -> Counts:
     """Count the voxels of two masks of one shape (any number of axes).
 
     Raises ValueError for shapes that differ, NaN, soft maps, or labels other than 0 and 1.
@@ -50,7 +51,7 @@ def count(truth, prediction) -> Counts:
     return Counts(tp, fp, fn, truth.size - tp - fp - fn)
 
 
-def count_slices(truth, prediction) -> Counts:
+def count_slices(truth: np.ndarray, prediction: np.ndarray) -> Counts:
     """Count each slice of two stacks (n, H, W) of masks: a Counts of arrays (n,).
 
     Raises ValueError as `count` does, and for a stack without slices.
@@ -65,22 +66,22 @@ def count_slices(truth, prediction) -> Counts:
     return Counts(tp, fp, fn, truth.shape[1] - tp - fp - fn)
 
 
-def dice_from(counts: Counts, empty: float = 1.0):
+def dice_from(counts: Counts, empty: float = 1.0) -> float | np.ndarray:
     """Dice = 2 tp / (2 tp + fp + fn); `empty` where both masks are empty (0 / 0)."""
     return _ratio(2 * counts.tp, 2 * counts.tp + counts.fp + counts.fn, counts, empty)
 
 
-def iou_from(counts: Counts, empty: float = 1.0):
+def iou_from(counts: Counts, empty: float = 1.0) -> float | np.ndarray:
     """Intersection over union = tp / (tp + fp + fn); `empty` where both masks are empty."""
     return _ratio(counts.tp, counts.tp + counts.fp + counts.fn, counts, empty)
 
 
-def precision_from(counts: Counts, empty: float = 1.0):
+def precision_from(counts: Counts, empty: float = 1.0) -> float | np.ndarray:
     """tp / (tp + fp); `empty` where both masks are, and 0 where only the prediction is."""
     return _ratio(counts.tp, counts.tp + counts.fp, counts, empty)
 
 
-def recall_from(counts: Counts, empty: float = 1.0):
+def recall_from(counts: Counts, empty: float = 1.0) -> float | np.ndarray:
     """tp / (tp + fn); `empty` where both masks are, and 0 where only the truth is."""
     return _ratio(counts.tp, counts.tp + counts.fn, counts, empty)
 
@@ -100,36 +101,36 @@ SCORES: dict[str, Callable] = {
 }
 
 
-def dice(truth, prediction, empty: float = 1.0) -> float:
+def dice(truth: np.ndarray, prediction: np.ndarray, empty: float = 1.0) -> float:
     """Dice coefficient `2|A∩B| / (|A| + |B|)` of two masks of one shape.
 
     Two empty masks score `empty`: 1 here as in both official scorers; X-Net's code takes 0, and
     NaN leaves such cases out of a nanmean, as MONAI does. Raises ValueError as `count` does.
     """
-    return dice_from(count(truth, prediction), empty)
+    return float(dice_from(count(truth, prediction), empty))
 
 
-def iou(truth, prediction, empty: float = 1.0) -> float:
+def iou(truth: np.ndarray, prediction: np.ndarray, empty: float = 1.0) -> float:
     """Intersection over union `|A∩B| / |A∪B|` of two masks; two empty ones score `empty`."""
-    return iou_from(count(truth, prediction), empty)
+    return float(iou_from(count(truth, prediction), empty))
 
 
-def precision(truth, prediction, empty: float = 1.0) -> float:
+def precision(truth: np.ndarray, prediction: np.ndarray, empty: float = 1.0) -> float:
     """Share of the predicted voxels that are lesion: see `precision_from` for empty masks."""
-    return precision_from(count(truth, prediction), empty)
+    return float(precision_from(count(truth, prediction), empty))
 
 
-def recall(truth, prediction, empty: float = 1.0) -> float:
+def recall(truth: np.ndarray, prediction: np.ndarray, empty: float = 1.0) -> float:
     """Share of the lesion's voxels that were predicted: see `recall_from` for empty masks."""
-    return recall_from(count(truth, prediction), empty)
+    return float(recall_from(count(truth, prediction), empty))
 
 
-def paper_dice(truth, prediction, empty: float = 0.5) -> float:
+def paper_dice(truth: np.ndarray, prediction: np.ndarray, empty: float = 0.5) -> float:
     """The paper's equation (1) as printed, `|A∩B| / (n(A) + n(B))`: half of Dice, 0.5 at best."""
     return dice(truth, prediction, empty=2 * empty) / 2
 
 
-def paper_prose_dice(truth, prediction, empty: float = math.nan) -> float:
+def paper_prose_dice(truth: np.ndarray, prediction: np.ndarray, empty: float = math.nan) -> float:
     """The paper's formula in words (V.A): intersection / product of the masks' pixel numbers.
 
     A perfect mask of n pixels scores 1/n, so this is no overlap score. `empty` (NaN) where a mask
@@ -137,7 +138,7 @@ def paper_prose_dice(truth, prediction, empty: float = math.nan) -> float:
     """
     counts = count(truth, prediction)
     product = (counts.tp + counts.fn) * (counts.tp + counts.fp)
-    return counts.tp / product if product else empty
+    return float(counts.tp / product) if product else empty
 
 
 def per_slice(counts: Counts, score: str = "dice", empty: float = 1.0) -> np.ndarray:
@@ -145,7 +146,9 @@ def per_slice(counts: Counts, score: str = "dice", empty: float = 1.0) -> np.nda
     return np.atleast_1d(_score(score)(counts, empty))
 
 
-def per_subject(counts: Counts, subjects, score: str = "dice", empty: float = 1.0) -> pd.Series:
+def per_subject(
+    counts: Counts, subjects: ArrayLike, score: str = "dice", empty: float = 1.0
+) -> pd.Series:
     """The score of each subject's voxels taken together: a Series by subject, in sorted order.
 
     `subjects`: (n,), the subject of each slice. This is the score of a whole volume, not the mean
@@ -175,23 +178,30 @@ def _score(name: str) -> Callable:
     return SCORES[name]
 
 
-def volume_difference_voxels(truth, prediction) -> int:
+def volume_difference_voxels(truth: np.ndarray, prediction: np.ndarray) -> int:
     """`|voxels predicted - voxels of lesion|`, as ATLAS'22.
 
     That scorer's unbatched branch compares the prediction with itself and always gives 0; the
     branch which the challenge ran does not, and this follows it.
     """
     counts = count(truth, prediction)
-    return abs(counts.fp - counts.fn)
+    return int(abs(counts.fp - counts.fn))
 
 
-def volume_difference_ml(truth, prediction, spacing) -> float:
+def volume_difference_ml(
+    truth: np.ndarray, prediction: np.ndarray, spacing: Sequence[float]
+) -> float:
     """`|volume predicted - volume of lesion|` in ml, as ISLES'26; `spacing` in mm for each axis."""
     voxel_ml = math.prod(checked_spacing(spacing, np.ndim(truth))) / 1000
     return volume_difference_voxels(truth, prediction) * voxel_ml
 
 
-def lesion_scores(truth, prediction, spacing, prediction_spacing=None) -> dict[str, float]:
+def lesion_scores(
+    truth: np.ndarray,
+    prediction: np.ndarray,
+    spacing: Sequence[float],
+    prediction_spacing: Sequence[float] | None = None,
+) -> dict[str, float]:
     """Every score of one predicted mask against its truth (3-D; 2-D works as well).
 
     `spacing`: voxel size in mm for each axis; `prediction_spacing`: the prediction's own, if it
@@ -234,7 +244,7 @@ def lesion_scores(truth, prediction, spacing, prediction_spacing=None) -> dict[s
     }
 
 
-def checked_soft_map(truth, soft) -> tuple[np.ndarray, np.ndarray]:
+def checked_soft_map(truth: ArrayLike, soft: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """A boolean truth and a float32 soft map, both flat; ValueError for shapes, NaN, no voxels."""
     soft = np.asarray(soft)
     truth, _ = checked_masks(truth, np.zeros(soft.shape, bool))
@@ -248,7 +258,7 @@ def checked_soft_map(truth, soft) -> tuple[np.ndarray, np.ndarray]:
     return truth.ravel(), soft.astype(np.float32).ravel()
 
 
-def pr_auc(truth, soft, empty: float = 1.0) -> float:
+def pr_auc(truth: ArrayLike, soft: ArrayLike, empty: float = 1.0) -> float:
     """Area under the precision-recall curve over voxels, as ISLES'26: by trapezoids.
 
     `soft` need not lie in [0, 1]. A truth without lesion scores `empty` if the map is constant
@@ -276,7 +286,7 @@ def pr_auc(truth, soft, empty: float = 1.0) -> float:
     return float(np.sum(hits * (before + after)) / (2 * tp_after[-1]))
 
 
-def reliability_table(truth, soft, bins: int = 10) -> pd.DataFrame:
+def reliability_table(truth: ArrayLike, soft: ArrayLike, bins: int = 10) -> pd.DataFrame:
     """How often voxels called lesion with a certain probability are lesion: a row a bin.
 
     Bins of equal width over [0, 1], the lower edge included (and 1 in the last). Columns: lower,
@@ -307,7 +317,7 @@ def reliability_table(truth, soft, bins: int = 10) -> pd.DataFrame:
     )
 
 
-def calibration_error(truth, soft, bins: int = 10) -> float:
+def calibration_error(truth: ArrayLike, soft: ArrayLike, bins: int = 10) -> float:
     """Expected calibration error: the mean over voxels of `|probability - lesion share|` by bin.
 
     Source: Guo et al. 2017, for the lesion's probability rather than the likelier class's.
@@ -329,7 +339,12 @@ class Interval:
 
 
 def bootstrap_interval(
-    values, groups=None, level: float = 0.95, n: int = 5000, seed: int = 0, weights=None
+    values: ArrayLike,
+    groups: ArrayLike | None = None,
+    level: float = 0.95,
+    n: int = 5000,
+    seed: int = 0,
+    weights: ArrayLike | None = None,
 ) -> Interval | None:
     """Percentile bootstrap interval of the mean, drawing whole groups (subjects).
 

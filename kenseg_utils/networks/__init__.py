@@ -5,8 +5,10 @@
 """
 
 import inspect
+from collections.abc import Callable, Sequence
 from math import log
 from numbers import Integral
+from typing import Any
 
 import keras
 
@@ -34,7 +36,7 @@ __all__ = [
     "shift_scores",
 ]
 
-NETWORKS = {
+NETWORKS: dict[str, Callable[..., keras.Model]] = {
     "ken_unetpp": ken_unetpp,
     "unetpp": unetpp,
     "unet": unet,
@@ -49,25 +51,29 @@ NETWORKS = {
 }
 
 
-def names():
+def names() -> list[str]:
     """The names that `build` knows, the paper's network first."""
     return list(NETWORKS)
 
 
-def options(name):
-    """What the network of that name can be given besides its classes and input's shape."""
-    return [
-        o
-        for o in inspect.signature(NETWORKS[name]).parameters
-        if o not in ("classes", "input_shape")
-    ]
+def options(name: str) -> dict[str, object]:
+    """The options of a network besides its classes and input's shape, each with its default."""
+    parameters = inspect.signature(NETWORKS[name]).parameters.values()
+    return {p.name: p.default for p in parameters if p.name not in ("classes", "input_shape")}
 
 
-def build(name, input_shape=None, classes=2, widths=None, **options):
+def build(
+    name: str,
+    input_shape: Sequence[int] | None = None,
+    classes: int = 2,
+    widths: Sequence[int] | None = None,
+    **options: Any,
+) -> keras.Model:
     """A network that turns images (batch, height, width, channels) into class probabilities.
 
     Its output is (batch, height, width, classes) in float32: softmax over two classes or more,
-    sigmoid for one (a list of such outputs under deep supervision). `input_shape` is (128, 128, 1) unless given, (128, 128, 4) for dunet.
+    sigmoid for one (a list of such outputs under deep supervision). `input_shape` is
+    (128, 128, 1) unless given, (128, 128, 4) for dunet.
     Every network takes `width_multiplier`; those of a U-Net's shape also take `widths`
     (filters by level, the finest first). What else one takes is in its own docstring.
     ValueError if the name or an option is unknown, or a value does not fit.
@@ -87,7 +93,7 @@ def build(name, input_shape=None, classes=2, widths=None, **options):
     return network(classes=classes, **options)
 
 
-def shift_scores(model, probability):
+def shift_scores(model: keras.Model, probability: float) -> None:
     """Add the log-odds of `probability` to the last class's score, at each of a model's outputs.
 
     A fresh network, whose scores are about equal, then begins by guessing that probability; of a

@@ -1,14 +1,16 @@
 """What a network costs: parameters and multiply-adds, layer by layer, read off the model."""
 
 import math
+from typing import Any
 
+import keras
 from keras import layers
 
 CONVOLUTIONS = (layers.Conv1D, layers.Conv2D, layers.Conv3D, layers.DepthwiseConv2D)
 TRANSPOSED = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
 
 
-def layer_costs(model):
+def layer_costs(model: keras.Model) -> list[dict[str, Any]]:
     """A list of dictionaries, a layer each: `name`, `kind`, `shape`, `parameters` and
     `multiply_adds` for one image.
 
@@ -30,7 +32,7 @@ def layer_costs(model):
     ]
 
 
-def layer_multiply_adds(layer):
+def layer_multiply_adds(layer: layers.Layer) -> int:
     """Multiplications, each with its addition, that one layer does for one image."""
     if isinstance(layer, layers.SeparableConv2D):
         pixels = math.prod(layer.output.shape[1:-1])
@@ -49,7 +51,7 @@ def layer_multiply_adds(layer):
     return 0
 
 
-def multiply_adds(model):
+def multiply_adds(model: keras.Model) -> int:
     """Multiply-adds of one forward pass of one image through `model`.
 
     Training costs about three times as much: the backward pass multiplies once for the weights

@@ -1,17 +1,22 @@
 """D-UNet (Zhou et al., 2019), written from the article: 2-D and 3-D convolutions side by side."""
 
+from collections.abc import Sequence
+
 import keras
-from keras import layers
+from keras import KerasTensor, layers
 
 from kenseg_utils.blocks import head, image_input, normalise, scaled_widths
-from kenseg_utils.networks.common import conv_bn_relu
+from kenseg_utils.networks.common import conv_norm_relu, convolve
 
-SLICES = 4
+CHANNELS = 4
 
 
 def dunet(
-    input_shape=(128, 128, 4), classes=2, widths=(32, 64, 128, 256, 512), width_multiplier=1.0
-):
+    input_shape: Sequence[int] = (128, 128, 4),
+    classes: int = 2,
+    widths: Sequence[int] = (32, 64, 128, 256, 512),
+    width_multiplier: float = 1.0,
+) -> keras.Model:
     """A U-Net on four neighbouring slices, helped by a short 3-D encoder on the same four.
 
     The image's four channels are the slices i−2, i−1, i, i+1; what is segmented is slice i
@@ -26,10 +31,10 @@ def dunet(
     if last < 2:
         raise ValueError(f"dunet needs three widths at least; got {widths}.")
     inputs = image_input(input_shape, halvings=last)
-    if input_shape[2] != SLICES:
+    if input_shape[2] != CHANNELS:
         raise ValueError(
-            f"dunet reads {SLICES} neighbouring slices as channels: input_shape must be "
-            f"(height, width, {SLICES}); got {tuple(input_shape)}."
+            f"dunet reads {CHANNELS} neighbouring slices as channels: input_shape must be "
+            f"(height, width, {CHANNELS}); got {tuple(input_shape)}."
         )
     volumes = volume_branch(inputs, widths[:3])
     x = inputs
@@ -45,13 +50,13 @@ def dunet(
         skips.append(x)
     for i in reversed(range(last)):
         x = layers.UpSampling2D(2, name=f"enlarge{i}")(x)
-        x = convolve(x, widths[i], 2, f"narrow{i}")
+        x = convolve(x, widths[i], 2, f"narrow{i}", activation="relu")
         x = layers.Concatenate(name=f"join{i}")([skips[i], x])
         x = double_convolution(x, widths[i], f"up{i}")
     return keras.Model(inputs, head(x, classes), name="dunet")
 
 
-def volume_branch(inputs, widths):
+def volume_branch(inputs: KerasTensor, widths: Sequence[int]) -> list[KerasTensor]:
     """The 3-D encoder: maps of 4, 2 and 1 slices, (height/2^i, width/2^i, 4/2^i, widths[i])."""
     x = layers.Reshape((*inputs.shape[1:], 1), name="volume")(inputs)
     maps = []
@@ -69,7 +74,7 @@ def volume_branch(inputs, widths):
     return maps
 
 
-def dimension_transform(volume, x, name):
+def dimension_transform(volume: KerasTensor, x: KerasTensor, name: str) -> KerasTensor:
     """3-D features (h, w, depth, c) brought to 2-D ones (h, w, f) and added to `x`.
 
     A 1×1×1 convolution leaves one value a voxel, so that depth can stand in for channels; both
@@ -78,12 +83,12 @@ def dimension_transform(volume, x, name):
     filters = x.shape[-1]
     flat = layers.Conv3D(1, 1, kernel_initializer="he_normal", name=f"{name}_flatten")(volume)
     flat = layers.Reshape(flat.shape[1:4], name=f"{name}_depth_as_channels")(flat)
-    flat = convolve(flat, filters, 3, f"{name}_conv")
+    flat = convolve(flat, filters, 3, f"{name}_conv", activation="relu")
     flat = squeeze_excite(flat, f"{name}_excite3d")
     return layers.Add(name=name)([flat, squeeze_excite(x, f"{name}_excite2d")])
 
 
-def squeeze_excite(x, name, ratio=16):
+def squeeze_excite(x: KerasTensor, name: str, ratio: int = 16) -> KerasTensor:
     """Each channel times a weight between 0 and 1, computed from all channels' means."""
     filters = x.shape[-1]
     weights = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_mean")(x)
@@ -96,14 +101,7 @@ def squeeze_excite(x, name, ratio=16):
     return layers.Multiply(name=name)([x, weights])
 
 
-def double_convolution(x, filters, name):
+def double_convolution(x: KerasTensor, filters: int, name: str) -> KerasTensor:
     """Two 3×3 convolutions, each normalised and activated."""
-    x = conv_bn_relu(x, filters, 3, f"{name}_first")
-    return conv_bn_relu(x, filters, 3, name)
-
-
-def convolve(x, filters, size, name):
-    """A padded convolution and relu."""
-    return layers.Conv2D(
-        filters, size, padding="same", activation="relu", kernel_initializer="he_normal", name=name
-    )(x)
+    x = conv_norm_relu(x, filters, 3, f"{name}_first")
+    return conv_norm_relu(x, filters, 3, name)

@@ -1,14 +1,21 @@
 """FCN-8s (Long, Shelhamer and Darrell, 2015)."""
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
-from keras import layers
+from keras import KerasTensor, layers
 
-from kenseg_utils.blocks import image_input, normalise, scaled
-from kenseg_utils.networks.common import probabilities, vgg16_stages
+from kenseg_utils.blocks import image_input, probabilities, scaled
+from kenseg_utils.networks.common import conv_norm_relu, vgg16_stages
 
 
-def fcn8s(input_shape=(128, 128, 1), classes=2, width_multiplier=1.0, normalisation=None):
+def fcn8s(
+    input_shape: Sequence[int] = (128, 128, 1),
+    classes: int = 2,
+    width_multiplier: float = 1.0,
+    normalisation: str | None = None,
+) -> keras.Model:
     """VGG16 with its dense layers turned into convolutions, read out at three scales.
 
     Class scores at 1/32 are doubled and added to those of 1/16, doubled and added to those of
@@ -24,12 +31,15 @@ def fcn8s(input_shape=(128, 128, 1), classes=2, width_multiplier=1.0, normalisat
     pooled = []
     for i, (filters, count) in enumerate(vgg16_stages(width_multiplier)):
         for k in range(count):
-            x = convolve(x, filters, 3, f"conv{i + 1}_{k + 1}", normalisation)
+            name = f"conv{i + 1}_{k + 1}"
+            x = conv_norm_relu(x, filters, 3, name, normalisation=normalisation)
         x = layers.MaxPooling2D(2, name=f"pool{i + 1}")(x)
         pooled.append(x)
     wide = scaled(4096, width_multiplier)
-    x = layers.Dropout(0.5, name="drop6")(convolve(x, wide, 7, "fc6", normalisation))
-    x = layers.Dropout(0.5, name="drop7")(convolve(x, wide, 1, "fc7", normalisation))
+    for k, size in ((6, 7), (7, 1)):
+        x = layers.Dropout(0.5, name=f"drop{k}")(
+            conv_norm_relu(x, wide, size, f"fc{k}", normalisation=normalisation)
+        )
     x = layers.Conv2D(classes, 1, name="score7")(x)
     for stage in (4, 3):
         score = layers.Conv2D(classes, 1, name=f"score{stage}")(pooled[stage - 1])
@@ -37,15 +47,7 @@ def fcn8s(input_shape=(128, 128, 1), classes=2, width_multiplier=1.0, normalisat
     return keras.Model(inputs, probabilities(enlarge(x, 8, "logits")), name="fcn8s")
 
 
-def convolve(x, filters, size, name, normalisation):
-    """A padded convolution, a normalisation if any, and relu."""
-    x = layers.Conv2D(
-        filters, size, padding="same", kernel_initializer="he_normal", name=f"{name}_conv"
-    )(x)
-    return layers.Activation("relu", name=name)(normalise(x, normalisation, f"{name}_norm"))
-
-
-def enlarge(x, factor, name):
+def enlarge(x: KerasTensor, factor: int, name: str) -> KerasTensor:
     """`factor` times the sides, by a transposed convolution that starts as interpolation."""
     return layers.Conv2DTranspose(
         x.shape[-1],
@@ -62,7 +64,7 @@ def enlarge(x, factor, name):
 class Bilinear(keras.initializers.Initializer):
     """Weights with which a transposed convolution interpolates each channel by itself."""
 
-    def __call__(self, shape, dtype=None):
+    def __call__(self, shape: tuple[int, ...], dtype: str | None = None) -> KerasTensor:
         size, _, outputs, inputs = shape
         weights = 1 - np.abs(np.arange(size) - (size - 1) / 2) / (size / 2)
         kernel = weights[:, None, None, None] * weights[:, None, None] * np.eye(outputs, inputs)

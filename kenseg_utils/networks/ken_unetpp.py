@@ -1,6 +1,10 @@
 """The Ken-model: UNet++ of residual blocks with a Ken block at its deepest node."""
 
+from collections.abc import Callable, Sequence
+from functools import partial
+
 import keras
+from keras import KerasTensor
 
 from kenseg_utils.blocks import (
     convolution_block,
@@ -13,19 +17,23 @@ from kenseg_utils.blocks import (
     scaled_widths,
 )
 
-BLOCKS = {"plain": convolution_block, "residual": residual_block, "dilated": dilated_block}
+BLOCKS: dict[str, Callable[..., KerasTensor]] = {
+    "plain": convolution_block,
+    "residual": residual_block,
+    "dilated": dilated_block,
+}
 
 
 def ken_unetpp(
-    input_shape=(128, 128, 1),
-    classes=2,
-    widths=(32, 64, 128, 256, 512),
-    width_multiplier=1.0,
-    block="residual",
-    blocks_per_node=2,
-    ken="concatenate",
-    normalisation="batch",
-):
+    input_shape: Sequence[int] = (128, 128, 1),
+    classes: int = 2,
+    widths: Sequence[int] = (32, 64, 128, 256, 512),
+    width_multiplier: float = 1.0,
+    block: str = "residual",
+    blocks_per_node: int = 2,
+    ken: str | None = "concatenate",
+    normalisation: str | None = "batch",
+) -> keras.Model:
     """The paper's network (section III-A): (height, width, channels) to class probabilities.
 
     Five levels, two residual blocks in each node, the Ken block after x40. What the paper leaves
@@ -52,10 +60,8 @@ def ken_unetpp(
             x = BLOCKS[block](x, filters, f"{name}_block{k}", normalisation=normalisation)
         return BLOCKS[block](x, filters, name, normalisation=normalisation)
 
-    def bottleneck(x, filters, name):
-        return ken_block(x, filters, name, width=ken, normalisation=normalisation)
-
+    bottleneck = partial(ken_block, width=ken, normalisation=normalisation) if ken else None
     inputs = image_input(input_shape, halvings=len(widths) - 1)
-    x = nested_grid(inputs, widths, node, bottleneck if ken else None)
+    x = nested_grid(inputs, widths, node, bottleneck)
     outputs = head(x[0, len(widths) - 1], classes)
     return keras.Model(inputs, outputs, name="ken_unetpp")

@@ -1,15 +1,21 @@
 """ResUNet (Zhang, Liu and Wang, 2018: "Road extraction by deep residual U-Net")."""
 
-import keras
-from keras import layers
+from collections.abc import Sequence
 
-from kenseg_utils.blocks import image_input, normalise, scaled_widths
-from kenseg_utils.networks.common import every_nth_pixel, probabilities
+import keras
+from keras import KerasTensor, layers
+
+from kenseg_utils.blocks import image_input, normalise, probabilities, scaled_widths
+from kenseg_utils.networks.common import convolve, every_nth_pixel, norm_relu
 
 
 def resunet(
-    input_shape=(128, 128, 1), classes=2, widths=(64, 128, 256, 512), width_multiplier=1.0, reduce=1
-):
+    input_shape: Sequence[int] = (128, 128, 1),
+    classes: int = 2,
+    widths: Sequence[int] = (64, 128, 256, 512),
+    width_multiplier: float = 1.0,
+    reduce: int = 1,
+) -> keras.Model:
     """A U-Net of pre-activation residual units; strides of 2 take the place of pooling.
 
     As in the article: widths 64, 128, 256 and a bridge of 512, enlarging by repeated pixels,
@@ -40,36 +46,26 @@ def resunet(
     return keras.Model(inputs, probabilities(x), name="resunet")
 
 
-def reduced(factor):
+def reduced(factor: int) -> int:
     """How often a side is halved by averaging `factor` pixels; ValueError if not 1 … 8."""
     if factor not in (1, 2, 4, 8):
         raise ValueError(f"reduce must be 1, 2, 4 or 8; got {factor!r}.")
     return int(factor).bit_length() - 1
 
 
-def residual_unit(x, filters, name, strides=1, first=False):
+def residual_unit(
+    x: KerasTensor, filters: int, name: str, strides: int = 1, first: bool = False
+) -> KerasTensor:
     """(Normalise, activate, convolve) twice, plus a normalised 1×1 convolution of the input.
 
     The network's `first` unit convolves the image as it is, on both ways.
     """
     shortcut = every_nth_pixel(x, strides, f"{name}_subsample") if strides > 1 else x
-    shortcut = convolve(shortcut, filters, 1, 1, f"{name}_shortcut")
+    shortcut = convolve(shortcut, filters, 1, f"{name}_shortcut")
     if not first:
         shortcut = normalise(shortcut, "batch", f"{name}_shortcut_norm")
-        x = activate(x, f"{name}_first")
-    x = convolve(x, filters, 3, strides, f"{name}_first_conv")
-    x = activate(x, f"{name}_second")
-    x = convolve(x, filters, 3, 1, f"{name}_second_conv")
+        x = norm_relu(x, f"{name}_first")
+    x = convolve(x, filters, 3, f"{name}_first_conv", strides)
+    x = norm_relu(x, f"{name}_second")
+    x = convolve(x, filters, 3, f"{name}_second_conv")
     return layers.Add(name=name)([x, shortcut])
-
-
-def activate(x, name):
-    """Batch normalisation, then relu."""
-    return layers.Activation("relu", name=f"{name}_relu")(normalise(x, "batch", f"{name}_norm"))
-
-
-def convolve(x, filters, size, strides, name):
-    """A padded convolution with a bias."""
-    return layers.Conv2D(
-        filters, size, strides, padding="same", kernel_initializer="he_normal", name=name
-    )(x)

@@ -1,13 +1,17 @@
 """SegNet (Badrinarayanan, Kendall and Cipolla, 2017), with true index unpooling."""
 
+from collections.abc import Sequence
+
 import keras
-from keras import layers, ops
+from keras import KerasTensor, layers, ops
 
-from kenseg_utils.blocks import image_input
-from kenseg_utils.networks.common import conv_bn_relu, probabilities, vgg16_stages
+from kenseg_utils.blocks import image_input, probabilities
+from kenseg_utils.networks.common import conv_norm_relu, vgg16_stages
 
 
-def segnet(input_shape=(128, 128, 1), classes=2, width_multiplier=1.0):
+def segnet(
+    input_shape: Sequence[int] = (128, 128, 1), classes: int = 2, width_multiplier: float = 1.0
+) -> keras.Model:
     """VGG16's thirteen convolutions, then their mirror image with unpooling for pooling.
 
     The decoder gets no features from the encoder, only where each maximum lay: `MaxUnpooling`
@@ -20,15 +24,15 @@ def segnet(input_shape=(128, 128, 1), classes=2, width_multiplier=1.0):
     unpooled = []
     for i, (filters, count) in enumerate(stages):
         for k in range(count):
-            x = conv_bn_relu(x, filters, 3, f"down{i}_{k}")
+            x = conv_norm_relu(x, filters, 3, f"down{i}_{k}")
         unpooled.append(x)
         x = layers.MaxPooling2D(2, name=f"pool{i}")(x)
     for i, (filters, count) in reversed(list(enumerate(stages))):
         x = MaxUnpooling(name=f"unpool{i}")([x, unpooled[i]])
         for k in range(count - 1):
-            x = conv_bn_relu(x, filters, 3, f"up{i}_{k}")
+            x = conv_norm_relu(x, filters, 3, f"up{i}_{k}")
         if i > 0:  # the last convolution of a stage goes to the width of the stage above
-            x = conv_bn_relu(x, stages[i - 1][0], 3, f"up{i}_{count - 1}")
+            x = conv_norm_relu(x, stages[i - 1][0], 3, f"up{i}_{count - 1}")
     logits = layers.Conv2D(classes, 3, padding="same", name="logits")(x)
     return keras.Model(inputs, probabilities(logits), name="segnet")
 
@@ -42,7 +46,7 @@ class MaxUnpooling(layers.Layer):
     back exactly once.
     """
 
-    def call(self, inputs):
+    def call(self, inputs: Sequence[KerasTensor]) -> KerasTensor:
         values, pooled = inputs
         corners = [(0, 0), (0, 1), (1, 0), (1, 1)]
         windows = ops.stack([pooled[:, row::2, column::2] for row, column in corners], axis=0)
@@ -51,5 +55,7 @@ class MaxUnpooling(layers.Layer):
         rows = [ops.stack(pair, axis=3) for pair in ((a, b), (c, d))]
         return ops.reshape(ops.stack(rows, axis=2), (-1, *pooled.shape[1:]))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(
+        self, input_shape: Sequence[tuple[int | None, ...]]
+    ) -> tuple[int | None, ...]:
         return tuple(input_shape[1])

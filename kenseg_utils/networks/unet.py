@@ -1,5 +1,7 @@
 """U-Net (Ronneberger, Fischer and Brox, 2015), the paper's baseline."""
 
+from collections.abc import Sequence
+
 import keras
 from keras import layers
 
@@ -7,12 +9,12 @@ from kenseg_utils.blocks import convolution_block, head, image_input, scaled_wid
 
 
 def unet(
-    input_shape=(128, 128, 1),
-    classes=2,
-    widths=(32, 64, 128, 256, 512),
-    width_multiplier=1.0,
-    normalisation=None,
-):
+    input_shape: Sequence[int] = (128, 128, 1),
+    classes: int = 2,
+    widths: Sequence[int] = (32, 64, 128, 256, 512),
+    width_multiplier: float = 1.0,
+    normalisation: str | None = None,
+) -> keras.Model:
     """An encoder, a decoder, and at each level a skip from the one to the other.
 
     Two changes to the article, both usual: convolutions are padded, so the output is as large as

@@ -1,5 +1,7 @@
 """UNet++ (Zhou et al., 2018), with deep supervision and pruning. Written from the article."""
 
+from collections.abc import Sequence
+
 import keras
 from keras import layers
 
@@ -7,13 +9,13 @@ from kenseg_utils.blocks import convolution_block, head, image_input, nested_gri
 
 
 def unetpp(
-    input_shape=(128, 128, 1),
-    classes=2,
-    widths=(32, 64, 128, 256, 512),
-    width_multiplier=1.0,
-    normalisation=None,
-    deep_supervision=False,
-):
+    input_shape: Sequence[int] = (128, 128, 1),
+    classes: int = 2,
+    widths: Sequence[int] = (32, 64, 128, 256, 512),
+    width_multiplier: float = 1.0,
+    normalisation: str | None = None,
+    deep_supervision: bool = False,
+) -> keras.Model:
     """U-Net with its skips filled by a grid of nodes x00 … x40.
 
     As published: two 3×3 convolutions in each node, no normalisation; 9,041,601 parameters with
@@ -43,7 +45,7 @@ def unetpp(
     return keras.Model(inputs, outputs, name="unetpp")
 
 
-def average_heads(model):
+def average_heads(model: keras.Model) -> keras.Model:
     """The network whose one output is the mean of all the model's outputs; it shares its weights.
 
     A model of one output is returned as it is.
@@ -54,7 +56,7 @@ def average_heads(model):
     return keras.Model(model.input, outputs, name=model.name)
 
 
-def prune(model, level):
+def prune(model: keras.Model, level: int) -> keras.Model:
     """The part of a deeply supervised UNet++ that its head on x0`level` needs (L1 … L4).
 
     The smaller model shares its weights with the full one and gives exactly that head's output.

@@ -5,7 +5,7 @@ The heads derive from the MNI152 2009a template (its notice stands in the README
 """
 
 from ._head import AFFINE, template
-from ._release import VERSION, make_mask, make_release, make_subject, make_tissue, write_subject
+from ._release import VERSION, make_mask, make_release, make_subject, write_subject
 
 __all__ = [
     "AFFINE",
@@ -13,7 +13,6 @@ __all__ = [
     "make_mask",
     "make_release",
     "make_subject",
-    "make_tissue",
     "template",
     "write_subject",
 ]

@@ -17,7 +17,8 @@ from scipy import ndimage
 SHAPE = (197, 233, 189)  # the grid of every ATLAS R2.0 volume, 1 mm
 AFFINE = np.array([[1.0, 0, 0, -98], [0, 1, 0, -134], [0, 0, 1, -72], [0, 0, 0, 1]])
 COARSE = 2  # mm between the points on which displacements, skull and skin are kept
-FULL_BOX = tuple(slice(0, length) for length in SHAPE)
+Box = tuple[slice, ...]  # where along x, y and z a part of the grid lies
+FULL_BOX: Box = tuple(slice(0, length) for length in SHAPE)
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Template:
     white: np.ndarray  # share of white matter, 0–255, SHAPE
     gray: np.ndarray
     brain: np.ndarray  # 255 inside the brain with its sulci and ventricles, SHAPE
-    box: tuple[slice, slice, slice]  # where the brain and a margin for warping lie
+    box: Box  # where the brain and a margin for warping lie
     hull_distance: np.ndarray  # mm outside the brain's hull, 0 inside; coarse grid
     skin_depth: np.ndarray  # mm beneath the skin, 0 in the air; coarse grid
     ventricle_pull: np.ndarray  # (3, …) gradient of the smoothed ventricles; coarse grid
@@ -46,7 +47,9 @@ def template() -> Template:
     hull, skin = _hull_and_skin(brain[::COARSE, ::COARSE, ::COARSE])
     as_bytes = [np.rint(255 * share).astype(np.uint8) for share in (white, gray, brain)]
     return Template(
-        *as_bytes,
+        as_bytes[0],
+        as_bytes[1],
+        as_bytes[2],
         box,
         _distance_within(~hull),
         _distance_within(skin),
@@ -87,7 +90,7 @@ def _ventricle_pull(tissue: np.ndarray, brain: np.ndarray) -> np.ndarray:
 
 
 def smooth_field(
-    rng: np.random.Generator, spacing: float, box=FULL_BOX, step: int = 1, count: int = 1
+    rng: np.random.Generator, spacing: float, box: Box = FULL_BOX, step: int = 1, count: int = 1
 ) -> np.ndarray:
     """`count` random fields, smooth over about `spacing` mm, of mean 0 and SD 1.
 
@@ -190,7 +193,7 @@ def warp_shell(warp: Warp) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def grow_tissue(rng: np.random.Generator, warp: Warp, age: float, box=None) -> Tissue:
+def grow_tissue(rng: np.random.Generator, warp: Warp, age: float, box: Box | None = None) -> Tissue:
     """Warp the template into one subject; `age` 0–1 widens the sulci.
 
     With `box` only that part is computed (the rest is 0), and is the same as in the whole.

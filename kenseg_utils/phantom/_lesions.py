@@ -14,7 +14,7 @@ from functools import cache
 import numpy as np
 from scipy import ndimage
 
-from ._head import AFFINE, SHAPE, Tissue, smooth_field, template
+from ._head import AFFINE, SHAPE, Box, Tissue, smooth_field, template
 
 FULL_CONNECTIVITY = np.ones((3, 3, 3), bool)
 ORIGIN = AFFINE[:3, 3]
@@ -99,7 +99,7 @@ class Piece:
         return (3 * self.volume / 4 / np.pi) ** (1 / 3)
 
     @property
-    def box(self) -> tuple[slice, slice, slice]:
+    def box(self) -> Box:
         """The voxels that growing looks at."""
         reach = 2.4 * self.radius + 6
         return tuple(
@@ -117,7 +117,7 @@ class Plan:
     pieces: tuple[Piece, ...]
 
     @property
-    def box(self) -> tuple[slice, slice, slice]:
+    def box(self) -> Box:
         """The voxels that growing looks at, for all pieces."""
         corners = [(s.start, s.stop) for piece in self.pieces for s in piece.box]
         return tuple(
@@ -222,7 +222,7 @@ def grow_mask(
     return mask.astype(np.uint8)
 
 
-def _millimetres(box) -> list[np.ndarray]:
+def _millimetres(box: Box) -> tuple[np.ndarray, ...]:
     return np.meshgrid(
         *(
             np.arange(s.start, s.stop, s.step, dtype=np.float32) + np.float32(start)

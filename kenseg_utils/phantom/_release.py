@@ -15,6 +15,7 @@ from pathlib import Path
 import joblib
 import nibabel as nib
 import numpy as np
+import pandas as pd
 from filelock import FileLock
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
@@ -84,14 +85,6 @@ def make_mask(index: int, seed: int = 0) -> np.ndarray:
         return _lesions.grow_mask(draws.growth, draws.plan, tissue)
 
 
-def make_tissue(index: int, seed: int = 0) -> _head.Tissue:
-    """The white matter, gray matter and fluid beneath `make_subject(index, seed)`, lesion apart."""
-    with _one_thread():
-        draws = _Draws.of(index, seed)
-        warp = _head.draw_warp(draws.warp, draws.age, draws.wider_side)
-        return _head.grow_tissue(draws.folds, warp, draws.age)
-
-
 @dataclass(frozen=True)
 class _Draws:
     """One subject's plan, and a stream of random numbers for each step that follows it."""
@@ -143,7 +136,7 @@ def _one_thread():
 
 def make_release(
     root: str | os.PathLike, n_subjects: int = 24, seed: int = 0, workers: int | None = None
-):
+) -> pd.DataFrame:
     """Write a phantom ATLAS R2.0 tree below `root` and return `atlas.find_scans(root)`.
 
     The same seed gives the same bytes whatever `workers` (None: a process a core), and the first

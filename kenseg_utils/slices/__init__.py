@@ -6,11 +6,12 @@ All slices are axial: the (X, Y) plane of a RAS volume at one z.
 """
 
 from ._prepare import Intensity, open_set, prepare, scan_slices
-from ._sets import SliceSet
+from ._sets import NEIGHBOURS, SliceSet
 from ._windows import Placement, crop, lesion_centre, pad, uncrop, unpad
 
 __all__ = [
     "Intensity",
+    "NEIGHBOURS",
     "Placement",
     "SliceSet",
     "crop",

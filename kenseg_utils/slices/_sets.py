@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +12,9 @@ import pandas as pd
 from kenseg_utils import artifacts
 
 from ._windows import Placement
+
+# By the channels of a network's input: where along z, seen from its slice, those that it reads lie.
+NEIGHBOURS = {1: (0,), 4: (-2, -1, 0, 1)}
 
 
 @dataclass(frozen=True)
@@ -56,10 +59,15 @@ class SliceSet:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def batch(self, positions: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    def batch(self, positions: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Images (float32) and masks (uint8) at some positions of this set."""
         rows = self.rows[np.asarray(positions)]
         return self._take("images.npy", rows).astype(np.float32), self._take("masks.npy", rows)
+
+    def mask_blocks(self, size: int = 256) -> Iterator[np.ndarray]:
+        """The masks in order, `size` slices at a time, so that little is in memory at once."""
+        for start in range(0, len(self), size):
+            yield self._take("masks.npy", self.rows[start : start + size])
 
     def placement(self, position: int) -> Placement:
         """Where the slice at `position` was cut from."""
@@ -72,13 +80,13 @@ class SliceSet:
             (int(row.source_height), int(row.source_width)),
         )
 
-    def subset(self, positions: Sequence[int]) -> SliceSet:
+    def subset(self, positions: Sequence[int] | np.ndarray) -> SliceSet:
         """The same set with fewer slices; nothing is copied."""
-        positions = np.asarray(positions)
-        if positions.dtype == bool:
-            positions = np.flatnonzero(positions)
+        chosen = np.asarray(positions)
+        if chosen.dtype == bool:
+            chosen = np.flatnonzero(chosen)
         return replace(
-            self, rows=self.rows[positions], index=self.index.iloc[positions].reset_index(drop=True)
+            self, rows=self.rows[chosen], index=self.index.iloc[chosen].reset_index(drop=True)
         )
 
     def of_subjects(self, subjects: Sequence[str]) -> SliceSet:
@@ -91,7 +99,9 @@ class SliceSet:
             )
         return self.subset(self.index.subject.isin(list(subjects)).to_numpy())
 
-    def split(self, folds: int = 5, seed: int = 0, by: str = "subject"):
+    def split(
+        self, folds: int = 5, seed: int = 0, by: str = "subject"
+    ) -> list[tuple[SliceSet, SliceSet]]:
         """Cross-validation by subject, never by slice: a list of (train, validation) sets.
 
         `by="site"` keeps whole sites together, the harder question.

@@ -18,7 +18,9 @@ class Placement:
     shape: tuple[int, int]
 
 
-def crop(image: np.ndarray, centre: tuple[float, float], size: int = 124):
+def crop(
+    image: np.ndarray, centre: tuple[float, float], size: int = 124
+) -> tuple[np.ndarray, Placement]:
     """Cut a `size`×`size` window around `centre` out of a slice, moved to stay inside it.
 
     `image` is (H, W) or (H, W, channels); `centre` is (row, column) in pixels.
@@ -33,9 +35,9 @@ def crop(image: np.ndarray, centre: tuple[float, float], size: int = 124):
     return window, Placement(top, left, rows, columns, (height, width))
 
 
-def pad(window: np.ndarray, size: int | tuple[int, int] = 128, fill: float = 0):
+def pad(window: np.ndarray, size: int | tuple[int, int] = 128, fill: float = 0) -> np.ndarray:
     """Centre a window in a `size`×`size` frame of `fill`; 124 to 128 adds 2 pixels a side."""
-    frame = (size, size) if np.isscalar(size) else tuple(size)
+    frame = size if isinstance(size, tuple) else (size, size)
     extra = [frame[axis] - window.shape[axis] for axis in (0, 1)]
     if min(extra) < 0:
         raise ValueError(

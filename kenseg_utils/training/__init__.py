@@ -4,9 +4,9 @@ A run is a folder: recipe.json, history.csv (a row an epoch), the checkpoint of 
 epochs, and, when done, model.keras and provenance.json.
 """
 
-from ._batches import Batches, augment
+from ._augment import augment, move, recolour, strip_skull, wide
+from ._batches import Batches
 from ._loop import Run, TrainingError, build, predict, provenance, train, validate
-from ._randomise import move, recolour, strip_skull, wide
 from ._recipes import Recipe, with_changes
 
 __all__ = [

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.ndimage import affine_transform
 
 from kenseg_utils.slices import SliceSet
 
-from . import _randomise
+from ._augment import AUGMENTATIONS
 
 
 @dataclass
@@ -73,40 +72,3 @@ class Batches:
                     yield item
             finally:  # also where the training stops in the middle
                 pool.shutdown(cancel_futures=True)
-
-
-def augment(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator):
-    """One random variant of a slice: flip, rotation, zoom, gain, offset, gamma and noise.
-
-    Image (H, W, channels) float32 and mask (H, W) are moved together; intensities change only
-    in the image. Left and right are swapped in half of the draws, top and bottom never:
-    a lesion may sit on either side, but nobody's brain is upside down.
-    """
-    if rng.random() < 0.5:
-        image, mask = image[::-1], mask[::-1]
-    angle, zoom = np.deg2rad(rng.uniform(-15, 15)), rng.uniform(0.85, 1.15)
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) / zoom
-    middle = (np.array(mask.shape) - 1) / 2
-    offset = middle - turn @ middle
-    moved = np.stack(
-        [
-            affine_transform(image[..., channel], turn, offset, order=1, mode="nearest")
-            for channel in range(image.shape[-1])
-        ],
-        -1,
-    )
-    mask = affine_transform(mask, turn, offset, order=0, mode="constant")
-    low, high = moved.min(), max(moved.max(), moved.min() + 1e-3)
-    curved = ((moved - low) / (high - low)) ** np.exp(rng.uniform(-0.25, 0.25))
-    moved = (low + curved * (high - low)) * rng.uniform(0.85, 1.15) + rng.uniform(-0.2, 0.2)
-    moved = moved + rng.normal(0, rng.uniform(0, 0.15), moved.shape)
-    return moved.astype(np.float32), mask
-
-
-def add_noise(image, mask, rng: np.random.Generator):
-    """The noise of `augment` alone, which is what the paper says it added to its images."""
-    noisy = image + rng.normal(0, rng.uniform(0, 0.15), image.shape)
-    return noisy.astype(np.float32), mask
-
-
-AUGMENTATIONS = {False: None, True: augment, "noise": add_noise, "wide": _randomise.wide}

@@ -5,15 +5,19 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from kenseg_utils import artifacts
 
+if TYPE_CHECKING:
+    from keras import Model
+
 KEPT = 2  # so that a broken checkpoint costs one epoch
 
 
-def write(model, history: list[dict], folder: Path) -> None:
+def write(model: Model, history: list[dict], folder: Path) -> None:
     """Close an epoch: first its history, then the weights, whose name makes it count.
 
     Each is written aside and renamed: whatever kills this, only whole files have their names.
@@ -27,7 +31,7 @@ def write(model, history: list[dict], folder: Path) -> None:
         old.unlink()
 
 
-def resume(make: Callable, folder: Path) -> tuple[object, list[dict]]:
+def resume(make: Callable[[], Model], folder: Path) -> tuple[Model, list[dict]]:
     """A model as the newest whole checkpoint left it, and the history up to there, a row an epoch.
 
     `make()` builds it, compiled; with no checkpoint to trust it is returned fresh, with no

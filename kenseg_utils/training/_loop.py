@@ -12,12 +12,13 @@ import os
 import platform
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -30,6 +31,9 @@ from kenseg_utils.slices import SliceSet
 
 from . import _batches, _checkpoints
 from ._recipes import Recipe
+
+if TYPE_CHECKING:
+    from keras import Model
 
 
 class TrainingError(ValueError):
@@ -58,7 +62,7 @@ class Run:
         return json.loads((self.folder / "provenance.json").read_text())
 
     @cached_property
-    def model(self):
+    def model(self) -> Model:
         """The trained network."""
         import keras
 
@@ -67,7 +71,7 @@ class Run:
         )
 
 
-def build(recipe: Recipe, input_shape: tuple[int, int, int], steps: int = 1):
+def build(recipe: Recipe, input_shape: Sequence[int], steps: int = 1) -> Model:
     """Build and compile the recipe's network; `steps` is the number of steps in all.
 
     A deeply supervised one has several outputs: the loss is the mean of theirs.
@@ -114,11 +118,11 @@ def train(
     recipe: Recipe,
     train: SliceSet,
     validation: SliceSet,
-    run_dir=None,
-    work_dir=None,
+    run_dir: str | os.PathLike | None = None,
+    work_dir: str | os.PathLike | None = None,
     progress: bool = True,
     devices: int | None = None,
-    start_from=None,
+    start_from: Any = None,
 ) -> Run:
     """Train, or go on from the last whole epoch, or return the run that is already done.
 
@@ -129,9 +133,10 @@ def train(
     them. Same recipe, data and seed give the same history on one device, and to rounding on
     several; on a GPU only as far as its kernels are deterministic (sums of floats in changing
     order differ in the last digits).
-    Raises ValueError where the folder holds another recipe or other data, or where validation and
-    training are the same slices; TrainingError where
-    the loss is not a number, memory does not suffice, or a checkpoint cannot be written.
+    Raises ValueError where the folder holds another recipe or other data, where validation and
+    training are the same slices, where a mask has a label beyond the network's classes, or where
+    `start_from` is another network; TrainingError where the loss is not a number, memory does not
+    suffice, or a checkpoint cannot be written.
     """
     if not len(validation):
         raise ValueError("The validation set is empty: nothing would show over-fitting.")
@@ -145,6 +150,7 @@ def train(
             f"Recipe.batch_size is {recipe.batch_size}, and there are only "
             f"{len(train)} slices to train on: lower it."
         )
+    _check_labels(recipe, training=train, validation=validation)
     identity = dict(recipe=recipe.as_dict(), train=train.key, validation=validation.key)
     start = None if start_from is None else _weights_of(start_from)
     if start is not None:
@@ -167,6 +173,19 @@ def train(
             with machine.spread_over(count), _advice_on_memory(recipe, folder):
                 _fit(recipe, train, validation, folder, count, progress, start)
     return Run(folder)
+
+
+def _check_labels(recipe: Recipe, **parts: SliceSet) -> None:
+    """Refuse masks with a label that the network has no class for: no loss would tell.
+
+    On some backends such a pixel counts as no class at all, on others as the last one.
+    """
+    for name, part in parts.items():
+        try:
+            for masks in part.mask_blocks():
+                losses.check_labels(masks, recipe.options.get("classes", 2))
+        except ValueError as error:
+            raise ValueError(f"The {name} set's masks do not fit the network. {error}") from None
 
 
 def _claim(folder: Path, identity: dict) -> None:
@@ -203,7 +222,7 @@ def _told_apart(identity: dict) -> dict:
     return identity["recipe"] | data | {"start_from": identity.get("start", "random weights")}
 
 
-def _weights_of(start) -> list[np.ndarray]:
+def _weights_of(start: Any) -> list[np.ndarray]:
     """The weights of a Run, a Keras model, a .keras file or a run's folder."""
     import keras
 
@@ -372,7 +391,7 @@ def _advice_on_disk(epochs: int, folder: Path) -> Iterator[None]:
         ) from error
 
 
-def validate(model, recipe: Recipe, validation: SliceSet) -> dict:
+def validate(model: Model, recipe: Recipe, validation: SliceSet) -> dict[str, float | bool]:
     """Loss and Dice on a set that is not trained on; Dice is the mean over subjects."""
     from keras import ops
 
@@ -398,8 +417,8 @@ def validate(model, recipe: Recipe, validation: SliceSet) -> dict:
     )
 
 
-def predict(model, images: np.ndarray) -> np.ndarray:
-    """Class probabilities (n, H, W, classes), at most 32 slices at once; of several outputs, the mean.
+def predict(model: Model, images: np.ndarray) -> np.ndarray:
+    """Class probabilities (n, H, W, classes); of several outputs, the mean. 32 slices at once.
 
     What is left over is padded to a multiple of 16: each new size would be traced anew.
     """
@@ -414,7 +433,7 @@ def predict(model, images: np.ndarray) -> np.ndarray:
     return (np.mean(found, axis=0) if len(model.outputs) > 1 else found)[: len(images)]
 
 
-def provenance(**more) -> dict:
+def provenance(**more: Any) -> dict[str, Any]:
     """What a result came from: versions, device, commit, time, and whatever is added."""
     import keras
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
 
 import numpy as np
 
 from kenseg_utils import losses, machine, networks
 
-from . import _batches
+from ._augment import AUGMENTATIONS
 
 OPTIMIZERS = ("adam", "rmsprop")
 SCHEDULES = ("constant", "cosine")
@@ -23,8 +24,8 @@ class Recipe:
     `options` go to `networks.build`; `precision` is "auto" or a Keras dtype policy.
     `decay` says how weight decay acts: "decoupled" from the gradient (Keras, AdamW) or
     "coupled" as an L2 term of the loss (PyTorch's Adam).
-    `augment` is False, True for all of `batches.augment`, "noise" for its noise alone, or
-    "wide" for `randomise.wide`.
+    `augment` is False, True for all that `augment` changes, "noise" for its noise alone, or "wide"
+    for `wide`.
     `lesion_prior` is the probability of lesion that an untrained network starts from (Lin et al.
     2017, section 4.1); 0 leaves the start to Keras. Narrow networks that start near a half rush
     to call everything background, and may silence their last ReLUs for good on the way.
@@ -32,7 +33,7 @@ class Recipe:
 
     network: str = "ken_unetpp"
     widths: tuple[int, ...] | None = (32, 64, 128, 256, 512)
-    options: dict = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
     loss: str = "sparse_categorical_crossentropy"
     optimizer: str = "adam"
     learning_rate: float = 1e-6
@@ -47,7 +48,7 @@ class Recipe:
     lesion_prior: float = 0.0
     seed: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.widths is not None:
             object.__setattr__(self, "widths", tuple(int(width) for width in self.widths))
         for name, choices in dict(
@@ -57,7 +58,7 @@ class Recipe:
             schedule=SCHEDULES,
             decay=DECAYS,
             precision=machine.PRECISIONS,
-            augment=_batches.AUGMENTATIONS,
+            augment=(False, *AUGMENTATIONS),
         ).items():
             if getattr(self, name) not in choices:
                 raise ValueError(
@@ -84,14 +85,14 @@ class Recipe:
             )
 
     @classmethod
-    def paper(cls, **changes) -> Recipe:
+    def paper(cls, **changes: Any) -> Recipe:
         """Section IV.B and V of the paper: Adam at 1e-6, weight decay 1e-4, batch 1, 40 epochs."""
         return cls(**changes)
 
     @classmethod
-    def quick(cls, **changes) -> Recipe:
+    def quick(cls, **changes: Any) -> Recipe:
         """Learns in minutes on a CPU: narrower, a larger rate that falls, cross-entropy + Dice."""
-        quick = dict(
+        quick: dict[str, Any] = dict(
             widths=(8, 16, 32, 64, 128),
             loss="cross_entropy_dice",
             learning_rate=2e-3,
@@ -103,12 +104,12 @@ class Recipe:
         )
         return cls(**(quick | changes))
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         """JSON-able fields."""
         return json.loads(json.dumps(asdict(self)))
 
 
-def with_changes(recipe: Recipe, **changes) -> Recipe:
+def with_changes(recipe: Recipe, **changes: Any) -> Recipe:
     """A recipe that differs in some fields; unknown names are refused."""
     unknown = set(changes) - {f.name for f in fields(Recipe)}
     if unknown:

@@ -14,6 +14,7 @@ import base64
 import html
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import ipywidgets
 import numpy as np
@@ -34,7 +35,7 @@ def _linked(
     children: Sequence[ipywidgets.Widget],
     layout: ipywidgets.Layout | None = None,
 ) -> ipywidgets.Widget:
-    """A container that shows the child at `chooser.index`, in the browser where that is possible."""
+    """A container that shows the child at `chooser.index`, in the browser where it can."""
     layout = layout or ipywidgets.Layout()
     if hasattr(ipywidgets, "Stack"):
         stack = ipywidgets.Stack(children=children, selected_index=chooser.index, layout=layout)
@@ -124,8 +125,8 @@ def with_caption(viewer: ipywidgets.Widget, caption: str) -> ipywidgets.VBox:
 def picture(
     image: np.ndarray,
     grey: tuple[float, float],
-    truth=None,
-    prediction=None,
+    truth: np.ndarray | None = None,
+    prediction: np.ndarray | None = None,
     ends: Sequence[str] = ("L", "R"),
     width: int = 300,
     aspect: float = 1.0,
@@ -133,22 +134,22 @@ def picture(
     """A slice (X, Y) as an RGB picture `width` pixels wide, masks drawn as in `figures`."""
     low, high = grey
     values = np.nan_to_num(np.asarray(image, dtype="float32"), nan=low)
-    levels = np.uint8(255 * np.clip((values - low) / (high - low), 0, 1))
+    levels = (255 * np.clip((values - low) / (high - low), 0, 1)).astype(np.uint8)
     size = (width, round(width * image.shape[1] / image.shape[0] * aspect))
     resized = Image.fromarray(levels.T[::-1]).resize(size, Image.Resampling.BILINEAR)
     pixels = np.asarray(resized.convert("RGB"), dtype="float32").copy()
     dashes = np.add.outer(np.arange(size[1]), np.arange(size[0])) // 5 % 2 == 0
     for mask, colour, line in ((truth, TRUTH, True), (prediction, PREDICTION, dashes)):
         if mask is not None and np.any(mask):
-            bits = Image.fromarray(np.uint8(255 * (np.asarray(mask) != 0)).T[::-1])
+            bits = Image.fromarray((255 * (np.asarray(mask) != 0)).astype(np.uint8).T[::-1])
             inside = np.asarray(bits.resize(size, Image.Resampling.NEAREST)) > 0
             outline = inside & ~ndimage.binary_erosion(inside, iterations=2) & line
             tint = 255 * np.array(to_rgb(colour))
             pixels[inside] = 0.8 * pixels[inside] + 0.2 * tint
             pixels[outline] = tint
-    drawn = Image.fromarray(np.uint8(pixels))
+    drawn = Image.fromarray(pixels.astype(np.uint8))
     pen = ImageDraw.Draw(drawn)
-    letters = dict(
+    letters: dict[str, Any] = dict(
         font=ImageFont.load_default(14), fill="white", stroke_width=2, stroke_fill="black"
     )
     pen.text((6, 4), ends[0], **letters)

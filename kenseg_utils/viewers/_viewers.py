@@ -72,9 +72,9 @@ def _plane_panel(
     pictures, notes = [], []
     for place in places:
         here = tuple(place if other == axis else slice(None) for other in range(3))
-        cut = [None if array is None else array[here] for array in (image, mask, prediction)]
-        pictures.append(picture(cut[0], grey, cut[1], cut[2], ENDS[plane], aspect=up / across))
-        area = "" if mask is None else f"; lesion {np.count_nonzero(cut[1]) * across * up:.0f} mm²"
+        truth, found = (None if array is None else array[here] for array in (mask, prediction))
+        pictures.append(picture(image[here], grey, truth, found, ENDS[plane], aspect=up / across))
+        area = "" if truth is None else f"; lesion {np.count_nonzero(truth) * across * up:.0f} mm²"
         notes.append(f"{plane} slice {place} of {image.shape[axis]}{area}")
     labels = [f"{'xyz'[axis]} = {place}" for place in places]
     return pictured(f"{plane} slice", labels, pictures, notes, start, budget)
@@ -199,7 +199,7 @@ def _window_picture(image, mask, place, padded, padded_mask, padding):
     ImageDraw.Draw(whole).rectangle(corners, outline=figures.SKY_BLUE, width=2)
     frame = picture(padded, grey, padded_mask, width=whole.size[1])
     yellow = Image.new("RGB", frame.size, figures.YELLOW)
-    margin = Image.fromarray(np.uint8(255 * padding).T[::-1])
+    margin = Image.fromarray((255 * padding).astype(np.uint8).T[::-1])
     frame.paste(yellow, mask=margin.resize(frame.size, Image.Resampling.NEAREST))
     both = Image.new("RGB", (whole.size[0] + 10 + frame.size[0], whole.size[1]), "white")
     both.paste(whole, (0, 0))
@@ -238,8 +238,8 @@ def best_to_worst(
         pictured("rank", labels, pictures, notes),
         caption
         or (
-            f"From the best {score_name} to the worst. Orange, solid: the true lesion; blue, dashed: "
-            "the prediction."
+            f"From the best {score_name} to the worst. Orange, solid: the true lesion; "
+            "blue, dashed: the prediction."
         ),
     )
 
@@ -278,8 +278,8 @@ def curve_scrubber(history: pd.DataFrame, count: int = 30, caption: str = "") ->
         pictured("epoch", labels, pictures, notes, len(rows) - 1),
         caption
         or (
-            "Loss and Dice by epoch, dashed on training data, solid on validation data; the vertical "
-            "line stands at the chosen epoch."
+            "Loss and Dice by epoch, dashed on training data, solid on validation data; the "
+            "vertical line stands at the chosen epoch."
         ),
     )
 
@@ -319,8 +319,8 @@ def cost_explorer(
         choice(group or "", panels),
         caption
         or (
-            "What the network costs at the chosen size. Each bar is a share of the largest value in "
-            "the table."
+            "What the network costs at the chosen size. Each bar is a share of the largest value "
+            "in the table."
         ),
     )
 

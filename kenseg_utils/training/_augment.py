@@ -1,23 +1,72 @@
-"""Wide randomisation of slices, for a network that has seen phantoms alone and shall read real T1.
+"""What becomes of a slice before a network is trained on it: noise, light changes, or wide ones.
 
-A network learns whatever its training images share. Phantoms share a contrast, a smoothness and
-an anatomy that no real scanner has, so each slice drawn for training gets others: what is left in
-common is the shape of a head and a lesion that is darker than its surroundings. The idea is that
-of SynthSeg (Billot et al., 2023) and SynthStroke (Chalcroft et al., 2025).
+`AUGMENTATIONS` are the choices of `Recipe.augment`. Each takes an image (H, W, channels) float32,
+its mask (H, W) and a generator of random numbers, and returns another such image and mask; what
+it is given stays as it is. Images are normalised as `slices.Intensity` does it: ordinary brain has
+median 0 and robust spread 1 and air lies lowest.
 
-Slices are (H, W, channels) float32, normalised as `slices.Intensity` does it: ordinary brain has
-median 0 and robust spread 1 and air lies lowest. They are so again afterwards.
+`wide` is for a network that has seen phantoms alone and shall read real T1. A network learns
+whatever its training images share. Phantoms share a contrast, a smoothness and an anatomy that no
+real scanner has, so each slice gets others: what is left in common is the shape of a head and a
+lesion that is darker than its surroundings. The idea is that of SynthSeg (Billot et al., 2023) and
+SynthStroke (Chalcroft et al., 2025).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy import ndimage
+from scipy.ndimage import affine_transform
 
 from kenseg_utils.anatomy import brain_mask
 
 
-def wide(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator):
+def augment(
+    image: np.ndarray, mask: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """One random variant of a slice: flip, rotation, zoom, gain, offset, gamma and noise.
+
+    Image (H, W, channels) float32 and mask (H, W) are moved together; intensities change only
+    in the image. Left and right are swapped in half of the draws, top and bottom never:
+    a lesion may sit on either side, but nobody's brain is upside down.
+    """
+    if rng.random() < 0.5:
+        image, mask = image[::-1], mask[::-1]
+    angle, zoom = np.deg2rad(rng.uniform(-15, 15)), rng.uniform(0.85, 1.15)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) / zoom
+    middle = (np.array(mask.shape) - 1) / 2
+    offset = middle - turn @ middle
+    moved = np.stack(
+        [
+            affine_transform(image[..., channel], turn, offset, order=1, mode="nearest")
+            for channel in range(image.shape[-1])
+        ],
+        -1,
+    )
+    mask = affine_transform(mask, turn, offset, order=0, mode="constant")
+    low, high = moved.min(), max(moved.max(), moved.min() + 1e-3)
+    curved = ((moved - low) / (high - low)) ** np.exp(rng.uniform(-0.25, 0.25))
+    moved = (low + curved * (high - low)) * rng.uniform(0.85, 1.15) + rng.uniform(-0.2, 0.2)
+    moved = moved + rng.normal(0, rng.uniform(0, 0.15), moved.shape)
+    return moved.astype(np.float32), mask
+
+
+def add_noise(
+    image: np.ndarray, mask: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """The noise of `augment` alone, which is what the paper says it added to its images."""
+    noisy = image + rng.normal(0, rng.uniform(0, 0.15), image.shape)
+    return noisy.astype(np.float32), mask
+
+
+# --- Wide randomisation --------------------------------------------------------------------------
+
+
+def wide(
+    image: np.ndarray, mask: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """One widely randomised variant of a slice (H, W, channels) and its mask (H, W).
 
     In this order: another pose and shape, skull or none, another contrast, bias field, sharpness
@@ -29,7 +78,7 @@ def wide(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator):
     if rng.random() < 0.35:
         image = strip_skull(image, mask, rng, air)
     image, zero, one = recolour(image, rng)
-    image = image * bias_field(image.shape[:2], rng)[..., None]
+    image = image * coil_field(image.shape[:2], rng)[..., None]
     image = resharpen(image, rng)
     if rng.random() < 0.4:
         image = coarsen(image, rng)
@@ -39,7 +88,9 @@ def wide(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator):
     return np.clip(image, -5, 5).astype(np.float32), mask
 
 
-def move(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator, air: float):
+def move(
+    image: np.ndarray, mask: np.ndarray, rng: np.random.Generator, air: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Mirror, turn, stretch, shift and bend a slice; what comes in from outside is `air`.
 
     Left and right change places in half of the draws. Bends are smooth over some 40 pixels.
@@ -85,7 +136,7 @@ def strip_skull(
     return np.where((brain | (mask > 0))[..., None], image, np.float32(air))
 
 
-def recolour(image: np.ndarray, rng: np.random.Generator):
+def recolour(image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, float, float]:
     """Bend the grey scale: an image from about 0 (air) to 1, and where 0 and 1 of before now lie.
 
     The curve rises through nine random points; in one of five draws it may fall again above the
@@ -109,7 +160,7 @@ def recolour(image: np.ndarray, rng: np.random.Generator):
     return np.interp(scaled, at, curve).astype(np.float32) + beyond, zero, spread
 
 
-def bias_field(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+def coil_field(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     """A smooth positive field (H, W) of median near 1: coils see near tissue more brightly."""
     return np.exp(rng.uniform(0, 0.16) * smooth_fields(shape, rng.uniform(60, 150), rng)[0])
 
@@ -163,3 +214,6 @@ def smooth_fields(
             for field in coarse
         ]
     ) * np.float32(1.3)
+
+
+AUGMENTATIONS: dict[bool | str, Callable] = {True: augment, "noise": add_noise, "wide": wide}
