@@ -5,8 +5,19 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 PROFILE ?= demo
+# phantom, or arc: real strokes that anyone may have, fetched by the first build that wants them.
+DATA ?= phantom
+SUBJECTS ?= 20
+BASE_URL ?=
 DATA_ROOT ?=
 PORT ?= 8000
+
+ifeq ($(and $(filter 1,$(words $(DATA))),$(filter phantom arc,$(DATA))),)
+$(error DATA is "$(DATA)": choose phantom or arc, or give your own scans as DATA_ROOT)
+endif
+ifneq ($(and $(filter arc,$(DATA)),$(value DATA_ROOT)),)
+$(error DATA=arc and DATA_ROOT are two answers to one question: give one of them)
+endif
 
 # One word, and one of three; the pattern is ours, so that PROFILE=% matches nothing.
 ifeq ($(and $(filter 1,$(words $(PROFILE))),$(filter smoke demo paper,$(PROFILE))),)
@@ -16,6 +27,17 @@ endif
 # A path is text: $ in it starts no variable, and an apostrophe ends no quotation.
 override DATA_ROOT := $(value DATA_ROOT)
 quote = '$(subst ','\'',$(1))'
+
+ifeq ($(origin KENSEG_HOME),undefined)
+KENSEG_HOME := $(CURDIR)/.kenseg
+else
+override KENSEG_HOME := $(value KENSEG_HOME)
+endif
+
+ifeq ($(strip $(DATA)),arc)
+FETCHED := $(KENSEG_HOME)/arc-$(subst $() ,-,$(strip $(SUBJECTS)))
+override DATA_ROOT := $(FETCHED)
+endif
 
 # The newest supported Python that really runs (a name on the path may be an empty shim).
 PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3 python; do \
@@ -42,11 +64,6 @@ $(shell mkdir -p _build && $(or $(wildcard $(PY)),$(PYTHON)) book/_tools/data_se
     $(call quote,$(DATA_ROOT)) $(DATA_SEEN) >&2)
 endif
 
-ifeq ($(origin KENSEG_HOME),undefined)
-KENSEG_HOME := $(CURDIR)/.kenseg
-else
-override KENSEG_HOME := $(value KENSEG_HOME)
-endif
 export KENSEG_HOME
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PYTHONHASHSEED ?= 0
@@ -56,12 +73,14 @@ export PYTHONHASHSEED ?= 0
 help: ## List these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | \
 	    awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
-	@echo "  Options: PROFILE=smoke|demo|paper (default demo), DATA_ROOT=/data/ATLAS_2 (default: phantom)"
+	@echo "  Options: PROFILE=smoke|demo|paper (default demo), DATA=arc [SUBJECTS=20|all] or DATA_ROOT=/data/ATLAS_2 (default: phantom)"
 
 install: $(VENV)/.book ## Make .venv from requirements.lock (hashes checked)
 
 book: $(VENV)/.book ## Execute every notebook, render _build/html/index.html
 	@mkdir -p _build && touch _build/.started
+	@$(if $(FETCHED),$(PY) -m kenseg_utils.open_data arc --subjects $(SUBJECTS) --to $(call quote,$(FETCHED)) \
+	    $(if $(BASE_URL),--base-url $(call quote,$(BASE_URL))))
 	@$(MAKE) --no-print-directory _build/.rendered-$(RUN) || \
 	    { $(PY) book/_tools/report.py _build/executed/$(RUN); exit 1; }
 	@$(PY) book/_tools/report.py _build/executed/$(RUN)
