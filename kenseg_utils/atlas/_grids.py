@@ -39,8 +39,14 @@ def on_same_grid(mask: Volume, image: Volume) -> np.ndarray:
 
     The mask's axes are matched to the image's, not to the world's: on a grid turned by 45 degrees
     two headers that differ in the seventh digit would each name their axes differently.
-    Raises ScanError where corners lie over `anatomy.GRID_TOLERANCE_MM` apart.
+    Raises ScanError where corners lie over `anatomy.GRID_TOLERANCE_MM` apart, or where one of the
+    two headers does not say where its volume lies.
     """
+    if mask.is_placed != image.is_placed:  # by nibabel's guess they might lie mirrored
+        raise ScanError(
+            f"{mask.path} and {image.path} cannot be brought together."
+            f"{_doubts(mask, image)} Give it the header of the image that it was drawn on."
+        )
     way = io_orientation(np.linalg.solve(image.ras_affine, mask.affine))
     # An axis that runs along none of the image's is on another grid: then any order will do.
     if np.isnan(way).any() or len(set(way[:, 0])) < 3:
@@ -177,6 +183,4 @@ def _doubts(mask: Volume, image: Volume) -> str:
                     f" They fit by the qform of {one.path.name}: a program that reads qforms has "
                     "been at work. Make sform and qform of the two files agree."
                 )
-    if mask.sides_known != image.sides_known:
-        told.append(" Give it the header of the image that it was drawn on.")
     return "".join(told)

@@ -54,7 +54,8 @@ class Volume:
 
     values: 3-D, of the stored type unless the header scales them (then float32, or float64 where
     float32 would lose digits). affine (4,4): stored voxel to mm. orientation (3,2): nibabel's
-    account of the way from the stored axes to RAS. sides_known, notes: see `Orientation`.
+    account of the way from the stored axes to RAS. sides_known, is_placed, notes: see
+    `Orientation`.
     """
 
     path: Path
@@ -63,6 +64,7 @@ class Volume:
     orientation: np.ndarray
     header: nibabel.Nifti1Header
     sides_known: bool = True
+    is_placed: bool = True
     notes: tuple[str, ...] = ()
 
     def in_ras(self, array: np.ndarray) -> np.ndarray:
@@ -176,6 +178,7 @@ def _volume(path: Path, content, most_bytes: int) -> Volume:
         orientation=io_orientation(placed.affine),
         header=header,
         sides_known=placed.sides_known,
+        is_placed=placed.is_placed,
         notes=placed.notes,
     )
 

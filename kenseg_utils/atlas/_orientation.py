@@ -32,11 +32,13 @@ _ROUNDING = 1e-3
 class Orientation:
     """affine (4,4): stored voxel to mm. sides_known: whether left and right are more than a guess.
 
-    notes: what the header leaves open, one sentence each, without the file's name.
+    is_placed: whether the header says at all where the volume lies. notes: what it leaves open, one
+    sentence each, without the file's name.
     """
 
     affine: np.ndarray
     sides_known: bool = True
+    is_placed: bool = True
     notes: tuple[str, ...] = ()
 
 
@@ -74,7 +76,8 @@ def orientation(path: Path, header: nibabel.Nifti1Header, stored_mm, shape) -> O
         notes += [note] if note else []
         sides_known = sides_known and not flipped
     notes += _size(path, affine, shape, unit)
-    return Orientation(affine, sides_known, tuple(notes))
+    is_placed = sform is not None or qform is not None
+    return Orientation(affine, sides_known, is_placed, tuple(notes))
 
 
 def in_mm(affine: np.ndarray, factor: float) -> np.ndarray:

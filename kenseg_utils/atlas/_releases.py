@@ -221,9 +221,10 @@ def _look_alikes(table: pd.DataFrame) -> Iterator[str]:
     groups = look_alikes(table["t1w"].tolist(), table["subject"].tolist())
     if groups:
         first = groups[0]
-        who = table.set_index("t1w")["subject"]
+        who = dict(zip(table["t1w"], table["subject"]))
+        names = listed(dict.fromkeys(who[path] for path in first))
         yield (
-            f"{len(groups)} image(s) stand under two names: {listed(dict.fromkeys(who[path] for path in first))} "
+            f"{len(groups)} image(s) stand under two names: {names} "
             f"have identical files, {listed(first)}. One person under two names would be learned "
             "from and tested on: keep one of the names."
         )

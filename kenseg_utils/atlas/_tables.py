@@ -34,7 +34,7 @@ def read(path: str | os.PathLike) -> Read:
     """Read a CSV or TSV file as text, whatever its delimiter and encoding.
 
     The delimiter is the comma, semicolon, tab or bar that splits the lines best. UTF-8, UTF-16 and
-    Latin-1 are told apart. Lines above the header that fill fewer than two cells, such as a title,
+    Latin-1 are told apart. Lines above the header that fill fewer cells than most, such as a title,
     are passed over. Between semicolons and tabs, a comma within a number is its decimal point.
     Raises OSError, or ValueError for a file that is no text or too large.
     """
@@ -49,8 +49,8 @@ def read(path: str | os.PathLike) -> Read:
     except csv.Error as error:
         raise ValueError(f"it is no table ({error})") from error
     filled = [(number, line) for number, line in numbered if any(line)]
-    widest = max((sum(map(bool, line)) for _, line in filled), default=0)
-    while filled and sum(map(bool, filled[0][1])) < min(2, widest):
+    usual = Counter(_width(line) for _, line in filled).most_common(1)
+    while filled and _width(filled[0][1]) < usual[0][0]:
         filled.pop(0)
     if not filled:
         return Read((), (), ())
@@ -61,6 +61,11 @@ def read(path: str | os.PathLike) -> Read:
     ]
     names = tuple(dict.fromkeys(name for name in columns if name))
     return Read(names, tuple(rows), tuple(number for number, _ in filled[1:]))
+
+
+def _width(line: list[str]) -> int:
+    """How many cells a line has up to its last that is filled."""
+    return max((number for number, cell in enumerate(line, 1) if cell), default=0)
 
 
 def _decoded(content: bytes) -> str:
