@@ -364,9 +364,7 @@ def test_other_contrasts_by_a_parameter(tmp_path):
     assert atlas.find_scans(root, suffix="FLAIR")["t1w"].tolist() == [
         str(root / f"{STEM}_FLAIR.nii.gz")
     ]
-    with pytest.raises(
-        ScanError, match="nor another PDw.*There are .*1 FLAIR, 1 T1w"
-    ):
+    with pytest.raises(ScanError, match="nor another PDw.*There are .*1 FLAIR, 1 T1w"):
         atlas.find_scans(root, suffix="PDw")
     for suffix in ("", "T1w.nii", None, 3):
         with pytest.raises(ValueError, match="suffix is"):
