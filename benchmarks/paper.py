@@ -93,7 +93,7 @@ class Size:
     paper: dict
     quick: dict
     ken: dict
-    scale: lineup.Scale
+    scale: lineup.LineupScale
     crop: dict = field(default_factory=dict)
     slices: int | None = None
     seeds: int = 3

@@ -56,6 +56,16 @@ def key(**fields) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def refuse_input(target: str | os.PathLike, *inputs: str | os.PathLike) -> None:
+    """Raise ValueError where `target` is one of `inputs`, through whatever link or spelling."""
+    for given in inputs:
+        if os.path.exists(target) and os.path.exists(given) and os.path.samefile(target, given):
+            raise ValueError(
+                f"{target} is the file that is read ({given}), and it would be lost: choose "
+                "another name for what is written."
+            )
+
+
 @contextmanager
 def write_aside(target: Path) -> Iterator[Path]:
     """Yield a temporary file path beside `target`; on leaving without error, rename it there."""

@@ -59,7 +59,8 @@ def test_a_slice_s_answer_lies_where_the_slice_lies(head):
 
     inputs = keras.Input((16, 16, 1))
     bright = keras.layers.Rescaling(1.0)(inputs)
-    double = keras.Model(inputs, keras.layers.Concatenate()([-bright, bright]))
+    both = keras.layers.Concatenate()([-bright, bright])
+    double = keras.Model(inputs, keras.layers.Activation("sigmoid")(both))
     image = head.get_fdata().copy()
     image[20, 5, 7] = 1e6
     found = prediction.lesion_probability(double, image, head.affine)
@@ -71,7 +72,7 @@ def test_four_channels_get_the_neighbouring_slices(head):
 
     inputs = keras.Input((16, 16, 4))
     below = keras.layers.Conv2D(2, 1, use_bias=False, kernel_initializer="zeros")
-    model = keras.Model(inputs, below(inputs))
+    model = keras.Model(inputs, keras.layers.Activation("sigmoid")(below(inputs)))
     kernel = np.zeros((1, 1, 4, 2), np.float32)
     kernel[0, 0, 1, 1] = 1  # offset -1: the slice below
     below.set_weights([kernel])

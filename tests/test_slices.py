@@ -207,6 +207,7 @@ def test_killed_in_the_middle_it_goes_on_and_ends_the_same(tmp_path):
 DIES = """
 import os, signal, sys
 from kenseg_utils import artifacts, atlas, slices
+from kenseg_utils.slices import _prepare
 
 def die(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -216,8 +217,8 @@ def half(path, count, blocks):
         file.write(next(blocks).tobytes())
     die()
 
-where = {"arrays": (slices, "_write_array", half), "last word": (artifacts, "write_json", die),
-         "clearing up": (slices.shutil, "rmtree", die), "renaming": (artifacts.os, "replace", None)}
+where = {"arrays": (_prepare, "_write_array", half), "last word": (artifacts, "write_json", die),
+         "clearing up": (_prepare.shutil, "rmtree", die), "renaming": (artifacts.os, "replace", None)}
 module, name, replacement = where[sys.argv[3]]
 if replacement is None:
     rename = os.replace

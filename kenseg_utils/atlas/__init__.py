@@ -11,6 +11,7 @@ from ._releases import find_scans, require_masks
 from ._scans import (
     LOADER_VERSION,
     Scan,
+    check_mask_path,
     check_scan,
     load_image,
     load_scan,
@@ -25,6 +26,7 @@ __all__ = [
     "Scan",
     "ScanError",
     "Seen",
+    "check_mask_path",
     "check_scan",
     "find_scans",
     "load_image",

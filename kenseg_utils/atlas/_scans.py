@@ -16,7 +16,7 @@ import numpy as np
 from nibabel.orientations import apply_orientation, ornt_transform
 
 from kenseg_utils import anatomy
-from kenseg_utils.artifacts import write_aside
+from kenseg_utils.artifacts import refuse_input, write_aside
 
 from ._foreign import ScanError
 from ._grids import MASK_GRIDS, by_world, on_same_grid
@@ -162,32 +162,55 @@ def to_original_grid(scan: Scan, array: np.ndarray) -> np.ndarray:
     return apply_orientation(array, back)
 
 
+# What a mask's header takes from its scan's: where the voxels lie, and nothing about anybody.
+GEOMETRY = (
+    "pixdim qform_code sform_code quatern_b quatern_c quatern_d qoffset_x qoffset_y qoffset_z"
+    " srow_x srow_y srow_z"
+).split()
+
+
 def save_mask(scan: Scan, mask: np.ndarray, path: str | os.PathLike) -> Path:
     """Write a mask (X,Y,Z) of 0 and 1 as uint8 NIfTI on the voxels of the scan's own file.
 
-    The header's geometry (sform, qform and their codes) is the T1w's. The file appears when it is
-    whole, and equal masks give equal bytes. Returns the path.
-    Raises ValueError for another shape, other values, or a path not ending in .nii or .nii.gz.
+    The geometry (sform, qform, their codes, spatial unit) is the T1w's; nothing else of its
+    header is copied, which may hold names. The file appears when it is whole, and equal masks
+    give equal bytes. Returns the path.
+    Raises ValueError for another shape, other values, or a path as in `check_mask_path`.
     """
-    path = Path(path)
-    if not path.name.endswith((".nii", ".nii.gz")):
-        raise ValueError(f"{path} must end in .nii or .nii.gz.")
+    path = check_mask_path(path, scan.path)
     mask = to_original_grid(scan, mask)
     if not np.isin(mask, (0, 1)).all():
         raise ValueError(
             f"A mask to write to {path} holds values other than 0 and 1: threshold it first."
         )
-    header = scan.header.copy()
+    header = type(scan.header)()
+    header.set_data_shape(mask.shape)
     header.set_data_dtype(np.uint8)
-    header.set_slope_inter(1, 0)
+    for name in GEOMETRY:
+        header[name] = scan.header[name]
+    header.set_xyzt_units(scan.header.get_xyzt_units()[0])
     header["cal_min"], header["cal_max"] = 0, 1
-    header.extensions.clear()  # they describe the T1w, and may say more than a mask should
     kind = nibabel.Nifti2Image if isinstance(header, nibabel.Nifti2Header) else nibabel.Nifti1Image
     content = kind(mask.astype(np.uint8), None, header).to_bytes()
     if path.suffix == ".gz":
         content = gzip.compress(content, 6, mtime=0)
     with write_aside(path) as partial:
         partial.write_bytes(content)
+    return path
+
+
+def check_mask_path(path: str | os.PathLike, *inputs: str | os.PathLike) -> Path:
+    """Where a mask may be written, `~` expanded; asked before any work.
+
+    Raises ValueError for a path that does not end in .nii or .nii.gz, is a folder, or is one of
+    `inputs`, through whatever link or spelling.
+    """
+    path = Path(path).expanduser()
+    if not path.name.endswith((".nii", ".nii.gz")):
+        raise ValueError(f"{path} must end in .nii or .nii.gz.")
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: give the name of a file to write.")
+    refuse_input(path, *inputs)
     return path
 
 

@@ -47,7 +47,9 @@ def evaluate(
     the error and without scores; how many there are is also warned of.
     Raises ValueError for no scans, or none with a mask, or a threshold outside (0, 1].
     """
-    _check_threshold(threshold)
+    prediction.check_cut(threshold)
+    if save_as is not None:
+        _check_table_path(save_as)
     if not len(scans):
         raise ValueError("There are no scans to evaluate: the table is empty.")
     if not any(map(len, scans["masks"])):
@@ -72,13 +74,10 @@ def _with_columns(rows: list[dict], columns: list[str]) -> pd.DataFrame:
     return table.reindex(columns=list(dict.fromkeys([*table.columns, *columns])))
 
 
-def _check_threshold(threshold: float) -> None:
-    if not 0 < threshold <= 1:  # NaN is refused as well
-        raise ValueError(f"threshold is {threshold}: give a probability above 0 and at most 1.")
-
-
 def _volume_method(method, soft: bool, threshold: float) -> Callable:
     if _is_model(method):
+        if hasattr(method, "input_shape"):
+            prediction.check_network(method)
         if soft:
             return lambda image, affine: prediction.lesion_probability(method, image, affine)
         return lambda image, affine: prediction.segment_volume(method, image, affine, threshold)
@@ -134,14 +133,17 @@ def _on_grid(result, scan: atlas.Scan) -> np.ndarray:
     return np.asanyarray(result.dataobj)
 
 
-def _volume_scores(prediction: np.ndarray, scan: atlas.Scan, soft: bool, threshold: float) -> dict:
+def _volume_scores(found: np.ndarray, scan: atlas.Scan, soft: bool, threshold: float) -> dict:
+    voxel_ml = anatomy.voxel_ml(scan.affine)
     if not soft:
-        return metrics.lesion_scores(scan.mask, prediction, scan.spacing)
+        return metrics.lesion_scores(scan.mask, found, scan.spacing, voxel_ml=voxel_ml)
     extra = dict(
-        pr_auc=metrics.pr_auc(scan.mask, prediction),
-        calibration_error=metrics.calibration_error(scan.mask, prediction),
+        pr_auc=metrics.pr_auc(scan.mask, found),
+        calibration_error=metrics.calibration_error(scan.mask, found),
     )
-    return metrics.lesion_scores(scan.mask, prediction >= threshold, scan.spacing) | extra
+    return extra | metrics.lesion_scores(
+        scan.mask, found >= threshold, scan.spacing, voxel_ml=voxel_ml
+    )
 
 
 @dataclass(frozen=True)
@@ -214,7 +216,7 @@ def evaluate_slices(method, slice_set, *, threshold: float = 0.5) -> SliceScores
     Raises ValueError for a set without slices, an array that does not fit it, or a threshold
     outside (0, 1].
     """
-    _check_threshold(threshold)
+    prediction.check_cut(threshold)
     index = slice_set.index.reset_index(drop=True)
     if not len(index):
         raise ValueError("The set has no slices: there is nothing to evaluate.")
@@ -302,11 +304,9 @@ def _score_slices(masks: np.ndarray, soft: np.ndarray, threshold: float) -> tupl
 
 def _lesion_volume(masks: np.ndarray, entries: pd.DataFrame) -> dict:
     """The true lesion's ml in these slices, where the index knows how large a voxel is."""
-    if not {"row_mm", "column_mm", "slice_mm"} <= set(entries):
+    if "voxel_ml" not in entries:
         return {}
-    first = entries.iloc[0]
-    pixel_mm2 = first.row_mm * first.column_mm / first.get("scale", 1) ** 2  # of the stored slice
-    return dict(truth_volume_ml=float(masks.sum() * pixel_mm2 * first.slice_mm / 1000))
+    return dict(truth_volume_ml=float(masks.sum() * entries.iloc[0].voxel_ml))
 
 
 def _warn_of_failures(table: pd.DataFrame, unit: str) -> None:
@@ -319,21 +319,35 @@ def _warn_of_failures(table: pd.DataFrame, unit: str) -> None:
         )
 
 
+def _check_table_path(path: str | os.PathLike) -> Path:
+    path = Path(path).expanduser()
+    if path.suffix != ".csv":
+        raise ValueError(f"{path} must end in .csv.")
+    return path
+
+
 def save_table(table: pd.DataFrame, path: str | os.PathLike) -> Path:
     """Write a table as CSV; the file appears when it is whole. Returns the path.
 
     Raises ValueError for a name that does not end in .csv.
     """
-    path = Path(path)
-    if path.suffix != ".csv":
-        raise ValueError(f"{path} must end in .csv.")
+    path = _check_table_path(path)
     with write_aside(path) as partial:
-        table.to_csv(partial, index=False)
+        # Names of folders need not be UTF-8: what cannot be written so is kept as it was, in bytes.
+        table.to_csv(partial, index=False, encoding="utf-8", errors="surrogateescape")
     return path
 
 
 def open_table(path: str | os.PathLike) -> pd.DataFrame:
     """Read what `save_table` wrote; names stay text even where they look like numbers."""
     text = ("subject", "session", "site", "side", "error", "method", "other", "verdict", "interval")
-    table = pd.read_csv(path, dtype=dict.fromkeys(text, str))
-    return table.fillna({name: "" for name in text if name in table})
+    how = dict(encoding="utf-8", encoding_errors="surrogateescape")
+    numbers = [name for name in pd.read_csv(path, nrows=0, **how) if name not in text]
+    # A site may be called NA: only an empty cell of a number is a missing value.
+    return pd.read_csv(
+        path,
+        dtype=dict.fromkeys(text, str),
+        keep_default_na=False,
+        na_values=dict.fromkeys(numbers, [""]),
+        **how,
+    )

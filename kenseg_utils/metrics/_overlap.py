@@ -201,11 +201,13 @@ def lesion_scores(
     prediction: np.ndarray,
     spacing: Sequence[float],
     prediction_spacing: Sequence[float] | None = None,
+    voxel_ml: float | None = None,
 ) -> dict[str, float]:
     """Every score of one predicted mask against its truth (3-D; 2-D works as well).
 
     `spacing`: voxel size in mm for each axis; `prediction_spacing`: the prediction's own, if it
-    is known, to be checked against it. Conventions where masks are empty: both empty gives 1 for
+    is known, to be checked against it; `voxel_ml`: a voxel's volume where the axes are not at right
+    angles, and the product of the spacings is not it. Conventions where masks are empty: both empty gives 1 for
     dice, iou, precision, recall and both F1, and 0 for differences and distances; one empty gives
     0 for those scores and NaN for hd95_mm and assd_mm, which are not defined then.
 
@@ -227,7 +229,7 @@ def lesion_scores(
     truth, prediction = joint_crop(truth, prediction)  # nothing below depends on the background
     counts = count(truth, prediction)
     six, twenty_six = (match_lesions(truth, prediction, corners) for corners in (False, True))
-    voxel_ml = math.prod(spacing) / 1000
+    voxel_ml = math.prod(spacing) / 1000 if voxel_ml is None else voxel_ml
     return {
         **{name: score(counts) for name, score in SCORES.items()},
         "f1_atlas22": f1_from_lenient_match(six),

@@ -1,4 +1,4 @@
-"""Trained networks that are kept with the book, as results/<name>.npz: numbers and text, never code."""
+"""Trained networks kept with the book, as results/<name>.npz: numbers and text, never code."""
 
 from __future__ import annotations
 

@@ -43,8 +43,10 @@ def segment_volume(
     See `lesion_probability` for the way there and back and for `flips` and `inside_brain`.
     Voxels of at least `threshold` are lesion; pieces below `least_ml` millilitres are dropped.
     Research and teaching only: not for clinical use.
-    Raises ValueError on arrays that are no volume, or a model that does not segment slices.
+    Raises ValueError on arrays that are no volume, a model that does not segment slices, or a
+    threshold or `least_ml` that makes no sense, before any work.
     """
+    check_cut(threshold, least_ml)
     probability = lesion_probability(
         model, image, affine, batch_size, flips=flips, inside_brain=inside_brain
     )
@@ -68,6 +70,7 @@ def lesion_probability(
     `inside_brain` asks about the brain alone: what lies outside a generous hull of it (eyes, neck,
     scalp) is made air before, and 0 afterwards.
     """
+    check_network(model, batch_size)
     image, affine = checked_volume(image, affine)
     grid = WorkingGrid.of(image, affine)
     working = grid.there(image)
@@ -83,8 +86,13 @@ def segment_file(model, scan, target, **options) -> tuple[atlas.Scan, np.ndarray
 
     `scan`, `target`: paths (.nii or .nii.gz); `options` go to `segment_volume`.
     Returns the loaded scan (RAS) and its mask (X, Y, Z) uint8, both as `atlas.load_image` turns.
-    Raises atlas.ScanError for a file that is no usable scan, ValueError for a target's name.
+    Raises atlas.ScanError for a file that is no usable scan; ValueError for a target whose name
+    is no NIfTI's or which is the scan itself, and for what `segment_volume` refuses: all of it
+    before any work.
     """
+    target = atlas.check_mask_path(target, Path(scan).expanduser())
+    check_cut(options.get("threshold", 0.5), options.get("least_ml", LEAST_ML))
+    check_network(model, options.get("batch_size", 1))
     loaded = atlas.load_image(scan)
     mask = segment_volume(model, loaded.image, loaded.affine, **options)
     atlas.save_mask(loaded, mask, target)
@@ -165,7 +173,7 @@ class WorkingGrid:
         return cls(turn, stored, size, tuple(corner.tolist()))
 
     def there(self, image: np.ndarray) -> np.ndarray:
-        """A scan (as stored) on the working grid: float32 of shape BOX; air fills what is beyond."""
+        """A scan (as stored) on the working grid: float32 of shape BOX; beyond it is air."""
         resampled = self._resampled(image)
         box = np.full(BOX, resampled.min(), np.float32)
         inside, beyond = self._overlap()
@@ -206,6 +214,51 @@ def remove_small(mask: np.ndarray, millilitres_a_voxel: float, least_ml: float) 
     return large[labels].astype(np.uint8)
 
 
+def check_cut(threshold: float, least_ml: float = 0.0) -> None:
+    """Raise ValueError unless `threshold` lies in (0, 1] and `least_ml` is a number from 0 on."""
+    if not 0 < threshold <= 1:  # NaN is refused as well
+        raise ValueError(f"threshold is {threshold}: give a probability above 0 and at most 1.")
+    if not 0 <= least_ml < np.inf:
+        raise ValueError(f"least_ml is {least_ml}: give millilitres, 0 to keep every piece.")
+
+
+def check_network(model, batch_size: int = 1) -> None:
+    """Raise ValueError for what cannot segment slices into background and lesion.
+
+    A network says its channels and classes beforehand; whether its answers are probabilities, only
+    the answers can tell (`_lesion_channel`).
+    """
+    if not (isinstance(batch_size, int | np.integer) and batch_size >= 1):
+        raise ValueError(f"batch_size is {batch_size}: give a whole number from 1 on.")
+    channels = model.input_shape[-1] if hasattr(model, "input_shape") else None
+    if channels not in NEIGHBOURS:
+        raise ValueError(
+            f"The network takes {channels} channels; known are "
+            f"{', '.join(map(str, NEIGHBOURS))} (a slice, or four neighbours)."
+        )
+    shape = getattr(model, "output_shape", None)
+    if isinstance(shape, tuple) and shape[-1] not in (None, 2):
+        raise ValueError(
+            f"The network gives {shape[-1]} classes and two are needed, background and lesion."
+        )
+
+
+def _lesion_channel(answer: np.ndarray) -> np.ndarray:
+    """The lesion's probability (n, H, W) of a network's answer, or a ValueError on what it is."""
+    if answer.ndim != 4 or answer.shape[-1] != 2:
+        raise ValueError(
+            f"The network answers with shape {answer.shape}; (n, H, W, 2) is needed, the "
+            "probabilities of background and lesion."
+        )
+    lowest, highest = float(answer.min()), float(answer.max())
+    if not (lowest >= -1e-3 and highest <= 1 + 1e-3):  # so that NaN is refused as well
+        raise ValueError(
+            f"The network's answers run from {lowest:g} to {highest:g}, which are no "
+            "probabilities: give it a softmax at its end."
+        )
+    return answer[..., -1]
+
+
 def checked_volume(image, affine) -> tuple[np.ndarray, np.ndarray]:
     image, affine = np.asarray(image), np.asarray(affine, float)
     if image.ndim != 3 or affine.shape != (4, 4):
@@ -237,12 +290,8 @@ def _resized(volume: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 def by_slices(model, image: np.ndarray, batch_size: int, air: float, flips: bool) -> np.ndarray:
     """Run the network over the axial slices with head of a normalised RAS volume."""
-    channels = model.input_shape[-1] if hasattr(model, "input_shape") else None
-    if channels not in NEIGHBOURS:
-        raise ValueError(
-            f"The network takes {channels} channels; known are "
-            f"{', '.join(map(str, NEIGHBOURS))} (a slice, or four neighbours)."
-        )
+    check_network(model, batch_size)
+    channels = model.input_shape[-1]
     height, width, depth = image.shape
     frame = (-(-height // 16) * 16, -(-width // 16) * 16)
     whole = Placement(0, 0, height, width, (height, width))
@@ -258,9 +307,9 @@ def by_slices(model, image: np.ndarray, batch_size: int, air: float, flips: bool
                 image[:, :, z + k] if 0 <= z + k < depth else margin for k in NEIGHBOURS[channels]
             ]
             batch[row] = pad(np.stack(stack, -1), frame, air)
-        probability = np.asarray(model.predict_on_batch(batch))[..., -1]
+        probability = _lesion_channel(np.asarray(model.predict_on_batch(batch)))
         if flips:
-            mirrored = np.asarray(model.predict_on_batch(batch[:, ::-1].copy()))[..., -1]
+            mirrored = _lesion_channel(np.asarray(model.predict_on_batch(batch[:, ::-1].copy())))
             probability = (probability + mirrored[:, ::-1]) / 2
         for row, z in enumerate(chosen):
             found[:, :, z] = unpad(probability[row], whole)

@@ -1,4 +1,4 @@
-"""What was found in a scan, in words and millilitres. Research and teaching: not for clinical use."""
+"""What was found in a scan, in words and ml. Research and teaching: not for clinical use."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from ._windows import crop, lesion_centre, pad
 
 PROTOCOLS = ("lesion_crop", "whole_slice")
 # Raised whenever the code below would give other slices, so that old artifacts are not reused.
-FORMAT = 3
+FORMAT = 4
 _TEXT = ("subject", "session", "site", "scan")
 # What a row says of a scan that slices, or their index, depend on, beside the files.
 _NAMES = (
@@ -97,7 +97,8 @@ def prepare(
     `whole_slice` is what a scanner could do: each slice with head in it, padded to a multiple
     of 16; scans on different grids all get the largest of their frames.
     `neighbours` are offsets along z that become channels: (-2, -1, 0, 1) for a 2.5-D network.
-    `pixel_mm` resamples slices whose pixels differ from it by over 1 % (`scale` says by how much).
+    `pixel_mm` resamples slices whose pixels differ from it by over 1 % (`scale_x` and `scale_y`
+    say by how much).
     `workers` processes read scans side by side; `scheduler` is a Dask scheduler's address for
     reading on many machines that share the work folder.
     Stopped at any point and called again, it goes on from what was whole.
@@ -172,6 +173,7 @@ def scan_slices(scan: atlas.Scan, settings: dict) -> Iterator[tuple[np.ndarray, 
     """
     intensity = Intensity.of(scan.image)
     image, mask, scale = _rescaled(scan, settings["pixel_mm"])
+    voxel_ml = anatomy.voxel_ml(scan.affine) / (scale[0] * scale[1])  # of a stored pixel
     oracle = settings["protocol"] == "lesion_crop"
     if oracle and mask is None:
         raise atlas.ScanError(
@@ -193,7 +195,9 @@ def scan_slices(scan: atlas.Scan, settings: dict) -> Iterator[tuple[np.ndarray, 
         lesion = int(truth.sum())
         row = dict(
             z=int(z),
-            scale=scale,
+            scale_x=scale[0],
+            scale_y=scale[1],
+            voxel_ml=voxel_ml,
             lesion_pixels=lesion,
             lesion_rows=int(np.ptp(np.flatnonzero(truth.any(1)))) + 1 if lesion else 0,
             lesion_columns=int(np.ptp(np.flatnonzero(truth.any(0)))) + 1 if lesion else 0,
@@ -361,10 +365,12 @@ def _level(image: np.ndarray, z: int) -> np.ndarray:
 
 
 def _rescaled(scan: atlas.Scan, pixel_mm: float | None):
-    """Image and mask with in-plane pixels of `pixel_mm`, and the factor they were scaled by."""
-    current = float(np.mean(scan.spacing[:2]))
-    if pixel_mm is None or abs(current / pixel_mm - 1) <= 0.01:
-        return scan.image, scan.mask, 1.0
-    factors = (scan.spacing[0] / pixel_mm, scan.spacing[1] / pixel_mm, 1)
-    mask = None if scan.mask is None else zoom(scan.mask, factors, order=0)
-    return zoom(scan.image, factors, order=1), mask, current / pixel_mm
+    """Image and mask with in-plane pixels of `pixel_mm`, and the factors (x, y) of the scaling."""
+    factors = np.ones(2) if pixel_mm is None else np.array(scan.spacing[:2]) / pixel_mm
+    if np.abs(factors - 1).max() <= 0.01:
+        return scan.image, scan.mask, (1.0, 1.0)
+    image = zoom(scan.image, (*factors, 1), order=1)
+    mask = None if scan.mask is None else zoom(scan.mask, (*factors, 1), order=0)
+    # An image has whole pixels: what was scaled by is their number after and before.
+    scaled = np.divide(image.shape[:2], scan.image.shape[:2])
+    return image, mask, tuple(float(factor) for factor in scaled)
