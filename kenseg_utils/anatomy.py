@@ -6,9 +6,11 @@ Volumes are (X, Y, Z) in RAS order unless a docstring says otherwise; affines (4
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import nibabel as nib
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, optimize
 from skimage import filters, morphology
 
 # How far the corners of two grids may lie apart, in mm, and the grids still count as the same.
@@ -37,37 +39,183 @@ def grid_distance(one: np.ndarray, other: np.ndarray, shape: tuple[int, ...]) ->
 # --- Head and brain ------------------------------------------------------------------------------
 
 
-def head_box(volume: np.ndarray) -> tuple[slice, slice, slice]:
-    """The box around the head: where over 1 % of a plane's largest share is above the mean."""
-    bright = volume > volume.mean()
-    box = []
-    for axis in range(3):
-        share = bright.sum(tuple(other for other in range(3) if other != axis))
-        filled = np.flatnonzero(share > 0.01 * share.max())
-        box.append(
-            slice(int(filled[0]), int(filled[-1]) + 1)
-            if filled.size
-            else slice(0, volume.shape[axis])
-        )
-    return tuple(box)
+def with_dark_air(volume: np.ndarray) -> np.ndarray:
+    """The volume with a background that is not its darkest part made as dark as the darkest.
+
+    Scans normalised inside the head (z-scores, say) and 0 around it have air that is brighter
+    than fluid; everything here takes air to be dark. Background is one exact value that most of
+    the border shows and that hangs together with it. Any other volume comes back as it is.
+    """
+    values, counts = np.unique(_border(volume), return_counts=True)
+    air = values[counts.argmax()]
+    if counts.max() < 0.3 * counts.sum():
+        return volume
+    few = volume[tuple(slice(None, None, 3 if length > 9 else 1) for length in volume.shape)]
+    darker = few < air - 0.1 * abs(float(np.percentile(few, 99)) - float(air))
+    if darker.mean() < 0.01:  # undershoots of an interpolation are no tissue
+        return volume
+    labels, _ = ndimage.label(volume == air)
+    outside = np.unique(_border(labels))
+    return np.where(np.isin(labels, outside[outside > 0]), volume.min(), volume)
+
+
+def without_spikes(volume: np.ndarray) -> np.ndarray:
+    """The volume without single values far beyond all others, which would pass for air or head.
+
+    Values are kept within the range of all but a thousandth at each end, and twice as much
+    beyond. A volume that has none outside, or is of one value nearly everywhere, comes back as
+    it is.
+    """
+    low, high = np.percentile(volume, (0.1, 99.9))
+    reach = 2 * (high - low)
+    if not reach or (volume.min() >= low - reach and volume.max() <= high + reach):
+        return volume
+    return np.clip(volume, low - reach, high + reach)
+
+
+def head_mask(volume: np.ndarray) -> np.ndarray:
+    """The bright voxels of the head and nothing else that is bright: bool (X, Y, Z).
+
+    Bright is what lies above the volume's mean and, where the air is noisy, above the noise.
+    Where the head is, is told on a coarse grid of some 48 blocks a side, on which noise averages
+    out: the largest thing there, with what skull and scalp enclose. What lies further than two
+    blocks from it is left out: noise, ghosts, what a short field of view wrapped around, markers.
+    Where nothing stands out, all that is brighter than the mean.
+    """
+    volume = with_dark_air(volume)
+    mean = float(volume.mean())
+    found = _find_head(volume)
+    if found is None:
+        return volume > mean
+    near = _to_fine(ndimage.binary_dilation(found.head, iterations=3), found.step, volume.shape)
+    darkest = volume.min()
+    beyond = volume[~near][::7]
+    noise = beyond[beyond != darkest]
+    if noise.size > 0.2 * beyond.size:
+        air, spread = _middle_and_spread(noise)
+        mean = max(mean, min(air + 3 * spread, darkest + 0.7 * (found.bright - darkest)))
+    return (volume > mean) & near
+
+
+def head_box(volume: np.ndarray, height: int | None = None) -> tuple[slice, slice, slice]:
+    """The box around the head: where a plane shows over 1 % of what the fullest plane shows.
+
+    With `height`, the box's sides along x and y are those of so many planes below the head's top:
+    shoulders do not count.
+    """
+    head = head_mask(volume)
+    box = _filled(head)
+    if height is None or box[2].stop <= height:
+        return box
+    upper = _filled(head[:, :, box[2].stop - height : box[2].stop])
+    return (*upper[:2], box[2])
 
 
 def slices_to_train_on(image: np.ndarray) -> np.ndarray:
     """Which axial slices show enough head to learn from: bool (Z,).
 
-    At least 2 % of their pixels are brighter than the volume's mean.
+    At least 2 % of their pixels are head (`head_mask`).
     """
-    return (image > image.mean()).mean((0, 1)) >= 0.02
+    return head_mask(image).mean((0, 1)) >= 0.02
 
 
 def slices_to_segment(image: np.ndarray) -> np.ndarray:
     """The axial slices z that show more than a trace of head, where a lesion could be found.
 
-    Over 5 % as many pixels brighter than the volume's mean as in the fullest slice: however much
-    air a field of view has around the head, the answer is the same.
+    Over 5 % as many pixels of head (`head_mask`) as in the fullest slice: however much air a
+    field of view has around the head, the answer is the same.
     """
-    filled = (image > image.mean()).sum((0, 1))
+    filled = head_mask(image).sum((0, 1))
     return np.flatnonzero(filled > 0.05 * filled.max())
+
+
+@dataclass(frozen=True)
+class _Coarse:
+    """A head on a coarse grid: blocks' means and which blocks are head (X, Y, Z); voxels a block
+    along each axis; how bright the head is."""
+
+    blocks: np.ndarray
+    head: np.ndarray
+    step: tuple[int, int, int]
+    bright: float
+
+
+def _find_head(volume: np.ndarray) -> _Coarse | None:
+    """The head in a volume with dark air, or None where nothing of its kind stands out."""
+    step = tuple(max(1, length // 48) for length in volume.shape)
+    blocks = _block_means(volume, step)
+    above = blocks > blocks.mean()
+    if not above.any():
+        return None
+    bright = float(np.median(blocks[above]))
+    air, spread = _middle_and_spread(_border(blocks))
+    darkest = float(blocks.min())
+    # Half of the way that Otsu's threshold goes: a bias field may leave one side of a head dark.
+    otsu = filters.threshold_otsu(np.minimum(blocks, bright)) if darkest < bright else bright
+    level = max(float(blocks.mean()), air + 4 * spread, darkest + 0.6 * (otsu - darkest))
+    solid = blocks > level
+    core = ndimage.binary_erosion(_enclosed(solid), border_value=1)
+    labels, count = ndimage.label(core)
+    if not count:
+        return None
+    sizes = np.bincount(labels.ravel())[1:]
+    # Of several large pieces, the highest: shoulders can be larger than a head.
+    large = 1 + np.flatnonzero(sizes >= sizes.max() / 2)
+    heights = ndimage.mean(np.indices(labels.shape)[2], labels, large)
+    head = labels == large[np.argmax(heights)]
+    if (solid & ndimage.binary_dilation(head, iterations=2)).sum() < 0.3 * solid.sum():
+        return None
+    return _Coarse(blocks, head, step, bright)
+
+
+def _enclosed(solid: np.ndarray) -> np.ndarray:
+    """Blocks with what they enclose: gaps in a ring of scalp closed, then filled plane by plane."""
+    edge = np.pad(solid, 2, mode="edge")
+    closed = solid | ndimage.binary_closing(edge, np.ones((3, 3, 1)))[2:-2, 2:-2, 2:-2]
+    filled = closed.copy()
+    for axis in range(3):
+        planes = np.moveaxis(closed, axis, 0)
+        filled |= np.stack([ndimage.binary_fill_holes(plane) for plane in planes], axis)
+    return filled
+
+
+def _filled(head: np.ndarray) -> tuple[slice, slice, slice]:
+    """The box of planes that show over 1 % of what the fullest plane shows; all if none does."""
+    box = []
+    for axis in range(3):
+        share = head.sum(tuple(other for other in range(3) if other != axis))
+        filled = np.flatnonzero(share > 0.01 * share.max())
+        box.append(
+            slice(int(filled[0]), int(filled[-1]) + 1)
+            if filled.size
+            else slice(0, head.shape[axis])
+        )
+    return tuple(box)
+
+
+def _border(volume: np.ndarray) -> np.ndarray:
+    """The values on a volume's six faces, flat."""
+    return np.concatenate([volume.take(at, axis).ravel() for axis in range(3) for at in (0, -1)])
+
+
+def _middle_and_spread(values: np.ndarray) -> tuple[float, float]:
+    """Median and robust SD of values."""
+    middle = float(np.median(values))
+    return middle, 1.4826 * float(np.median(np.abs(values - middle)))
+
+
+def _block_means(volume: np.ndarray, step: tuple[int, ...]) -> np.ndarray:
+    """Means of blocks of `step` voxels; the last block of an axis is filled up with its edge."""
+    padded = np.pad(volume, [(0, -n % s) for n, s in zip(volume.shape, step)], mode="edge")
+    parts = padded.reshape(*(m for n, s in zip(padded.shape, step) for m in (n // s, s)))
+    return parts.mean((1, 3, 5), dtype=np.float32)
+
+
+def _to_fine(blocks: np.ndarray, step: tuple[int, ...], shape: tuple[int, ...]) -> np.ndarray:
+    """An array of blocks on the voxels that they were made of."""
+    for axis, size in enumerate(step):
+        blocks = blocks.repeat(size, axis)
+    return blocks[tuple(slice(0, length) for length in shape)]
 
 
 def brain_hull(volume: np.ndarray) -> np.ndarray:
@@ -83,6 +231,7 @@ def brain_hull(volume: np.ndarray) -> np.ndarray:
     everything = np.ones(volume.shape, bool)
     if min(volume.shape) < 8 * step:
         return everything
+    volume = with_dark_air(volume)
     whole = tuple(slice(0, n // step * step) for n in volume.shape)
     blocks = volume[whole].reshape(*(m for n in volume.shape for m in (n // step, step)))
     coarse = blocks.mean((1, 3, 5))
@@ -203,24 +352,127 @@ def brain_mask(image: np.ndarray, cut: int = 3) -> np.ndarray:
 # --- Sides ---------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Midline:
+    """The plane that parts a head in two: where `normal` (x, y, z) times a place in mm is `at`.
+
+    The normal has length 1 and points to the patient's right.
+    """
+
+    normal: tuple[float, float, float]
+    at: float
+
+    def right_of(self, places: np.ndarray) -> np.ndarray:
+        """How far places (n, 3) in mm lie to the patient's right of it, in mm: (n,)."""
+        return np.asarray(places, float) @ np.array(self.normal) - self.at
+
+
+MNI_MIDLINE = Midline((1.0, 0.0, 0.0), 0.0)
+
+
+def midline(image: np.ndarray, affine: np.ndarray, space: str = "") -> Midline:
+    """Where a head's left half meets its right: the one rule for all that is said about sides.
+
+    In MNI space (a `space` that starts with "MNI") that is x = 0. Elsewhere it is the plane in
+    which the head is most like its mirror image, found on blocks of some 4 mm of its upper 150 mm,
+    tilted by up to 35 degrees; where none fits (a correlation below 0.6, or no head), the plane
+    across x through the middle of what is bright.
+    `image` (X, Y, Z) with its RAS `affine` to mm.
+    """
+    if space.startswith("MNI"):
+        return MNI_MIDLINE
+    affine = np.asarray(affine, float)
+    volume = with_dark_air(image)
+    found = _find_head(volume)
+    plane = None if found is None else _symmetry_plane(found, affine)
+    return plane or Midline((1.0, 0.0, 0.0), _middle_of_bright(volume, affine))
+
+
 def lesion_side(
-    mask: np.ndarray, affine: np.ndarray, midline: float = 0.0, share: float = 0.9
+    mask: np.ndarray, affine: np.ndarray, midline: Midline | float | None = 0.0, share: float = 0.9
 ) -> str:
     """Where a lesion lies: "left" or "right" of the patient, "both", or "none" if it is empty.
 
-    `mask` (X, Y, Z) with its RAS `affine`; `midline` is the x in mm that parts the halves (0 in
-    MNI space). A side is named if at least `share` of the voxels are in it.
+    `mask` (X, Y, Z) with its RAS `affine`; `midline` parts the halves: a plane, or an x in mm (0
+    in MNI space). A side is named if at least `share` of the voxels are in it. Where the scan does
+    not say which side is which, give None: the answer is "unknown".
     """
     voxels = np.argwhere(mask)
     if not len(voxels):
         return "none"
-    on_right = float((voxels @ affine[0, :3] + affine[0, 3] > midline).mean())
+    if midline is None:
+        return "unknown"
+    if not isinstance(midline, Midline):
+        midline = Midline((1.0, 0.0, 0.0), float(midline))
+    places = voxels @ np.asarray(affine, float)[:3, :3].T + np.asarray(affine, float)[:3, 3]
+    on_right = float((midline.right_of(places) > 0).mean())
     return "right" if on_right >= share else "left" if on_right <= 1 - share else "both"
 
 
-def head_middle(image: np.ndarray, affine: np.ndarray) -> float:
-    """The x in mm that parts a head in two: the median of the voxels brighter than the mean."""
-    along_x = (image > image.mean()).sum(axis=(1, 2)).cumsum()
+def _middle_of_bright(volume: np.ndarray, affine: np.ndarray) -> float:
+    """The x in mm with as many voxels brighter than the mean on either side of it."""
+    along_x = head_mask(volume).sum(axis=(1, 2)).cumsum()
     middle = np.searchsorted(along_x, along_x[-1] / 2)
-    centre = [middle, *(np.array(image.shape[1:]) / 2)]
+    centre = [middle, *(np.array(volume.shape[1:]) / 2)]
     return float(affine[0, :3] @ centre + affine[0, 3])
+
+
+def _symmetry_plane(found: _Coarse, affine: np.ndarray) -> Midline | None:
+    """The plane in which a head is most like its mirror image, or None where none is good."""
+    to_mm = affine @ np.diag([*found.step, 1.0])
+    to_mm[:3, 3] = affine[:3, :3] @ ((np.array(found.step) - 1) / 2) + affine[:3, 3]
+    to_block = np.linalg.inv(to_mm)
+    inside = ndimage.binary_dilation(found.head, iterations=2)
+    lowest = found.blocks.min()
+    # Scalp and vessels are cut, or they alone would decide; smoothing bridges what differs.
+    ceiling = lowest + 1.2 * (found.bright - lowest)
+    shown = np.where(inside, np.minimum(found.blocks, ceiling), lowest)
+    shown = ndimage.gaussian_filter(shown, 1)
+    around = np.argwhere(ndimage.binary_dilation(found.head, iterations=4))
+    places = around @ to_mm[:3, :3].T + to_mm[:3, 3]
+    places = places[places[:, 2] > places[:, 2].max() - 150]
+    places = places[:: max(1, len(places) // 6000)]
+    centre = np.median(places, axis=0)
+    centre[0] = (places[:, 0].min() + places[:, 0].max()) / 2
+
+    def read(points: np.ndarray) -> np.ndarray:
+        at = points @ to_block[:3, :3].T + to_block[:3, 3]
+        values = ndimage.map_coordinates(shown, at.T, order=1, mode="nearest")
+        beyond = ((at < -0.5) | (at > np.array(shown.shape) - 0.5)).any(1)
+        return np.where(beyond, np.nan, values)
+
+    here = read(places)
+
+    def unlikeness(chosen) -> float:
+        normal = _normal(chosen)
+        mirrored = places - 2 * ((places - centre) @ normal - chosen[0])[:, None] * normal
+        there = read(mirrored)
+        known = np.isfinite(there)
+        if known.sum() < max(100, len(places) / 2) or not np.ptp(there[known]):
+            return 1.0
+        return -float(np.corrcoef(here[known], there[known])[0, 1])
+
+    starts = [
+        (shift, yaw, roll)
+        for shift in (-12, -4, 4, 12)
+        for yaw in (-0.3, -0.1, 0.1, 0.3)
+        for roll in (-0.2, 0.0, 0.2)
+    ]
+    start = np.array(min(starts, key=unlikeness))
+    simplex = start + np.array([[0, 0, 0], [4, 0, 0], [0, 0.1, 0], [0, 0, 0.1]])
+    best = optimize.minimize(
+        unlikeness,
+        start,
+        method="Nelder-Mead",
+        options=dict(initial_simplex=simplex, xatol=0.01, fatol=1e-4, maxfev=150),
+    )
+    if best.fun > -0.6 or np.abs(best.x[1:]).max() > np.deg2rad(35):
+        return None
+    normal = _normal(best.x)
+    return Midline(tuple(normal.tolist()), float(normal @ centre + best.x[0]))
+
+
+def _normal(chosen) -> np.ndarray:
+    """The unit vector of a plane across x, turned by a yaw and a roll in radians."""
+    normal = np.array([1.0, np.tan(chosen[1]), np.tan(chosen[2])])
+    return normal / np.linalg.norm(normal)
