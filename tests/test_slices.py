@@ -216,8 +216,10 @@ def half(path, count, blocks):
         file.write(next(blocks).tobytes())
     die()
 
-where = {"arrays": (slices, "_write_array", half), "last word": (artifacts, "write_json", die),
-         "clearing up": (slices.shutil, "rmtree", die), "renaming": (artifacts.os, "replace", None)}
+where = {"arrays": (slices._prepare, "_write_array", half),
+         "last word": (artifacts, "write_json", die),
+         "clearing up": (slices._prepare.shutil, "rmtree", die),
+         "renaming": (artifacts.os, "replace", None)}
 module, name, replacement = where[sys.argv[3]]
 if replacement is None:
     rename = os.replace
