@@ -1,4 +1,4 @@
-"""Training steps: UNet++ beside MONAI's, one step at a time or several, and what is waited for data.
+"""Training steps: UNet++ beside MONAI's, one at a time or several, and what is waited for data.
 
 Beside MONAI: widths 32 … 512, batch 8, 128×128, the same convolutions, Adam, cross-entropy plus
 Dice, bfloat16 on both sides; ours with batch normalisation (MONAI: instance normalisation, its own

@@ -14,7 +14,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def paired_rounds(contenders: dict[str, Callable[[], object]], rounds: int = 5) -> dict:
-    """Seconds of each contender in each round, one after the other so that both meet the same noise.
+    """Seconds of each contender in each round, by turns, so that both meet the same noise.
 
     The order turns round by round; ratios are of medians over rounds.
     """
@@ -29,7 +29,7 @@ def paired_rounds(contenders: dict[str, Callable[[], object]], rounds: int = 5) 
 
 
 def cpu_seconds() -> float:
-    """Processor time that this process and its workers have had: other people's work not counted."""
+    """Processor time that this process and its workers have had, without other people's work."""
     process = psutil.Process()
     return sum(
         time.user + time.system

@@ -53,7 +53,7 @@ def lay_in(mask_file: Path, head: np.ndarray, hull: np.ndarray) -> np.ndarray:
 
 
 def paint(head: np.ndarray, mask: np.ndarray, white: float, seed: int) -> np.ndarray:
-    """The head with the mask darkened: graded over some 7 mm, uneven, never brighter than it was."""
+    """The head with the mask darkened: graded over some 7 mm, uneven, nowhere brighter."""
     rng = np.random.default_rng(seed)
     fields = [
         ndimage.gaussian_filter(rng.standard_normal(head.shape, np.float32), width)

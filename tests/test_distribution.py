@@ -21,8 +21,8 @@ if os.environ["KERAS_BACKEND"] == "tensorflow":
     cpu, = tf.config.list_physical_devices("CPU")
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 import numpy as np
-from kenseg_utils import distribution, slices, training
-assert len(distribution.device_names()) == 2, distribution.device_names()
+from kenseg_utils import machine, slices, training
+assert len(machine.device_names()) == 2, machine.device_names()
 train, validation = (slices.open_set(folder).subset(part) for part in json.loads(rows))
 images, _ = validation.batch(range(2))
 # The first is another network, of several outputs; it must leave nothing behind that disturbs.

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kenseg_utils import networks, slices
+from kenseg_utils import networks, slices, training
 from kenseg_utils.machine import _devices as devices
-from kenseg_utils.training import _loop as training
+from kenseg_utils.training import _loop as loop
 
 TINY = dict(
     widths=(4, 8), options=dict(blocks_per_node=1), epochs=3, batch_size=8, precision="float32"
@@ -87,7 +87,7 @@ def test_a_run_holds_its_evidence(straight, data):
 
 
 def test_a_finished_run_is_opened_not_repeated(straight, data, monkeypatch):
-    monkeypatch.setattr(training, "build", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(loop, "build", lambda *_: pytest.fail("trained again"))
     training.train(training.Recipe.quick(**TINY), *data, run_dir=straight.folder)
 
 
@@ -103,7 +103,7 @@ def test_another_recipe_is_refused_by_field_and_nothing_changes(straight, data):
 
 def test_a_corrupt_checkpoint_is_named_and_the_one_before_it_serves(data, tmp_path, monkeypatch):
     recipe = training.Recipe.quick(**TINY)
-    monkeypatch.setattr(training, "provenance", lambda **_: (_ for _ in ()).throw(OSError("full")))
+    monkeypatch.setattr(loop, "provenance", lambda **_: (_ for _ in ()).throw(OSError("full")))
     with pytest.raises(training.TrainingError, match="full"):
         training.train(recipe, *data, run_dir=tmp_path, progress=False)
     monkeypatch.undo()
@@ -144,7 +144,7 @@ def test_a_label_without_a_class_is_refused_before_any_work(data, tmp_path):
             training.train(recipe, *sets, run_dir=run)
     assert not run.exists()
     three = training.Recipe.quick(**TINY | dict(options=dict(classes=3)))
-    training._check_labels(three, training=strange)
+    loop._check_labels(three, training=strange)
 
 
 def test_batches_do_not_depend_on_what_ran_before(data):
@@ -260,7 +260,7 @@ def test_a_gpu_is_not_shared_and_cores_are(monkeypatch):
 KILLED = """
 import json, os, signal, sys
 import keras, pandas as pd
-from kenseg_utils import batches, slices, training
+from kenseg_utils import slices, training
 
 moment, work = sys.argv[5], 0
 
@@ -281,7 +281,7 @@ def half_a_file(real, content, path, *_):
         file.truncate(os.path.getsize(path) // 2)
 
 if moment == "epoch":  # three batches each
-    killed_in(batches.Batches, "batch", 5, lambda *_: None)
+    killed_in(training.Batches, "batch", 5, lambda *_: None)
 elif moment == "history":
     killed_in(pd.DataFrame, "to_csv", 2, half_a_file)
 elif moment == "checkpoint":

