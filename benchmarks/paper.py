@@ -89,7 +89,7 @@ class Size:
     paper: dict
     quick: dict
     ken: dict
-    scale: lineup.Scale
+    scale: lineup.LineupScale
     crop: dict = field(default_factory=dict)
     slices: int | None = None
     seeds: int = 3
@@ -104,7 +104,7 @@ SIZES = {
         quick=dict(SMALL, batch_size=4, epochs=2),
         ken=dict(blocks_per_node=1),
         scale=lineup.SCALES["smoke"],
-        crop=lineup.HALF,
+        crop=dict(size=62, padded=64, pixel_mm=2.0),
         slices=8,
         seeds=2,
     ),
