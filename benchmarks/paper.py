@@ -41,6 +41,7 @@ from kenseg_utils import (  # noqa: E402
     machine,
     networks,
     profiles,
+    slices,
     training,
 )
 from kenseg_utils.experiments import lineup  # noqa: E402
@@ -62,7 +63,7 @@ AVERAGES = {
 class Plan:
     """One run: a recipe on some slices.
 
-    `protocol`: of `slices.prepare`. `channels`: a key of lineup.NEIGHBOURS.
+    `protocol`: of `slices.prepare`. `channels`: a key of slices.NEIGHBOURS.
     """
 
     name: str
@@ -187,7 +188,7 @@ def open_parts(plan: Plan, size: Size, scans: pd.DataFrame, work: Path) -> tuple
         scans,
         work,
         protocol=plan.protocol,
-        neighbours=lineup.NEIGHBOURS[plan.channels],
+        neighbours=slices.NEIGHBOURS[plan.channels],
         **crop,
     )
     return tuple(
