@@ -32,7 +32,7 @@ from filelock import FileLock, Timeout
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from paper_loop import Epochs, Progress, compile_steps, run, validate  # noqa: E402
+from paper_loop import Epochs, Progress, compile_steps, run  # noqa: E402
 
 from kenseg_utils import (  # noqa: E402
     artifacts,
@@ -41,6 +41,7 @@ from kenseg_utils import (  # noqa: E402
     machine,
     networks,
     profiles,
+    slices,
     training,
 )
 from kenseg_utils.experiments import lineup  # noqa: E402
@@ -53,7 +54,6 @@ AVERAGES = {
     "per subject": "test_dice_per_subject",
     "pooled": "test_dice_pooled",
 }
-LEGACY = 1e-4  # the paper's "weight decay", read as old Keras's Adam(decay=1e-4)
 
 
 # --- What is run ---------------------------------------------------------------------------------
@@ -63,25 +63,22 @@ LEGACY = 1e-4  # the paper's "weight decay", read as old Keras's Adam(decay=1e-4
 class Plan:
     """One run: a recipe on some slices.
 
-    `rate_decay`: the rate falls as 1 / (1 + rate_decay · step), which is what Keras's `decay` did
-    before version 2.11. `protocol`: of `slices.prepare`. `channels`: a key of lineup.NEIGHBOURS.
+    `protocol`: of `slices.prepare`. `channels`: a key of slices.NEIGHBOURS.
     """
 
     name: str
     words: str
     recipe: training.Recipe
-    rate_decay: float = 0.0
     protocol: str = "lesion_crop"
     channels: int = 1
 
     @property
     def decay(self) -> str:
         """Which reading of "weight decay" it trains by."""
-        if self.rate_decay:
-            return "of the rate: 1 / (1 + decay · step), old Keras"
         return {
             "decoupled": "decoupled from the gradient (Keras, AdamW)",
             "coupled": "coupled, an L2 term (PyTorch's Adam)",
+            "rate": "of the rate: 1 / (1 + decay · step), old Keras",
         }[self.recipe.decay]
 
 
@@ -108,7 +105,7 @@ SIZES = {
         quick=dict(SMALL, batch_size=4, epochs=2),
         ken=dict(blocks_per_node=1),
         scale=lineup.SCALES["smoke"],
-        crop=lineup.HALF,
+        crop=dict(size=62, padded=64, pixel_mm=2.0),
         slices=8,
         seeds=2,
     ),
@@ -125,12 +122,10 @@ SIZES = {
 def plans(size: Size) -> list[Plan]:
     """All runs, in the order in which they are wanted."""
 
-    def paper(name, words, rate_decay=0.0, **changes):
+    def paper(name, words, **changes):
         ken = size.ken if changes.get("network", "ken_unetpp") == "ken_unetpp" else {}
         changes["options"] = ken | changes.get("options", {})
-        return Plan(
-            name, f"the paper's{words}", training.Recipe.paper(**size.paper | changes), rate_decay
-        )
+        return Plan(name, f"the paper's{words}", training.Recipe.paper(**size.paper | changes))
 
     def quick(name, words, seed=0, protocol="lesion_crop", channels=1, **changes):
         return Plan(
@@ -153,7 +148,7 @@ def plans(size: Size) -> list[Plan]:
         paper("paper", ""),
         paper("paper_unet", ", U-Net", network="unet"),
         paper("paper_no_ken", ", no Ken block", options=dict(ken=None)),
-        paper("paper_legacy_decay", ", decay of the rate", LEGACY, weight_decay=0.0),
+        paper("paper_legacy_decay", ", decay of the rate", decay="rate"),
         paper("paper_coupled_decay", ", coupled weight decay", decay="coupled"),
         *(
             quick(name, words, seed, **changes)
@@ -193,7 +188,7 @@ def open_parts(plan: Plan, size: Size, scans: pd.DataFrame, work: Path) -> tuple
         scans,
         work,
         protocol=plan.protocol,
-        neighbours=lineup.NEIGHBOURS[plan.channels],
+        neighbours=slices.NEIGHBOURS[plan.channels],
         **crop,
     )
     return tuple(
@@ -216,12 +211,7 @@ def build(plan: Plan, shape: tuple[int, int, int], steps: int):
     import keras
 
     keras.utils.set_random_seed(plan.recipe.seed)
-    model = training.build(plan.recipe, shape, steps)
-    if plan.rate_decay:
-        model.optimizer.learning_rate = keras.optimizers.schedules.InverseTimeDecay(
-            plan.recipe.learning_rate, decay_steps=1, decay_rate=plan.rate_decay
-        )
-    return model
+    return training.build(plan.recipe, shape, steps)
 
 
 def run_folder(plan: Plan, parts: Sequence, work: Path) -> Path:
@@ -233,7 +223,6 @@ def run_folder(plan: Plan, parts: Sequence, work: Path) -> Path:
         train=parts[0].key,
         validation=parts[1].key,
         test=parts[2].key,
-        rate_decay=plan.rate_decay,
         backend=keras.backend.backend(),
     )
     key = artifacts.key(**identity)
@@ -273,7 +262,7 @@ class Piece:
             data,
             state,
             recipe.epochs,
-            validate=lambda: validate(self.model, recipe, validation),
+            validate=lambda: training.validate(self.model, recipe, validation),
             keep=self.keep,
             late=self.late,
         )
@@ -414,7 +403,7 @@ def tables_of(plan: Plan, parts: Sequence, folder: Path, history: Sequence[dict]
         learning_rate=recipe.learning_rate,
         schedule=recipe.schedule,
         decay=plan.decay,
-        decay_factor=plan.rate_decay or recipe.weight_decay,
+        decay_factor=recipe.weight_decay,
         augment=str(recipe.augment),
         slices=plan.protocol,
         train_slices=len(parts[0]),

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from kenseg_utils import losses, metrics, training
+from kenseg_utils import training
 from kenseg_utils.training import Batches
 
 SECONDS_A_CALL = 5.0  # so that a clock can end a training between two calls
@@ -322,25 +322,4 @@ def _close_epoch(model, state: Progress, validate: Callable | None) -> dict:
         learning_rate=float(model.optimizer.learning_rate),
         seconds=state.seconds,
         waiting=state.waiting / max(state.seconds, 1e-9),
-    )
-
-
-def validate(model, recipe, validation) -> dict:
-    """What `training.validate` gives, and Dice by slice: the same predictions in three averages."""
-    loss_function = losses.get(recipe.loss)
-    size, total, found = max(recipe.batch_size, 16), 0.0, []
-    for start in range(0, len(validation), size):
-        images, masks = validation.batch(range(start, min(start + size, len(validation))))
-        soft = np.asarray(training.predict(model, images))
-        total += float(np.mean(loss_function(masks.astype("int32"), soft))) * len(images)
-        found.append(soft[..., -1] >= 0.5)
-    prediction, masks = np.concatenate(found), validation.masks
-    counts = metrics.count_slices(masks, prediction)
-    subjects = validation.index.subject.to_numpy()
-    return dict(
-        val_loss=total / len(validation),
-        val_dice_per_slice=float(metrics.per_slice(counts).mean()),
-        val_dice=float(metrics.per_subject(counts, subjects).mean()),
-        val_dice_pooled=float(metrics.pooled(counts)),
-        found_lesion=bool(prediction.any()),
     )

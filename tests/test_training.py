@@ -67,11 +67,76 @@ def test_the_paper_s_recipe():
     assert (recipe.batch_size, recipe.epochs) == (1, 40)
 
 
+def test_the_rate_falls_as_old_keras_let_it():
+    """decay="rate": learning_rate / (1 + weight_decay · step), and no decay of the weights."""
+    recipe = training.Recipe.paper(network="unet", widths=(4, 8), decay="rate")
+    optimizer = training.build(recipe, (16, 16, 1)).optimizer
+    for step in (0, 2429, 41293):
+        optimizer.iterations.assign(step)
+        assert float(optimizer.learning_rate) == pytest.approx(1e-6 / (1 + 1e-4 * step))
+    assert optimizer.weight_decay is None
+    plain = training.build(replace(recipe, decay="decoupled"), (16, 16, 1)).optimizer
+    plain.iterations.assign(41293)
+    assert float(plain.learning_rate) == pytest.approx(1e-6) and plain.weight_decay == 1e-4
+    with pytest.raises(ValueError, match="Recipe.schedule is 'cosine'.*decay='rate'"):
+        replace(recipe, schedule="cosine")
+
+
+def test_a_resumed_run_keeps_the_rate_that_falls(data, tmp_path, monkeypatch):
+    """The rate goes on from the step that the checkpoint was written at."""
+    recipe = training.Recipe.paper(
+        **TINY | dict(epochs=2, network="unet", options={}),
+        learning_rate=1e-3,
+        weight_decay=0.5,
+        decay="rate",
+    )
+    whole = training.train(recipe, *data, run_dir=tmp_path / "whole", progress=False)
+    steps = len(data[0]) // recipe.batch_size
+    expected = [1e-3 / (1 + 0.5 * steps * epoch) for epoch in (1, 2)]
+    np.testing.assert_allclose(whole.history.learning_rate, expected, rtol=1e-5)
+    stop_after_first_checkpoint(monkeypatch)
+    with pytest.raises(training.TrainingError):
+        training.train(recipe, *data, run_dir=tmp_path / "resumed", progress=False)
+    monkeypatch.undo()
+    resumed = training.train(recipe, *data, run_dir=tmp_path / "resumed", progress=False)
+    pd.testing.assert_frame_equal(resumed.history[COMPARED], whole.history[COMPARED], rtol=1e-5)
+
+
+def test_the_validation_set_is_scored_in_three_averages(monkeypatch):
+    """A subject with two slices and one with one, so that no two averages agree."""
+    masks = np.zeros((3, 4, 4), bool)
+    masks[0, :2], masks[1, 0, 0], masks[2, 0, :2] = True, True, True
+    index = pd.DataFrame({"subject": ["sub-a", "sub-a", "sub-b"]})
+
+    class Three:
+        def __init__(self):
+            self.masks, self.index = masks, index
+
+        def __len__(self):
+            return 3
+
+        def batch(self, positions):
+            chosen = list(positions)
+            return np.zeros((len(chosen), 4, 4, 1), np.float32), masks[chosen]
+
+    found = masks.copy()
+    found[1] = False  # Dice by slice: 1, 0, 2/3
+    found[2, 0, 1] = False
+    soft = np.stack([~found, found], -1).astype(np.float32)
+    monkeypatch.setattr(training, "predict", lambda model, images: soft)
+    scores = training.validate(None, training.Recipe.paper(), Three())
+    assert scores["val_dice_per_slice"] == pytest.approx((1 + 0 + 2 / 3) / 3)
+    assert scores["val_dice"] == pytest.approx((16 / 17 + 2 / 3) / 2)
+    assert scores["val_dice_pooled"] == pytest.approx(18 / 20)
+    assert scores["found_lesion"] is True
+
+
 def test_a_run_holds_its_evidence(straight, data):
     history = straight.history
     assert history.epoch.tolist() == [1, 2, 3]
     assert history.loss.iloc[-1] < history.loss.iloc[0]
     assert history.waiting.between(0, 1).all()
+    assert history.val_dice_per_slice.between(0, 1).all()
     assert straight.recipe == training.Recipe.quick(**TINY)
     evidence = straight.provenance
     assert evidence["train"] == data[0].key and evidence["versions"]["keras"]

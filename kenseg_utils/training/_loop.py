@@ -95,13 +95,17 @@ def build(recipe: Recipe, input_shape: Sequence[int], steps: int = 1) -> Model:
         rate = keras.optimizers.schedules.CosineDecay(
             rate / 10, max(1, steps - warmup), alpha=0.01, warmup_target=rate, warmup_steps=warmup
         )
-    coupled = recipe.decay == "coupled" and recipe.weight_decay > 0
-    if coupled:
+    if recipe.decay == "rate":
+        rate = keras.optimizers.schedules.InverseTimeDecay(
+            rate, decay_steps=1, decay_rate=recipe.weight_decay
+        )
+    if recipe.decay == "coupled" and recipe.weight_decay > 0:
         for weight in model.trainable_weights:
             # The gradient of (decay/2)·w² is decay·w: what PyTorch's Adam adds.
             weight.regularizer = keras.regularizers.L2(recipe.weight_decay / 2)
     make = {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop}[recipe.optimizer]
-    optimizer = make(rate, weight_decay=None if coupled else recipe.weight_decay or None)
+    decoupled = recipe.weight_decay if recipe.decay == "decoupled" else 0
+    optimizer = make(rate, weight_decay=decoupled or None)
     optimizer.build(model.trainable_variables)  # or the first step would be traced twice
     heads = len(model.outputs)
     loss = losses.get(recipe.loss)
@@ -392,7 +396,11 @@ def _advice_on_disk(epochs: int, folder: Path) -> Iterator[None]:
 
 
 def validate(model: Model, recipe: Recipe, validation: SliceSet) -> dict[str, float | bool]:
-    """Loss and Dice on a set that is not trained on; Dice is the mean over subjects."""
+    """Loss and Dice on a set that is not trained on, and whether any lesion was found.
+
+    The same predictions score in three averages: val_dice_per_slice, val_dice (per subject), and
+    val_dice_pooled (all pixels at once).
+    """
     from keras import ops
 
     loss_function = losses.get(recipe.loss)
@@ -404,15 +412,13 @@ def validate(model: Model, recipe: Recipe, validation: SliceSet) -> dict[str, fl
         total += float(ops.mean(loss_function(masks.astype("int32"), probability))) * len(images)
         found.append(probability[..., -1] >= 0.5)
     prediction = np.concatenate(found)
-    masks = validation.masks
-    dice = [
-        metrics.dice(masks[where], prediction[where])
-        for where in validation.index.groupby("subject").indices.values()
-    ]
+    counts = metrics.count_slices(validation.masks, prediction)
+    subjects = validation.index["subject"].to_numpy()
     return dict(
         val_loss=total / len(validation),
-        val_dice=float(np.mean(dice)),
-        val_dice_pooled=float(metrics.dice(masks, prediction)),
+        val_dice_per_slice=float(metrics.per_slice(counts).mean()),
+        val_dice=float(metrics.per_subject(counts, subjects).mean()),
+        val_dice_pooled=float(metrics.pooled(counts)),
         found_lesion=bool(prediction.any()),
     )
 

@@ -14,7 +14,7 @@ from ._augment import AUGMENTATIONS
 
 OPTIMIZERS = ("adam", "rmsprop")
 SCHEDULES = ("constant", "cosine")
-DECAYS = ("decoupled", "coupled")
+DECAYS = ("decoupled", "coupled", "rate")
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,10 @@ class Recipe:
     """Everything that determines a training run besides the data.
 
     `options` go to `networks.build`; `precision` is "auto" or a Keras dtype policy.
-    `decay` says how weight decay acts: "decoupled" from the gradient (Keras, AdamW) or
-    "coupled" as an L2 term of the loss (PyTorch's Adam).
+    `decay` says how `weight_decay` acts, since papers do not always: "decoupled" from the gradient
+    (AdamW; Keras from version 2.11), "coupled" as an L2 term of the loss (PyTorch's Adam), or on
+    the learning "rate", which falls as learning_rate / (1 + weight_decay · step) and leaves the
+    weights alone (`Adam(decay=…)` of Keras before 2.11).
     `augment` is False, True for all that `augment` changes, "noise" for its noise alone, or "wide"
     for `wide`.
     `lesion_prior` is the probability of lesion that an untrained network starts from (Lin et al.
@@ -71,6 +73,11 @@ class Recipe:
                 raise ValueError(
                     f"Recipe.{name} is {value!r}: it must be a whole number of at least {least}."
                 )
+        if self.decay == "rate" and self.schedule != "constant":
+            raise ValueError(
+                f"Recipe.schedule is {self.schedule!r}: with decay='rate' the rate falls by that "
+                "decay, so it must be constant."
+            )
         if not 0 < self.learning_rate <= 1:
             raise ValueError(
                 f"Recipe.learning_rate is {self.learning_rate!r}: it must be above 0 and at most 1."
