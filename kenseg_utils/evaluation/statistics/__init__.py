@@ -47,6 +47,7 @@ from ._paired import (
 )
 from ._seeds import (
     COLLAPSED,
+    ENOUGH_SEEDS,
     POPULATION,
     SMALL_SEEDS,
     THESE_SUBJECTS,
@@ -88,6 +89,7 @@ __all__ = [
     "Claim",
     "Crossed",
     "Draw",
+    "ENOUGH_SEEDS",
     "Effect",
     "INCONSISTENT",
     "Interval",
