@@ -245,7 +245,8 @@ style="width:100%;max-width:640px;height:auto"></svg>
       const some = rolls.slice(-times);
       part("said").textContent = times === 1 ? words(some[0])
         : `${{times}} rolls of ${{size}}: a higher mean in `
-          + `${{count(some, (one) => one.mean > 0)}}, an interval that leaves zero out in ${{count(some, (one) => one.shown !== "")}}.`;
+          + `${{count(some, (one) => one.mean > 0)}}, an interval that `
+          + `leaves zero out in ${{count(some, (one) => one.shown !== "")}}.`;
       paint();
     }};
     part("off").hidden = true;
