@@ -15,6 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
 
 import pandas as pd
@@ -106,6 +107,7 @@ class Question:
 
 # Other choices that the paper credits: residual blocks, the nested grid, its loss.
 CREDITED = ("block: plain", "network: U-Net", "loss: cross-entropy")
+RECOMPUTED = ("effects", "spreads")
 QUESTIONS = {
     "ken": Question("ken_block", (WITHOUT_KEN,), seeds=10),
     "factors": Question("factors", CREDITED, seeds=5),
@@ -332,6 +334,24 @@ def record_ablation(
     )
 
 
+def recompute(result: str, folder=None) -> Path:
+    """Make the effects of a recorded result anew from its scores, by today's statistics.
+
+    Nothing is trained; the provenance stays and says so under "statistics recomputed".
+    Raises ValueError where nothing of that name is recorded.
+    """
+    found = _recorded.open_result(result, folder)
+    if found is None:
+        raise ValueError(f"Nothing is recorded as {result!r}: train it with --record first.")
+    scores = found.tables["scores"]
+    plan = found.tables["effects"][["factor", "setting", "name"]]
+    tables = found.tables | {"effects": effects(plan, scores), "spreads": spreads_table(scores)}
+    note = dict(commit=artifacts.commit(), day=date.today().isoformat(), tables=RECOMPUTED)
+    return _recorded.save_result(
+        result, tables, folder, **found.provenance | {"statistics recomputed": note}
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = _runs.command_line(
         "Train a question of the ablation; call again to go on.", "RESULT", SCALES, "demo"
@@ -343,6 +363,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="; ".join(f"{name}: {about}" for name, about in _asked()),
     )
     parser.add_argument("--seeds", type=int, default=None, help="paired seeds of every setting")
+    parser.add_argument(
+        "--recompute", action="store_true", help="train nothing: the recorded scores' effects anew"
+    )
     parser.add_argument("--all-folds", action="store_true", help="not the first one alone")
     chosen = parser.parse_args(arguments)
     profile, scale = profiles.get(chosen.profile), SCALES[chosen.profile]
@@ -359,6 +382,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
 
     try:
+        if chosen.recompute:
+            print(f"recomputed in {recompute(question.result)}")
+            return
         scans = profiles.open_scans(profile, chosen.data_root, work)
         plan = grid(base_recipe(profile), only=question.names)
         table = run_ablation(
