@@ -113,7 +113,6 @@ TAUGHT = {
     "04": {"blocks": "upsample head nested_grid", "networks.ken_unetpp": "ken_unetpp"},
     "05": {"training._batches": "augment"},
     "06": {"metrics._overlap": "Counts count dice_from iou_from dice paper_dice paper_prose_dice"},
-    "09": {"experiments.ablation": "yardstick"},
     "10": {"evaluation.corruptions": "noise"},
 }
 

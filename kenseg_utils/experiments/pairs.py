@@ -6,7 +6,7 @@ is made here from the scores, so that the words turn when the numbers do.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from math import comb
@@ -16,7 +16,10 @@ import pandas as pd
 
 from kenseg_utils.evaluation import statistics
 
+from ._recorded import Result
+
 ENOUGH_POWER = 0.8
+_NEEDED = ["name", "seed", "subject", "dice"]
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,72 @@ def spread_of_pair(
     """The spreads of this pair of recipes alone, however far they lie apart; None as there."""
     both = scores[scores["name"].isin([question.arm, question.base])]
     return statistics.measure_spreads(both, question.base, score, near=float("inf"))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The effect of `arm` against `base`, from the recorded result that says most of it.
+
+    `result`: its name, "" where none has both; `origin`: what made it; `data`: on what.
+    """
+
+    effect: statistics.Effect
+    result: str
+    origin: str
+    data: str
+
+    @property
+    def words(self) -> str:
+        """The difference in words, with what made it."""
+        interval = self.effect.interval
+        if interval.estimate is None or interval.low is None or interval.high is None:
+            found = interval.note
+        else:
+            found = (
+                f"mean Dice differs by {interval.estimate:+.3f} "
+                f"({interval.level_text}: {interval.low:+.3f} to {interval.high:+.3f}; "
+                f"{self.effect.seeds} paired seeds, {self.effect.subjects} subjects)"
+            )
+        return f"{found}{f'; {self.effect.note}' if self.effect.note else ''} ({self.origin})"
+
+
+def find_effect(results: Mapping[str, Result | None], arm: str, base: str) -> Measured:
+    """The effect from the recorded result in which both have most trainings in common.
+
+    `results`: by name, None for what is not recorded. Where none has both, not known.
+    """
+    found = Measured(
+        statistics.paired_effect(pd.DataFrame(columns=_NEEDED), arm, base), "", "not recorded", ""
+    )
+    most = 0
+    for name, result in results.items():
+        if result is None or "scores" not in result.tables:
+            continue
+        scores = result.tables["scores"]
+        seeds = [set(scores.loc[scores["name"] == one, "seed"]) for one in (arm, base)]
+        if len(seeds[0] & seeds[1]) > most:
+            most = len(seeds[0] & seeds[1])
+            effect = statistics.paired_effect(scores, arm, base)
+            found = Measured(effect, name, origin(result), data_of(result))
+    return found
+
+
+def origin(result: Result) -> str:
+    """What made a recorded result, in words."""
+    about = result.provenance
+    redone = about.get("statistics recomputed")
+    seeds = len(about["seed"])
+    return (
+        f"recorded: profile {about['profile']}, {seeds} seed{'s' if seeds > 1 else ''}, "
+        f"{about['seconds'] / 60:.0f} minutes of training on {', '.join(about['device'])}, "
+        f"commit {', '.join(about['commit'])}, {about['finished'][:10]}"
+        + (f"; statistics of {redone['day']}" if redone else "")
+    )
+
+
+def data_of(result: Result) -> str:
+    """The name of the data that a recorded result was measured on."""
+    return str(result.provenance.get("data_name", "phantom ATLAS"))
 
 
 # --- What fewer seeds would have said ------------------------------------------------------------
@@ -245,6 +314,63 @@ def power_words(
         f"For {100 * ENOUGH_POWER:.0f} %: {everywhere.text}. "
         f"Asked of these {subjects} subjects alone, so that it says nothing about others: "
         f"{here.text}."
+    )
+
+
+def seeds_words(table: pd.DataFrame) -> str:
+    """How far the mean difference spreads from seed to seed, paired by seed and not."""
+    used = table[table["collapsed"].eq("")]
+    if len(used) < 2:
+        return "What pairing by seed is worth is not known: it takes two pairs."
+    paired = float(used["difference"].astype(float).std())
+    apart = float(np.sqrt(used["base"].var() + used["arm"].var()))
+    told = (
+        f"so pairing the seeds {'helps' if paired < apart else 'does not help'} here"
+        if abs(paired - apart) > 0.1 * apart
+        else "so pairing the seeds makes hardly a difference here, and costs nothing"
+    )
+    return (
+        f"From seed to seed the mean difference over these subjects has an SD of {paired:.3f} "
+        f"where the seeds are paired, and would have one of {apart:.3f} where they are not: {told}."
+    )
+
+
+def collapse_words(scores: pd.DataFrame) -> str:
+    """Which trainings collapsed, by setting, in words."""
+    trainings = statistics.collapsed_trainings(scores)
+    gone = trainings[trainings["collapsed"]]
+    tried = trainings.groupby("name", sort=False).size()
+    if gone.empty:
+        return f"None of {len(trainings)} trainings collapsed."
+    named = ", ".join(
+        f"{name} ({count} of {tried[name]})"
+        for name, count in gone.groupby("name", sort=False).size().items()
+    )
+    return (
+        f"{len(gone)} of {len(trainings)} trainings collapsed (mean Dice below "
+        f"{statistics.COLLAPSED:g}) and count apart: {named}."
+    )
+
+
+def family_words(effects: pd.DataFrame) -> str:
+    """How many settings of a grid differ from the base, singly and as a family."""
+    others = effects[effects["verdict"] != "base"]
+    shown = ["better", "worse"]
+    single = others[others["verdict"].isin(shown)]
+    family = others[others["verdict_of_family"].isin(shown)]
+    unknown = int(others["verdict"].str.startswith("not known").sum())
+
+    def named(rows: pd.DataFrame) -> str:
+        if rows.empty:
+            return "none"
+        return ", ".join(f"{row.name} ({row.verdict})" for row in rows.itertuples(index=False))
+
+    return (
+        f"Of {len(others)} changes {len(single)} differ{'s' if len(single) == 1 else ''} from the "
+        f"base each by its own interval: {named(single)}. "
+        f"With Holm's correction for {len(others) - unknown} questions asked at once: "
+        f"{named(family)}. Not known, since all trainings collapsed or too little is there: "
+        f"{unknown}."
     )
 
 
