@@ -36,6 +36,20 @@ class Question:
         return f"without {self.part}", f"with {self.part}"
 
 
+def effect_of(
+    scores: pd.DataFrame, question: Question, score: str = "dice", scope: str = "population"
+) -> statistics.Effect:
+    """`statistics.paired_effect` of the arm, which calls the two as the question does."""
+    names = dict(zip((question.base, question.arm), question.labels, strict=True))
+    return statistics.paired_effect(
+        scores.assign(name=scores["name"].replace(names)),
+        question.labels[1],
+        question.labels[0],
+        score,
+        scope=scope,
+    )
+
+
 # --- The pairs -----------------------------------------------------------------------------------
 
 
@@ -265,32 +279,36 @@ def answer(effect: statistics.Effect, part: str) -> str:
         "worse": f"{seeds} show that {part} hurts: {measured}.",
     }.get(
         effect.verdict,
-        f"{seeds} do not show whether {part} helps or hurts: {measured}. They leave open "
-        f"everything from {interval.low:+.3f} to {interval.high:+.3f}, and exclude what lies "
-        "beyond",
+        f"{seeds} do not show whether {part} helps or hurts: {measured}. A gain of more than "
+        f"{interval.high:.3f} is unlikely, and so is a loss of more than {-interval.low:.3f}; "
+        "anything between is possible.",
     )
-    return f"{said.rstrip('.')}.{about}"
+    return f"{said}{about}"
 
 
 def _sentence(note: str) -> str:
     return f"{note[:1].upper()}{note[1:]}."
 
 
-def pairing_words(spreads: dict[str, np.ndarray]) -> str:
-    """How far the differences spread by what is paired, and what that saves in subjects."""
-    sds = [float(values.std(ddof=1)) if len(values) > 1 else None for values in spreads.values()]
-    if None in sds or not min(sds):  # type: ignore[type-var]
+def pairing_words(differences: Mapping[str, np.ndarray]) -> str:
+    """How far the differences of `by_pairing` spread, by what is paired."""
+    sds = [float(values.std(ddof=1)) for values in differences.values() if len(values) > 1]
+    if len(sds) < len(PAIRINGS) or not min(sds):
         return "What pairing is worth is not known: it takes two seeds and two subjects."
-    loose, by_subject, both = (float(sd) for sd in sds if sd is not None)
-    times = (loose / both) ** 2
-    seed = "takes a little more away" if both < 0.97 * by_subject else "takes nothing more away"
-    if both > 1.03 * by_subject:
-        seed = "adds to it here, by chance"
+    loose, by_subject, both = sds
+    seed = (
+        "adds to it here, by chance"
+        if both > 1.03 * by_subject
+        else "takes a little more away"
+        if both < 0.97 * by_subject
+        else "takes hardly anything more away"
+    )
     return (
         f"Between two subjects and two seeds the difference has an SD of {loose:.3f}; within a "
-        f"subject {by_subject:.3f}; within a subject and a seed {both:.3f}. Pairing by subject is "
-        f"what counts; pairing by seed as well {seed}. Without any pairing it would take "
-        f"{times:.1f} times as many scores to know the mean as well."
+        f"subject {by_subject:.3f}; within a subject and a seed {both:.3f}. Pairing by subject "
+        f"{'is what counts' if by_subject < 0.8 * loose else 'changes little'}, and pairing by "
+        f"seed as well {seed}. Together they make the variance {(loose / both) ** 2:.1f} times "
+        "smaller."
     )
 
 

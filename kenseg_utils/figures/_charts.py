@@ -478,7 +478,10 @@ def power_curves(table: pd.DataFrame, planned: int | None = None, wanted: float 
         xlabel="paired seeds" + (f" (dotted: the {planned} recorded)" if planned else ""),
         ylabel=f"chance to see it (%; dashed: {100 * wanted:.0f})",
     )
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ends = table["seeds"].min(), table["seeds"].max()
+    ticks = [value for value in (2, 5, 10, 20, 50, 100, 200, 500) if ends[0] <= value <= ends[1]]
+    axes.set_xticks(ticks, [str(value) for value in ticks])
+    axes.minorticks_off()
     axes.grid(alpha=0.25)
     figure.legend(loc="outside upper center", ncols=5)
     return figure

@@ -565,7 +565,9 @@ def _power(
     shift = np.abs(effect) / np.maximum(error, SAME)
     large = shift > 30  # where the noncentral t has nothing left to add
     shift = np.minimum(shift, 30)
-    seen = stats.nct.sf(far, freedom, shift) + stats.nct.cdf(-far, freedom, shift)
+    # Far out SciPy answers NaN for the other side's tail, which is nothing there.
+    other_side = np.nan_to_num(stats.nct.cdf(-far, freedom, shift))
+    seen = stats.nct.sf(far, freedom, shift) + other_side
     return np.where(large, 1.0, np.clip(seen, 0, 1))
 
 
