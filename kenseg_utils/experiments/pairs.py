@@ -19,7 +19,6 @@ from kenseg_utils.evaluation import statistics
 from ._recorded import Result
 
 ENOUGH_POWER = 0.8
-_NEEDED = ["name", "seed", "subject", "dice"]
 
 
 @dataclass(frozen=True)
@@ -160,9 +159,8 @@ def find_effect(results: Mapping[str, Result | None], arm: str, base: str) -> Me
 
     `results`: by name, None for what is not recorded. Where none has both, not known.
     """
-    found = Measured(
-        statistics.paired_effect(pd.DataFrame(columns=_NEEDED), arm, base), "", "not recorded", ""
-    )
+    nothing = statistics.unknown(f"not known: nothing is recorded of both {arm} and {base}")
+    found = Measured(statistics.Effect(arm, base, nothing, None, 0, 0), "", "not recorded", "")
     most = 0
     for name, result in results.items():
         if result is None or "scores" not in result.tables:
@@ -298,9 +296,11 @@ def pairing_words(differences: Mapping[str, np.ndarray]) -> str:
     loose, by_subject, both = sds
     seed = (
         "adds to it here, by chance"
-        if both > 1.03 * by_subject
+        if both > 1.05 * by_subject
+        else "takes a good deal more away"
+        if both < 0.8 * by_subject
         else "takes a little more away"
-        if both < 0.97 * by_subject
+        if both < 0.95 * by_subject
         else "takes hardly anything more away"
     )
     return (
