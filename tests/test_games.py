@@ -133,7 +133,7 @@ def test_a_roll_draws_recorded_pairs_and_says_what_they_say(page, rolls):
         mean = sum(rolls.differences[seed] for seed in seeds) / size
         printed = float(re.search(r"difference ([+−]\d\.\d+)", said)[1].replace("−", "-"))
         assert printed == pytest.approx(mean, abs=5.1e-4)
-        assert ("claimed that the block helps" in said) == (mean > 0)
+        assert ("claimed a win: that the block helps" in said) == (mean > 0)
         shown = rolls.shown.get(sum(2**seed for seed in seeds), "")
         words = {"better": "higher with it", "worse": "lower with it", "": "no difference shown"}
         assert said.endswith(f"{'not known, one seed' if size == 1 else words[shown]}.")
@@ -175,7 +175,7 @@ def test_a_loss_is_claimed_where_the_mean_is_lower(chromium):  # noqa: F811
     tab.set_content(dice(rolls))
     tab.locator('[data-part="roll"]').click()
     said = tab.locator('[data-part="said"]').text_content()
-    assert "claimed that the block hurts" in said and said.endswith("lower with it.")
+    assert "claimed a loss: that the block hurts" in said and said.endswith("lower with it.")
     tab.close()
 
 

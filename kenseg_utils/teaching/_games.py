@@ -156,6 +156,7 @@ _DICE = """<form id="{name}" class="kenseg-quiz kenseg-dice" onsubmit="return fa
 <p data-part="said" role="status">Choose how many seeds an experiment has, and roll.</p>
 <svg data-part="picture" viewBox="0 0 640 150" role="img" aria-label="No roll yet" \
 style="width:100%;max-width:640px;height:auto"></svg>
+<p>Right of zero it is higher with it; a ring marks an interval that leaves zero out.</p>
 <table class="kenseg-table"><caption style="color:inherit">Your rolls</caption><thead><tr>
 <th scope="col">seeds</th><th scope="col">rolls</th><th scope="col">mean higher: “it helps”</th>
 <th scope="col">interval above 0</th><th scope="col">interval below 0</th></tr></thead>
@@ -176,8 +177,8 @@ style="width:100%;max-width:640px;height:auto"></svg>
     const key = places.reduce((total, place) => total + 2 ** place, 0);
     return {{places, mean: sum / places.length, shown: game.shown[key] || ""}};
   }};
-  const claimed = (roll) => roll.mean > 0 ? `that ${{game.part}} helps` : roll.mean < 0
-    ? `that ${{game.part}} hurts` : "nothing";
+  const claimed = (roll) => roll.mean > 0 ? `a win: that ${{game.part}} helps` : roll.mean < 0
+    ? `a loss: that ${{game.part}} hurts` : "nothing";
   const ruled = (roll) => roll.places.length < 2 ? "not known, one seed"
     : roll.shown === "better" ? "higher with it" : roll.shown === "worse" ? "lower with it"
     : "no difference shown";
