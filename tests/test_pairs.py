@@ -354,3 +354,44 @@ def test_the_page_prints_what_the_recorded_numbers_say(executed):
     ]
     for sentence in sentences:
         assert sentence in page, sentence
+
+
+# --- Pictures ------------------------------------------------------------------------------------
+
+
+def test_lines_that_rise_and_fall_look_different():
+    table = pairs.pair_seeds(collapsed(drawn(0.0, own=0.05), "with", 3), KEN)
+    rising = (table["difference"] > 0).fillna(False)
+    figure = figures.paired_seeds(table, KEN.labels, 0.01, (-0.02, 0.04))
+    left, right = figure.axes
+    drawn_lines = left.lines[:-1]  # the last is the mean
+    assert [line.get_ydata().tolist() for line in drawn_lines] == table[
+        ["base", "arm"]
+    ].to_numpy().tolist()
+    markers = np.array([line.get_marker() for line in drawn_lines])
+    assert set(markers[rising]) == {"^"} and markers[3] == "x" and set(markers) == {"^", "v", "x"}
+    assert [text.get_text() for text in left.get_xticklabels()] == list(KEN.labels)
+    (interval,) = right.collections
+    assert interval.get_segments()[0][:, 0].tolist() == [-0.02, 0.04]
+    assert len(right.get_yticklabels()) == 11
+    with pytest.raises(ValueError, match="no pair"):
+        figures.paired_seeds(table.head(0))
+
+
+def test_spreads_are_drawn_on_one_axis():
+    figure = figures.spread_by_pairing(pairs.by_pairing(drawn(), KEN))
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert [title.split(": SD ")[0] for title in titles] == list(pairs.PAIRINGS)
+    assert len({axes.get_xlim() for axes in figure.axes}) == 1
+    with pytest.raises(ValueError, match="no differences"):
+        figures.spread_by_pairing(pairs.by_pairing(drawn(seeds=1), KEN))
+
+
+def test_power_is_a_line_for_each_number_of_subjects():
+    table = pd.DataFrame(
+        [dict(subjects=n, seeds=k, power=k / 20) for n in (14, 40) for k in (2, 5, 20)]
+    )
+    axes = figures.power_curves(table, planned=10).axes[0]
+    assert axes.lines[1].get_ydata().tolist() == [10, 25, 100]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["2", "5", "10", "20"]
+    assert "the 10 recorded" in axes.get_xlabel()
