@@ -237,13 +237,27 @@ def test_an_effect_is_taken_from_the_result_with_most_pairs(tmp_path):
     )
     found = pairs.find_effect({"none": None, "few": few, "many": many}, "with", "without")
     assert found.result == "many" and found.data == "y" and found.effect.verdict == "better"
-    assert f"{found.effect.estimate:+.3f}" in found.words and "abacus" in found.words
+    assert f"{found.effect.estimate:+.3f}" in found.words and "profile demo" in found.words
     missing = pairs.find_effect({"few": few}, "with", "never trained")
     assert missing.words.startswith("not known: nothing is recorded of both")
     claim = statistics.Claim.more("it helps")
     for one, word in ((found, "supported"), (missing, "undecided")):
         effect = one.effect
         assert statistics.verdict(effect.estimate, effect.interval, claim).word == word
+
+
+@pytest.mark.parametrize("gone, word", [(0, "contradicted"), (6, "supported"), (3, "undecided")])
+def test_whether_a_recipe_can_be_trained_is_judged_by_what_collapsed(tmp_path, gone, word):
+    scores = drawn(seeds=6)
+    for seed in range(gone):
+        scores = collapsed(scores, "with", seed)
+    found = pairs.find_effect({"one": recorded(scores, tmp_path)}, "with", "without")
+    assert found.collapsed_words.startswith(f"{gone} of 6 trainings collapsed")
+    share = found.collapsed
+    claim = statistics.Claim.more("most collapse", than=0.5)
+    assert statistics.verdict(share.estimate, share, claim).word == word
+    missing = pairs.find_effect({}, "with", "without")
+    assert "not known" in missing.collapsed_words and not missing.collapsed.known
 
 
 def test_the_origin_says_that_statistics_were_recomputed(tmp_path):

@@ -221,7 +221,7 @@ def run_ablation(
     folds: int = 3,
     only_folds=(0,),
     minutes: float | None = None,
-    watch: Callable[[pd.DataFrame], None] | None = None,
+    watch: Callable[[pd.DataFrame], object] | None = None,
     **more,
 ) -> pd.DataFrame:
     """Train and test all recipes of a plan with `seeds`, the base with `base_seeds` too.
@@ -354,7 +354,7 @@ def recompute(result: str, folder=None) -> Path:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = _runs.command_line(
-        "Train a question of the ablation; call again to go on.", "RESULT", SCALES, "demo"
+        "Train a question of the ablation; call again to go on.", "RESULT", list(SCALES), "demo"
     )
     parser.add_argument(
         "--question",

@@ -131,7 +131,7 @@ def spread_of_pair(
 class Measured:
     """The effect of `arm` against `base`, from the recorded result that says most of it.
 
-    `result`: its name, "" where none has both; `origin`: what made it; `data`: on what.
+    `result`: its name, "" where none has both; `origin`: what made it, in short; `data`: on what.
     """
 
     effect: statistics.Effect
@@ -153,6 +153,23 @@ class Measured:
             )
         return f"{found}{f'; {self.effect.note}' if self.effect.note else ''} ({self.origin})"
 
+    @property
+    def collapsed(self) -> statistics.Interval:
+        """The share of the arm's trainings that collapsed."""
+        return statistics.share_interval(len(self.effect.collapsed), self.effect.trainings)
+
+    @property
+    def collapsed_words(self) -> str:
+        """How many of the arm's trainings collapsed, in words."""
+        share = self.collapsed
+        tried = self.effect.trainings
+        if not share.known:
+            return f"whether it can be trained is not known ({self.origin})"
+        return (
+            f"{len(self.effect.collapsed)} of {tried} training{'s' if tried > 1 else ''} collapsed "
+            f"(share, {share.level_text}: {share.text('.2f')}; {self.origin})"
+        )
+
 
 def find_effect(results: Mapping[str, Result | None], arm: str, base: str) -> Measured:
     """The effect from the recorded result in which both have most trainings in common.
@@ -170,7 +187,7 @@ def find_effect(results: Mapping[str, Result | None], arm: str, base: str) -> Me
         if len(seeds[0] & seeds[1]) > most:
             most = len(seeds[0] & seeds[1])
             effect = statistics.paired_effect(scores, arm, base)
-            found = Measured(effect, name, origin(result), data_of(result))
+            found = Measured(effect, name, brief_origin(result), data_of(result))
     return found
 
 
@@ -185,6 +202,12 @@ def origin(result: Result) -> str:
         f"commit {', '.join(about['commit'])}, {about['finished'][:10]}"
         + (f"; statistics of {redone['day']}" if redone else "")
     )
+
+
+def brief_origin(result: Result) -> str:
+    """When a recorded result was made, and at which scale."""
+    about = result.provenance
+    return f"recorded {about['finished'][:10]}, profile {about['profile']}"
 
 
 def data_of(result: Result) -> str:
