@@ -96,10 +96,11 @@ lint: $(VENV)/.test ## Ruff (lint and format), the order of the rooms, types: se
 
 # The paper's scale wants a GPU. On two cores: make results PROFILE=demo RESULTS="--epochs 24"
 results: PROFILE = paper
-results: ABLATION ?= --seeds 3
-results: $(VENV)/.book ## Train all networks and the ablation's grid at length (RESULTS="--minutes 60 …", ABLATION="…"); writes results/*.json
+results: $(VENV)/.book ## Train all networks and the ablation's questions at length (RESULTS="--minutes 60 …", ABLATION="…"); writes results/*.json
 	$(PY) -m kenseg_utils.experiments.lineup --profile $(PROFILE) $(DATA_ARGUMENT) --record $(RESULTS)
-	$(PY) -m kenseg_utils.experiments.ablation --profile $(PROFILE) $(DATA_ARGUMENT) --record $(ABLATION)
+	for question in ken factors grid; do \
+	    $(PY) -m kenseg_utils.experiments.ablation --question $$question --profile $(PROFILE) $(DATA_ARGUMENT) --record $(ABLATION); \
+	done
 
 # A piece ends by itself, with 75 where another is wanted.
 paper: MINUTES ?= 100000
@@ -180,7 +181,7 @@ _build/executed/$(RUN)/%.ipynb: notebooks/%.ipynb $(PACKAGE) requirements.lock $
 
 # What these show beside their own results.
 _build/executed/$(RUN)/08_baseline_networks.ipynb: $(wildcard results/networks.json)
-_build/executed/$(RUN)/09_ablation_study.ipynb: $(wildcard results/ablation.json)
+_build/executed/$(RUN)/09_ablation_study.ipynb: $(wildcard results/ken_block.json results/factors.json results/ablation.json results/paper_scale.json)
 _build/executed/$(RUN)/11_whole_brain_segmentation.ipynb: $(wildcard results/whole_slices.npz)
 _build/executed/$(RUN)/15_train_on_your_own_data.ipynb: $(wildcard results/whole_slices.npz)
 _build/executed/$(RUN)/12_segment_your_scan.ipynb: $(wildcard results/whole_slices.npz results/real_heads*.json)

@@ -1,4 +1,6 @@
-"""The grid of the ablation, what counts as luck, and the command."""
+"""The grid of the ablation, its questions, their effects, and the command."""
+
+import json
 
 import numpy as np
 import pandas as pd
@@ -66,8 +68,8 @@ def test_some_settings_keep_the_base_and_unknown_ones_are_refused(base):
     assert set(plan["factor"]) == {"loss", "block"}
     with pytest.raises(ValueError, match="no .'loss: dise'"):
         ablation.grid(base, only=("loss: dise",))
-    for scale in ablation.SCALES.values():
-        ablation.grid(base, only=scale.live)
+    for question in ablation.QUESTIONS.values():
+        ablation.grid(base, only=question.names)
     assert set(ablation.SCALES) == set(profiles.PROFILES)
 
 
@@ -98,68 +100,81 @@ def planned(*names):
     return pd.DataFrame([dict(factor="f", setting=name, name=name) for name in names])
 
 
+FIVE = dict(seeds=range(5), base_seeds=range(5))
+
+
 def test_large_effects_are_named_and_none_are_not():
-    scores = drawn(dict(base=0, large=-0.2, helps=0.15, nothing=0))
+    scores = drawn(dict(base=0, large=-0.2, helps=0.15, nothing=0), **FIVE)
     table = ablation.effects(planned("base", "large", "helps", "nothing"), scores)
-    assert table["verdict"].tolist() == ["base", "worse", "better", "no more than luck"]
+    assert table["verdict"].tolist() == ["base", "worse", "better", "no difference shown"]
     assert table["difference"][1] == pytest.approx(-0.2, abs=0.03)
     cells = scores.pivot_table(index="subject", columns="name", values="dice")
     assert table["difference"][2] == pytest.approx((cells["helps"] - cells["base"]).mean())
-    assert table["subjects"].tolist() == [20] * 4 and table["seeds"].tolist() == [3] * 4
+    assert table["mean"][0] == pytest.approx(cells["base"].mean())
+    assert table["subjects"].tolist() == [20] * 4 and table["seeds"].tolist() == [5] * 4
+    assert "luck" not in table and pd.isna(table["difference"][0])
 
 
-def test_the_yardstick_agrees_with_its_definition():
-    scores = drawn(dict(base=0, a=0.1, b=0.2), seeds=(0, 1))
-    spread, freedom = ablation.yardstick(scores)
-    squares = degrees = 0
-    for name in ("base", "a", "b"):
-        means = [part["dice"].mean() for _, part in scores[scores["name"] == name].groupby("seed")]
-        squares += sum((value - np.mean(means)) ** 2 for value in means)
-        degrees += len(means) - 1
-    assert freedom == degrees == 4
-    assert spread == pytest.approx(np.sqrt(squares / degrees))
+def test_a_verdict_turns_with_its_numbers():
+    for effect, verdict in ((0.1, "better"), (-0.1, "worse")):
+        table = ablation.effects(planned("base", "a"), drawn(dict(base=0, a=effect), **FIVE))
+        assert table["verdict"][1] == verdict
 
 
-def test_equal_recipes_are_seldom_told_apart():
-    random, false_alarms = np.random.default_rng(1), 0
-    for trial in range(200):
-        means = random.normal(0, 0.01, 6)  # the subjects are many, so the seeds alone count
-        rows = [
-            dict(
-                name=name,
-                fold=0,
-                seed=seed,
-                subject=f"s{k}",
-                error="",
-                dice=0.5 + means[3 * (name == "a") + seed] + 1e-4 * k,
-            )
-            for name in ("base", "a")
-            for seed in range(3)
-            for k in range(4)
-        ]
-        table = ablation.effects(planned("base", "a"), pd.DataFrame(rows))
-        false_alarms += table["verdict"][1] != "no more than luck"
-    assert 1 <= false_alarms <= 22  # 5 % of 200, give or take
+def test_a_setting_that_shares_the_base_is_named_in_each_factor():
+    plan = pd.DataFrame(
+        [("f", "old", "base"), ("f", "new", "a"), ("g", "old", "base"), ("g", "new", "b")],
+        columns=["factor", "setting", "name"],
+    )
+    table = ablation.effects(plan, drawn(dict(base=0, a=0.2, b=0), **FIVE))
+    assert table["name"].tolist() == ["base", "a", "base", "b"]
+    assert table["factor"].tolist() == ["f", "f", "g", "g"]
+    assert table["verdict"].tolist() == ["base", "better", "base", "no difference shown"]
 
 
-def test_what_cannot_be_said_is_not_said():
-    once = drawn(dict(base=0, a=0.3), seeds=(0,), base_seeds=(0,))
-    table = ablation.effects(planned("base", "a"), once)
-    assert table["verdict"][1] == "undefined: no seed repeated" and np.isnan(table["luck"][1])
+def test_collapsed_trainings_are_counted_apart():
+    scores = drawn(dict(base=0, a=0.1, b=0.1), **FIVE)
+    scores.loc[scores["name"].eq("a") & scores["seed"].eq(3), "dice"] = 0.0
+    scores.loc[scores["name"].eq("b"), "dice"] = 0.0
+    table = ablation.effects(planned("base", "a", "b"), scores).set_index("name")
+    assert table.loc["a", "verdict"] == "better" and table.loc["a", "collapsed"] == 1
+    assert "seed 3" in table.loc["a", "note"] and table.loc["a", "seeds"] == 4
+    assert table.loc["b", "verdict"] == "not known: all trainings of b collapsed"
+    assert pd.isna(table.loc["b", "difference"])
+
+
+def test_what_cannot_be_said_is_said_in_words():
+    def verdict(scores):
+        table = ablation.effects(planned("base", "a"), scores)
+        assert not table["verdict"].isna().any()
+        return table.set_index("name")["verdict"].get("a")
+
+    assert verdict(drawn(dict(base=0, a=0.3), seeds=(0,), base_seeds=(0,))) == "not known: one seed"
     lonely = drawn(dict(base=0, a=0.3), subjects=1)
-    assert ablation.effects(planned("base", "a"), lonely)["verdict"][1] == "undefined: one subject"
-    with pytest.raises(ValueError, match="base has no scores"):
-        ablation.effects(planned("base", "a"), lonely[lonely["name"] == "a"])
+    assert verdict(lonely) == "not known: one subject"
+    assert verdict(lonely[lonely["name"] == "a"]) == "not known: base has no scores"
     broken = drawn(dict(base=0, a=0.3))
     broken.loc[broken["name"] == "a", "error"] = "RuntimeError: no"
-    assert ablation.effects(planned("base", "a"), broken)["name"].tolist() == ["base"]
+    assert verdict(broken) == "not known: a has no scores"
+    equal = drawn(dict(base=0, a=0))
+    equal["dice"] = 0.5
+    assert verdict(equal) == "not known: all differences are equal"
+    assert verdict(drawn(dict(base=0, a=0.3), seeds=(3, 4))).startswith("not known: no seed")
 
 
 def test_the_grid_is_run_and_recorded(base, smoke_crops, tmp_path):
     plan = ablation.grid(base, only=("learning rate: 1e-6",))
     crops = smoke_crops[0].subset(range(0, len(smoke_crops[0]), 8))
+    seen = []
     table = ablation.run_ablation(
-        plan, crops, seeds=(0,), base_seeds=(0, 1), folds=3, work_dir=tmp_path, progress=False
+        plan,
+        crops,
+        seeds=(0,),
+        base_seeds=(0, 1),
+        folds=3,
+        work_dir=tmp_path,
+        progress=False,
+        watch=seen.append,
     )
     assert (table["status"] == "done").all()
     assert sorted(zip(table["name"], table["seed"])) == [
@@ -167,20 +182,109 @@ def test_the_grid_is_run_and_recorded(base, smoke_crops, tmp_path):
         ("base", 1),
         ("learning rate: 1e-6", 0),
     ]
+    assert [part["status"].eq("done").sum() for part in seen] == [1, 2, 3]
     path = ablation.record_ablation(plan, table, "smoke", tmp_path, folder=tmp_path / "results")
     kept = experiments.open_result("ablation", tmp_path / "results")
     assert path.exists() and kept.provenance["profile"] == "smoke"
+    assert kept.provenance["data_name"] == "phantom ATLAS"
     assert kept.tables["effects"]["name"].tolist() == ["base", "learning rate: 1e-6"]
-    assert set(kept.tables) == {"effects", "scores", "experiments"}
+    assert set(kept.tables) == {"effects", "scores", "experiments", "spreads"}
 
 
-def test_the_picture_has_a_bar_of_luck_and_a_point_for_every_change():
-    scores = drawn(dict(base=0, large=-0.2, helps=0.15, nothing=0))
-    table = ablation.effects(planned("base", "large", "helps", "nothing"), scores)
-    axes = figures.effects_by_factor(table).axes[0]
-    assert len(axes.patches) == 3 and axes.patches[0].get_width() == pytest.approx(
-        2 * table["luck"][1]
+def stand_in(experiment):
+    """Scores by recipe and seed, without any training."""
+    held_out = experiment.slice_sets()[2]
+    subjects = held_out.index[["subject", "session"]].drop_duplicates().reset_index(drop=True)
+    without = experiment.recipe["options"].get("ken", "") is None
+    subjects["dice"] = 0.5 + 0.01 * experiment.recipe["seed"] - 0.1 * without
+    subjects["error"] = ""
+    about = dict(dice=0.5, dice_pooled=0.5, subjects=len(subjects), epochs=1, parameters=1)
+    return about | dict(seconds=0.0, device="none", commit="none"), subjects
+
+
+def test_a_question_goes_pair_by_pair_and_on_where_it_was_stopped(base, smoke_crops, tmp_path):
+    plan = ablation.grid(base, only=ablation.QUESTIONS["ken"].names)
+    crops = smoke_crops[0].subset(range(0, len(smoke_crops[0]), 8))
+    settings = dict(folds=3, work_dir=tmp_path, progress=False, conduct=stand_in)
+    none = ablation.run_ablation(plan, crops, range(3), minutes=0, **settings)
+    assert (none["status"] == "not started").all()
+    order = []
+
+    def watch(table):
+        order.append({(row.name, row.seed) for row in table.itertuples() if row.status == "done"})
+
+    table = ablation.run_ablation(plan, crops, range(3), watch=watch, **settings)
+    assert (table["status"] == "done").all() and len(order) == 6
+    assert order[1] == {("base", 0), ("Ken block: off", 0)}  # a whole pair before the next
+    again = ablation.run_ablation(plan, crops, range(4), watch=order.append, **settings)
+    assert len(again) == 8 and len(order) == 8  # the six are not done again
+
+
+def recorded_by_hand(folder, scores, **about):
+    plan = planned("base", "a")
+    effects = ablation.effects(plan, scores).assign(verdict="old")
+    return experiments.save_result(
+        "ablation", {"effects": effects, "scores": scores}, folder, seed=[0], **about
     )
+
+
+def test_recorded_scores_are_read_again_and_their_provenance_stays(tmp_path):
+    scores = drawn(dict(base=0, a=0.2), **FIVE)
+    recorded_by_hand(tmp_path, scores, finished="long ago", device=["abacus"])
+    before = experiments.open_result("ablation", tmp_path)
+    ablation.recompute("ablation", tmp_path)
+    after = experiments.open_result("ablation", tmp_path)
+    assert after.tables["effects"]["verdict"].tolist() == ["base", "better"]
+    pd.testing.assert_frame_equal(before.tables["scores"], after.tables["scores"])
+    assert after.provenance["finished"] == "long ago" and after.provenance["device"] == ["abacus"]
+    assert set(after.provenance["statistics recomputed"]) == {"commit", "day", "tables"}
+    with pytest.raises(ValueError, match="Nothing is recorded as 'ken_block'"):
+        ablation.recompute("ken_block", tmp_path)
+
+
+@pytest.mark.parametrize("question", ablation.QUESTIONS)
+def test_recorded_effects_are_those_of_the_recorded_scores(question):
+    result = ablation.QUESTIONS[question].result
+    kept = experiments.open_result(result, ROOT / "results")
+    assert kept is not None, f"record it: --question {question} --record"
+    assert {"data", "device", "commit", "seed", "profile", "base"} <= set(kept.provenance)
+    effects = kept.tables["effects"]
+    assert ablation.BASE in set(effects["name"])
+    plan = effects[["factor", "setting", "name"]]
+    today = ablation.effects(plan, kept.tables["scores"])
+    assert today["verdict"].tolist() == effects["verdict"].tolist()
+    assert today["note"].tolist() == effects["note"].tolist()
+    for column in ("mean", "difference", "low", "high", "p_holm"):
+        then, now = (pd.to_numeric(t[column]).astype(float) for t in (effects, today))
+        np.testing.assert_allclose(then, now, atol=1e-9)
+    figures.effects_by_factor(effects)
+
+
+def test_the_command_asks_questions(capsys, monkeypatch, tmp_path):
+    with pytest.raises(SystemExit) as ended:
+        ablation.main(["--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert ended.value.code == 0 and "{ken,factors,grid}" in said
+    assert "Ken block: off; 10 seeds, results/ken_block.json" in said
+    with pytest.raises(SystemExit):
+        ablation.main(["--question", "all"])
+    monkeypatch.setattr(ablation.artifacts, "source_tree", lambda: tmp_path)
+    with pytest.raises(SystemExit, match="Nothing is recorded as 'ken_block'"):
+        ablation.main(["--question", "ken", "--recompute"])
+
+
+def texts(figure):
+    return [text.get_text() for text in figure.axes[0].texts]
+
+
+def test_the_picture_has_an_interval_and_a_point_for_every_change():
+    scores = drawn(dict(base=0, large=-0.2, helps=0.15, nothing=0), **FIVE)
+    table = ablation.effects(planned("base", "large", "helps", "nothing"), scores)
+    figure = figures.effects_by_factor(table)
+    axes = figure.axes[0]
+    assert not axes.patches and not texts(figure)  # no bar of luck, nothing collapsed
+    ends = [line.get_segments()[0][:, 0].tolist() for line in axes.collections]
+    assert ends == [pytest.approx([row.low, row.high]) for row in table[1:].itertuples()]
     assert [text.get_text() for text in axes.get_yticklabels()] == [
         "f (base: base)",
         "large",
@@ -191,13 +295,19 @@ def test_the_picture_has_a_bar_of_luck_and_a_point_for_every_change():
     assert [line.get_marker() for line in points] == ["v", "^", "o"]
 
 
-def test_the_recorded_grid_can_be_drawn():
-    if not (ROOT / "results" / "ablation.json").exists():
-        pytest.skip("no ablation is recorded: python -m kenseg_utils.ablation --record")
-    kept = experiments.open_result("ablation", ROOT / "results")
-    effects = kept.tables["effects"]
-    assert {"data", "device", "commit", "seed", "profile", "base"} <= set(kept.provenance)
-    assert ablation.BASE in set(effects["name"])
-    assert len(figures.effects_by_factor(effects).axes[0].lines) > len(
-        effects[effects["verdict"] != "base"]
-    )
+def test_the_picture_names_what_collapsed_and_what_is_not_known():
+    scores = drawn(dict(base=0, some=0.1, every=0.1, once=0.1), **FIVE)
+    scores.loc[scores["name"].eq("some") & scores["seed"].eq(3), "dice"] = 0.0
+    scores.loc[scores["name"].eq("every"), "dice"] = 0.0
+    scores = scores[scores["name"].ne("once") | scores["seed"].eq(0)]
+    table = ablation.effects(planned("base", "some", "every", "once"), scores)
+    # Recorded and read again, what is missing is None or NaN.
+    again = pd.DataFrame(json.loads(table.to_json(orient="records")))
+    for one in (table, again):
+        figure = figures.effects_by_factor(one)
+        assert texts(figure) == [
+            "1 of 5 trainings collapsed",
+            "5 of 5 trainings collapsed",
+            "not known: one seed",
+        ]
+        assert len(figure.axes[0].collections) == 1  # an interval for the one that has one

@@ -137,9 +137,7 @@ def test_a_model_goes_through_segment_volume(scans, monkeypatch):
 
     model, calls = Model(), []
     monkeypatch.setattr(
-        prediction,
-        "segment_volume",
-        lambda *given: calls.append(given) or find_bright(*given[1:3]),
+        prediction, "segment_volume", lambda *given: calls.append(given) or find_bright(*given[1:3])
     )
     monkeypatch.setattr(
         prediction, "lesion_probability", lambda _, image, __: np.clip(image / 4, 0, 1)

@@ -116,7 +116,6 @@ TAUGHT = {
     },
     "05": {"training._augment": "augment"},
     "06": {"metrics._overlap": "Counts count dice_from iou_from dice paper_dice paper_prose_dice"},
-    "09": {"experiments.ablation": "yardstick"},
     "10": {"evaluation.corruptions": "noise"},
 }
 

@@ -545,6 +545,13 @@ def test_power_is_what_simulation_finds(spreads):
     assert fixed > statistics.power(0.03, 10, 14, spreads)
 
 
+@pytest.mark.parametrize("subjects", [14, 40, 150, 600])
+def test_power_grows_with_the_seeds_and_is_never_missing(subjects):
+    quiet = Spreads(seed=0.0, subject=0.0, residual=0.12)
+    found = [statistics.power(0.02, seeds, subjects, quiet) for seeds in range(5, 120)]
+    assert not np.isnan(found).any() and (np.diff(found) > -1e-6).all()
+
+
 def test_the_seeds_needed_are_the_fewest(spreads):
     for effect, subjects in ((0.05, 14), (0.03, 40), (0.03, 65)):
         found = statistics.seeds_needed(effect, spreads, subjects)
@@ -895,3 +902,15 @@ def test_a_rank_in_words_is_the_rank_in_the_table():
     assert statistics.rank(pd.Series(means, dtype=float), "c") == (2, 5)
     with pytest.raises(ValueError, match="'d' has no mean"):
         statistics.rank(means, "d")
+
+
+def test_paired_scores_are_what_the_effect_compares():
+    random = np.random.default_rng(3)
+    base, arm = random.uniform(0.3, 0.8, (2, 6, 9))
+    arm[4] = 0.0  # collapsed
+    table = long_table(base, arm).drop(index=0)
+    one, other = statistics.paired_scores(table, "a")
+    effect = statistics.paired_effect(table, "a")
+    assert one.shape == other.shape == (effect.seeds, effect.subjects) and 4 not in one.index
+    assert (one - other).to_numpy().mean() == pytest.approx(effect.estimate)
+    assert all(part.empty for part in statistics.paired_scores(table, "a", "nobody"))

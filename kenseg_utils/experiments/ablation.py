@@ -1,24 +1,29 @@
 """The ablation: what each choice of the network and its training is worth, beside mere luck.
 
-The grid is plain data, a factor at a time around one base recipe. A difference counts only where
-it exceeds two kinds of luck: another seed, and other subjects.
+The grid is plain data, a factor at a time around one base recipe. Every setting is trained with
+the same seeds as the base and judged by the same subjects, so each difference is taken within a
+seed and a subject; `evaluation.statistics` says what it is worth.
 
-    python -m kenseg_utils.experiments.ablation --profile demo --seeds 3 --minutes 20 --record
+A question is a part of the grid and the seeds that it takes: `ken` asks for the Ken block alone,
+with ten seeds; `factors` for the choices that the paper names, with five; `grid` for everything.
+
+    python -m kenseg_utils.experiments.ablation --question ken --profile demo --record
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
-from scipy import stats
 
-from kenseg_utils import artifacts, metrics, profiles, slices
+from kenseg_utils import artifacts, profiles, slices
+from kenseg_utils.evaluation import statistics
 from kenseg_utils.slices import SliceSet
 
 from . import _recorded, _runs
@@ -27,6 +32,7 @@ if TYPE_CHECKING:
     from kenseg_utils.training import Recipe
 
 BASE = "base"
+WITHOUT_KEN = "Ken block: off"
 # Each setting's changes to the base recipe; {} is the base itself. `options` of the Ken-model are
 # added to the base's, those of another network stand alone; a function is given the base recipe.
 FACTORS: dict[str, dict[str, dict]] = {
@@ -92,25 +98,34 @@ FACTORS: dict[str, dict[str, dict]] = {
     },
 }
 
-# What a page can train in minutes; the rest of the grid is recorded.
-LIVE = (
-    "block: plain",
-    "Ken block: off",
-    "network: U-Net",
-    "last width: × 8",
-    "normalisation: batch, batches of 1",
-    "learning rate: 1e-6",
-    "loss: cross-entropy",
-    "augmentation: none",
-    "first guess: lesion 50 %, U-Net",
-)
+
+@dataclass(frozen=True)
+class Question:
+    """A part of the grid, the seeds that it takes, and the result that it is recorded as.
+
+    `names`: the settings that are compared with the base; None for all of them.
+    """
+
+    result: str
+    names: tuple[str, ...] | None
+    seeds: int
+
+
+# Other choices that the paper credits: residual blocks, the nested grid, its loss.
+CREDITED = ("block: plain", "network: U-Net", "loss: cross-entropy")
+RECOMPUTED = ("effects", "spreads")
+QUESTIONS = {
+    "ken": Question("ken_block", (WITHOUT_KEN,), seeds=10),
+    "factors": Question("factors", CREDITED, seeds=5),
+    "grid": Question("ablation", None, seeds=5),
+}
 
 
 @dataclass(frozen=True)
 class AblationScale:
     """How large an ablation is: `every` n-th slice of each subject, recipe fields, and folds.
 
-    `live` and `base_seeds` are what a page trains itself.
+    `live_seeds` are the pairs of trainings that a page makes itself.
 
     Half resolution (`pixel_mm` 2) with a level fewer leaves the deepest maps as small as the
     paper's, 8×8 pixels, and costs a quarter a step.
@@ -120,8 +135,7 @@ class AblationScale:
     recipe: dict
     folds: int = 3
     crop: dict | None = None
-    live: tuple[str, ...] = LIVE
-    base_seeds: tuple[int, ...] = (0, 1, 2)
+    live_seeds: tuple[int, ...] = (0, 1)
 
 
 SCALES = {
@@ -129,15 +143,13 @@ SCALES = {
         every=4,
         folds=2,
         crop=_runs.HALF,
-        base_seeds=(0, 1),
-        live=("block: plain", "Ken block: off", "last width: × 8", "learning rate: 1e-6"),
         recipe=dict(widths=(4, 8), options=dict(blocks_per_node=1), epochs=1, batch_size=8),
     ),
     "demo": AblationScale(
-        every=3,
+        every=2,
         crop=_runs.HALF,
         recipe=dict(
-            widths=(8, 16, 32, 64), options=dict(blocks_per_node=1), epochs=3, batch_size=4
+            widths=(8, 16, 32, 64), options=dict(blocks_per_node=1), epochs=4, batch_size=4
         ),
     ),
     "paper": AblationScale(
@@ -174,7 +186,7 @@ def grid(
     """The experiments around a base recipe: factor, setting, name and recipe, a row a setting.
 
     Settings that are the base bear its name and recipe. `only`: names of settings to keep, such
-    as LIVE; the base stays. Raises ValueError for a change or a name that there is not.
+    as a question's; the base stays. Raises ValueError for a change or a name that there is not.
     """
     rows = [
         dict(
@@ -216,102 +228,79 @@ def run_ablation(
     plan: pd.DataFrame,
     slice_set: SliceSet,
     seeds: Sequence[int] = (0,),
-    base_seeds: Sequence[int] = (0, 1, 2),
+    base_seeds: Sequence[int] = (),
     folds: int = 3,
     only_folds: Sequence[int] | None = (0,),
+    minutes: float | None = None,
+    watch: Callable[[pd.DataFrame], object] | None = None,
     **more: Any,
 ) -> pd.DataFrame:
     """Train and test all recipes of a plan with `seeds`, the base with `base_seeds` too.
 
     The table of `experiments.run`, which also takes what `more` holds (work_dir, scheduler,
-    minutes, progress, conduct). The base goes first, so that there is always something to compare.
+    progress, conduct); `minutes` are those of the whole. A seed is trained through all recipes
+    before the next one begins, the base first, so that whatever is done is paired.
     """
+    ends = None if minutes is None else time.monotonic() + 60 * minutes
     recipes = dict(zip(plan["name"], plan["recipe"], strict=True))
-    base = {BASE: recipes.pop(BASE)}
-    both = sorted({*seeds, *base_seeds})
-    parts = [_runs.run(base, slice_set, folds, both, only_folds=only_folds, **more)]
-    for seed in seeds if recipes else ():  # all settings once before any of them twice
-        parts.append(_runs.run(recipes, slice_set, folds, (seed,), only_folds=only_folds, **more))
+    recipes = {BASE: recipes[BASE]} | recipes
+    parts: list[pd.DataFrame] = []
+    for chosen, some in (
+        (recipes, list(seeds)),
+        ({BASE: recipes[BASE]}, sorted({*base_seeds} - {*seeds})),
+    ):
+        if some:
+            parts.append(
+                _runs.run(
+                    chosen,
+                    slice_set,
+                    folds,
+                    some,
+                    only_folds=only_folds,
+                    minutes=None if ends is None else max(0.0, (ends - time.monotonic()) / 60),
+                    watch=watch and (lambda table: watch(pd.concat([*parts, table]))),
+                    **more,
+                )
+            )
     return pd.concat(parts, ignore_index=True)
 
 
 def effects(
-    plan: pd.DataFrame,
-    scores: pd.DataFrame,
-    score: str = "dice",
-    level: float = 0.95,
-    seed: int = 0,
+    plan: pd.DataFrame, scores: pd.DataFrame, score: str = "dice", level: float = 0.95
 ) -> pd.DataFrame:
     """How far each setting lies from the base: a row a setting that has scores.
 
-    `scores`: what `experiments.subject_scores` gives. A subject's score is its mean over the
-    setting's seeds; the difference is taken subject by subject.
-    Columns: factor, setting, name, seeds, subjects, mean, difference, low and high (bootstrap
-    interval of the difference by subject), luck (how far two recipes that are equal would lie
-    apart by their seeds alone, at this level; see `yardstick`), verdict. "better" and "worse" are
-    said only where the difference exceeds the luck *and* its interval leaves zero out.
-    Raises ValueError where the base has no scores.
+    `scores`: what `experiments.subject_scores` gives. Columns: factor, setting and those of
+    `statistics.effects`, which pairs by seed and subject, counts trainings that collapsed apart,
+    and corrects p for all settings (Holm). Rows that are the base have the verdict "base", its
+    own mean, seeds and subjects, and no difference.
     """
-    scores = scores[scores["error"].fillna("").eq("")]
-    cells = scores.groupby(["name", "subject", "seed"])[score].mean().unstack("seed")
-    if BASE not in cells.index.get_level_values("name"):
-        raise ValueError(
-            "The base has no scores, so there is nothing to compare with: see the "
-            "column error of the table of experiments."
-        )
-    spread, freedom = yardstick(scores, score)
-    base = cells.loc[BASE].mean(axis=1)
-    rows = []
-    for place in plan.itertuples():
-        if place.name not in cells.index.get_level_values("name"):
-            continue
-        mine = cells.loc[place.name]
-        difference = (mine.mean(axis=1) - base).dropna()
-        counts = [int(mine.notna().any().sum()), int(cells.loc[BASE].notna().any().sum())]
-        luck = (
-            stats.t.ppf((1 + level) / 2, freedom) * spread * np.sqrt(sum(1 / np.array(counts)))
-            if freedom
-            else np.nan
-        )
-        interval = metrics.bootstrap_interval(difference, level=level, seed=seed)
-        rows.append(
-            dict(
-                factor=place.factor,
-                setting=place.setting,
-                name=place.name,
-                seeds=counts[0],
-                subjects=len(difference),
-                mean=mine.mean(axis=1).mean(),
-                difference=difference.mean(),
-                low=interval.low if interval else np.nan,
-                high=interval.high if interval else np.nan,
-                luck=luck,
-                verdict=_verdict(place.name, difference.mean(), luck, interval),
-            )
-        )
-    return pd.DataFrame(rows)
+    table = statistics.effects(scores, BASE, score, level)
+    own = _whole(scores)[lambda rows: rows["name"] == BASE]
+    of_base = dict(
+        name=BASE,
+        seeds=own["seed"].nunique(),
+        subjects=own["subject"].nunique(),
+        mean=own[score].mean() if len(own) else pd.NA,
+        collapsed=int(statistics.collapsed_trainings(own, score)["collapsed"].sum()),
+        trainings=len(statistics.collapsed_trainings(own, score)),
+        verdict=BASE,
+        verdict_of_family=BASE,
+        note="",
+    )
+    table = pd.concat([pd.DataFrame([of_base], columns=table.columns).astype(table.dtypes), table])
+    return plan[["factor", "setting", "name"]].merge(table, on="name")
 
 
-def _verdict(name: str, difference: float, luck: float, interval) -> str:
-    if name == BASE:
-        return "base"
-    if interval is None or np.isnan(luck):
-        return "undefined: one subject" if interval is None else "undefined: no seed repeated"
-    beyond = abs(difference) > luck and not interval.low <= 0 <= interval.high
-    return ("better" if difference > 0 else "worse") if beyond else "no more than luck"
+def _whole(scores: pd.DataFrame) -> pd.DataFrame:
+    """The rows without an error."""
+    return scores[scores["error"].fillna("").eq("")] if "error" in scores else scores
 
 
-def yardstick(scores: pd.DataFrame, score: str = "dice") -> tuple[float, int]:
-    """SD between seeds of a recipe's mean score, and its degrees of freedom.
-
-    Pooled over all recipes that were trained with two seeds or more; (nan, 0) where none was.
-    """
-    means = scores.groupby(["name", "seed"])[score].mean()
-    variances = means.groupby("name").agg(["var", "count"]).query("count > 1")
-    freedom = int((variances["count"] - 1).sum())
-    if not freedom:
-        return float("nan"), 0
-    return float(np.sqrt((variances["var"] * (variances["count"] - 1)).sum() / freedom)), freedom
+def spreads_table(scores: pd.DataFrame, score: str = "dice", near: float = 0.05) -> pd.DataFrame:
+    """What `statistics.measure_spreads` finds, as a row to be recorded; none where it is None."""
+    spreads = statistics.measure_spreads(scores, BASE, score, near)
+    return pd.DataFrame([] if spreads is None else [asdict(spreads)])
 
 
 def record_ablation(
@@ -320,13 +309,16 @@ def record_ablation(
     profile: str,
     work_dir: str | os.PathLike | None = None,
     folder: str | os.PathLike | None = None,
+    *,
+    result: str = "ablation",
+    data_name: str = "phantom ATLAS",
 ) -> Path:
-    """Keep a grid as the recorded result "ablation" (in `folder`); returns the file's path."""
+    """Keep a question's trainings as a recorded result (in `folder`); returns the file's path."""
     scores = _runs.subject_scores(table, work_dir)
     about = _runs.evidence(table)
     kept = ["name", "fold", "seed", "subject", "dice", "truth_volume_ml", "error"]
     return _recorded.save_result(
-        "ablation",
+        result,
         {
             "effects": effects(plan, scores),
             "scores": scores[[c for c in kept if c in scores]],
@@ -343,44 +335,94 @@ def record_ablation(
                     "error",
                 ]
             ],
+            "spreads": spreads_table(scores),
         },
         folder,
         profile=profile,
+        data_name=data_name,
         base=plan.loc[plan["name"] == BASE, "recipe"].iloc[0].as_dict(),
         **about,
     )
 
 
+def recompute(result: str, folder=None) -> Path:
+    """Make the effects of a recorded result anew from its scores, by today's statistics.
+
+    Nothing is trained; the provenance stays and says so under "statistics recomputed".
+    Raises ValueError where nothing of that name is recorded.
+    """
+    found = _recorded.open_result(result, folder)
+    if found is None:
+        raise ValueError(f"Nothing is recorded as {result!r}: train it with --record first.")
+    scores = found.tables["scores"]
+    plan = found.tables["effects"][["factor", "setting", "name"]]
+    tables = found.tables | {"effects": effects(plan, scores), "spreads": spreads_table(scores)}
+    note = dict(commit=artifacts.commit(), day=date.today().isoformat(), tables=RECOMPUTED)
+    return _recorded.save_result(
+        result, tables, folder, **found.provenance | {"statistics recomputed": note}
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = _runs.command_line(
-        "Run the ablation's grid; call again to go on.", "ablation", SCALES, "demo"
+        "Train a question of the ablation; call again to go on.", "RESULT", list(SCALES), "demo"
     )
-    parser.add_argument("--seeds", type=int, default=3, help="seeds of every setting")
+    parser.add_argument(
+        "--question",
+        choices=list(QUESTIONS),
+        default="grid",
+        help="; ".join(f"{name}: {about}" for name, about in _asked()),
+    )
+    parser.add_argument("--seeds", type=int, default=None, help="paired seeds of every setting")
+    parser.add_argument(
+        "--recompute", action="store_true", help="train nothing: the recorded scores' effects anew"
+    )
     parser.add_argument("--all-folds", action="store_true", help="not the first one alone")
     chosen = parser.parse_args(arguments)
     profile, scale = profiles.get(chosen.profile), SCALES[chosen.profile]
+    question = QUESTIONS[chosen.question]
     work = artifacts.work_dir(chosen.work_dir)
+    data_name = Path(chosen.data_root).name if chosen.data_root else "phantom ATLAS"
+
+    def keep(table: pd.DataFrame) -> Path | None:
+        """Record what there is so far: an interruption then loses one training."""
+        if not chosen.record or not table["status"].eq("done").any():
+            return None
+        return record_ablation(
+            plan, table, chosen.profile, work, result=question.result, data_name=data_name
+        )
+
     try:
+        if chosen.recompute:
+            print(f"recomputed in {recompute(question.result)}")
+            return
         scans = profiles.open_scans(profile, chosen.data_root, work)
-        plan = grid(base_recipe(profile))
+        plan = grid(base_recipe(profile), only=question.names)
         table = run_ablation(
             plan,
             open_slices(profile, scans, work),
-            seeds=range(chosen.seeds),
-            base_seeds=range(max(2, chosen.seeds)),
+            seeds=range(question.seeds if chosen.seeds is None else chosen.seeds),
             folds=scale.folds,
             only_folds=None if chosen.all_folds else (0,),
             work_dir=work,
             scheduler=chosen.scheduler,
             minutes=chosen.minutes,
             workers=chosen.workers,
+            watch=keep,
         )
     except ValueError as error:
         raise SystemExit(str(error)) from None
     ended = table["status"].value_counts()
     print(", ".join(f"{count} {status}" for status, count in ended.items()))
-    if chosen.record and ended.get("done", 0):
-        print(f"recorded in {record_ablation(plan, table, chosen.profile, work)}")
+    if file := keep(table):
+        print(f"recorded in {file}")
+
+
+def _asked() -> Iterable[tuple[str, str]]:
+    """Each question's name, and what it takes, in words."""
+    for name, question in QUESTIONS.items():
+        what = "all settings" if question.names is None else ", ".join(question.names)
+        yield name, f"{what}; {question.seeds} seeds, results/{question.result}.json"
 
 
 if __name__ == "__main__":

@@ -274,16 +274,18 @@ def reduction_comparison(
 VERDICTS = {
     "better": ("^", GREEN, GREEN),
     "worse": ("v", VERMILION, VERMILION),
-    "no more than luck": ("o", GREY, "white"),
+    "no difference shown": ("o", GREY, "white"),
 }
+NOT_KNOWN = ("x", BLACK, BLACK)
 
 
 @styled
 def effects_by_factor(table: pd.DataFrame, xlabel: str = "difference in mean Dice") -> Figure:
-    """What each setting of each factor changes, beside what luck alone changes: a row a setting.
+    """What each setting of each factor changes, with its interval: a row a setting.
 
-    table : as of `ablation.effects`: factor, setting, difference, low, high, luck, verdict. Rows
-    whose verdict is "base" name their factor's base. Grey bars reach as far as luck does.
+    table : as of `ablation.effects`: factor, setting, difference, low, high, verdict, collapsed,
+    trainings. Rows whose verdict is "base" name their factor's base. Settings of which trainings
+    collapsed say how many; what is not known has words in the place of an interval.
     """
     lines, place = [], 0.0
     for factor, rows in table.groupby("factor", sort=False):
@@ -293,41 +295,195 @@ def effects_by_factor(table: pd.DataFrame, xlabel: str = "difference in mean Dic
             place -= 1
             lines.append((place, row.setting, row))
         place -= 1.3
-    figure = Figure(figsize=(8, 0.8 - 0.235 * place))
+    figure = Figure(figsize=(8, 1.1 - 0.235 * place))
     axes = figure.subplots()
     seen: set[str] = set()
     for height, _, row in lines:
-        if row is None:
-            continue
-        marker, edge, face = VERDICTS.get(row.verdict, ("x", BLACK, BLACK))
-        if np.isfinite(row.luck):
-            axes.barh(
-                height,
-                2 * row.luck,
-                left=-row.luck,
-                height=0.9,
-                color="#dedede",
-                label=None if "luck" in seen else "luck of the seeds",
-            )
-        axes.hlines(height, row.low, row.high, color=edge, lw=1.5)
+        if row is not None:
+            _effect(axes, height, row, seen)
+    axes.axvline(0, color=BLACK, lw=0.8)
+    axes.set_yticks([height for height, _, _ in lines], [name for _, name, _ in lines])
+    for label, (_, _, row) in zip(axes.get_yticklabels(), lines):
+        label.set(fontweight="bold" if row is None else "normal")
+    axes.set(
+        xlabel=f"{xlabel} (line: 95 % interval over seeds and subjects)", ylim=(place + 0.6, 0.7)
+    )
+    axes.grid(axis="x", alpha=0.25)
+    if seen:
+        figure.legend(loc="outside upper center", ncols=4)
+    return figure
+
+
+def _effect(axes: Axes, height: float, row, seen: set[str]) -> None:
+    """A setting's difference with its interval, and what collapsed, in words."""
+    difference, low, high = (_number(x) for x in (row.difference, row.low, row.high))
+    known = not np.isnan(low)
+    marker, edge, face = VERDICTS.get(row.verdict, NOT_KNOWN)
+    label = row.verdict if known else "not known"
+    if known:
+        axes.hlines(height, low, high, color=edge, lw=1.5)
+    if not np.isnan(difference):
         axes.plot(
-            row.difference,
+            difference,
             height,
             marker,
             color=edge,
             mfc=face,
             ms=7,
             ls="none",
-            label=None if row.verdict in seen else row.verdict,
+            label=None if label in seen else label,
         )
-        seen |= {"luck", row.verdict}
-    axes.axvline(0, color=BLACK, lw=0.8)
-    axes.set_yticks([height for height, _, _ in lines], [name for _, name, _ in lines])
-    for label, (_, _, row) in zip(axes.get_yticklabels(), lines):
-        label.set(fontweight="bold" if row is None else "normal")
-    axes.set(xlabel=f"{xlabel} (line: interval by subject)", ylim=(place + 0.6, 0.7))
-    axes.grid(axis="x", alpha=0.25)
-    figure.legend(loc="outside upper center", ncols=4)
+        seen.add(label)
+    words = (
+        f"{row.collapsed} of {row.trainings} trainings collapsed"
+        if row.collapsed
+        else ""
+        if known
+        else row.verdict
+    )
+    if words:
+        end = max(high, 0.0) if known else max(np.nan_to_num(difference), 0.0)
+        axes.annotate(
+            words,
+            (end, height),
+            xytext=(8, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=9,
+            color=VERMILION if row.collapsed else GREY,
+        )
+
+
+def _number(value) -> float:
+    """A number, or NaN for what is missing."""
+    return float("nan") if pd.isna(value) else float(value)
+
+
+@styled
+def paired_seeds(
+    table: pd.DataFrame,
+    labels: tuple[str, str] = ("without", "with"),
+    estimate: float | None = None,
+    limits: tuple[float, float] | None = None,
+    score: str = "mean Dice of the held-out subjects",
+) -> Figure:
+    """Each seed's two trainings as a line, and beside them the differences with their interval.
+
+    table : as of `pairs.pair_seeds`: seed, base, arm, difference, collapsed. Lines that rise and
+    lines that fall differ in colour and marker; pairs of which a training collapsed are dotted and
+    have no difference. estimate, limits : of the mean difference, where it is known.
+    Raises ValueError for no pair.
+    """
+    if table.empty:
+        raise ValueError("no pair of trainings to draw.")
+    figure = Figure(figsize=(9, 4.2))
+    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    seen: set[str] = set()
+    for row in table.itertuples():
+        difference = _number(row.difference)
+        name, colour, marker, line = (
+            ("a training collapsed", GREY, "x", "dotted")
+            if np.isnan(difference)
+            else ("higher with it", GREEN, "^", "solid")
+            if difference > 0
+            else ("not higher", VERMILION, "v", "dashed")
+        )
+        look = dict(color=colour, marker=marker, ms=6)
+        label = None if name in seen else name
+        left.plot([0, 1], [row.base, row.arm], lw=1.5, ls=line, label=label, **look)
+        right.plot(difference, row.seed, ls="none", **look)
+        seen.add(name)
+    used = table[table["collapsed"].eq("")]
+    if len(used):
+        means = [used["base"].mean(), used["arm"].mean()]
+        left.plot([0, 1], means, color=BLACK, lw=3.5, alpha=0.85, label="mean")
+    left.set_xticks([0, 1], labels)
+    left.set(xlim=(-0.25, 1.25), ylabel=score, title="two trainings of each seed, joined")
+    left.grid(axis="y", alpha=0.25)
+    right.axvline(0, color=BLACK, lw=0.8)
+    lowest = table["seed"].min() - 1.4
+    if estimate is not None:
+        right.plot(estimate, lowest, "D", color=BLACK, ms=8)
+        if limits:
+            right.hlines(lowest, *limits, color=BLACK, lw=2.5)
+    right.set_yticks(
+        [*table["seed"], lowest], [*(f"seed {seed}" for seed in table["seed"]), "mean, 95 %"]
+    )
+    right.set(xlabel="difference in mean Dice", title="what the joined lines rise or fall by")
+    right.grid(axis="x", alpha=0.25)
+    figure.legend(loc="outside lower center", ncols=4)
+    return figure
+
+
+@styled
+def spread_by_pairing(
+    differences: Mapping[str, np.ndarray], xlabel: str = "difference of two scores"
+) -> Figure:
+    """How far differences spread by what is paired: a histogram a way, all on one axis.
+
+    differences : arrays by name, as of `pairs.by_pairing`, the least paired first.
+    Raises ValueError where there are none.
+    """
+    present = {name: values for name, values in differences.items() if len(values)}
+    if not present:
+        raise ValueError("no differences to draw: it takes two seeds and two subjects.")
+    far = max(np.abs(values).max() for values in present.values())
+    edges = np.linspace(-far, far, 42)
+    figure = Figure(figsize=(8, 1.45 * len(present) + 0.7))
+    panels = figure.subplots(len(present), 1, sharex=True, squeeze=False).ravel()
+    for axes, (name, values), colour in zip(panels, present.items(), CYCLE):
+        axes.hist(values, edges, color=colour, alpha=0.75)
+        deviation = values.std(ddof=1)
+        axes.hlines(
+            -0.06 * axes.get_ylim()[1],
+            values.mean() - deviation,
+            values.mean() + deviation,
+            color=BLACK,
+            lw=3,
+        )
+        axes.axvline(0, color=BLACK, lw=0.8)
+        axes.set_title(f"{name}: SD {deviation:.3f}", loc="left")
+        axes.set_yticks([])
+        axes.spines["left"].set_visible(False)
+    panels[-1].set_xlabel(f"{xlabel} (bar: one SD on either side of the mean)")
+    return figure
+
+
+@styled
+def power_curves(table: pd.DataFrame, planned: int | None = None, wanted: float = 0.8) -> Figure:
+    """The chance to see a true difference by the number of seeds: a line a number of subjects.
+
+    table : columns subjects, seeds, power. planned : the seeds that were trained, a dotted line.
+    """
+    figure = Figure(figsize=(8, 3.6))
+    axes = figure.subplots()
+    styles = zip(CYCLE, MARKERS, ("solid", "dashed", "dashdot", "dotted") * 2)
+    for (subjects, rows), (colour, marker, line) in zip(table.groupby("subjects"), styles):
+        rows = rows.sort_values("seeds")
+        axes.plot(
+            rows["seeds"],
+            100 * rows["power"],
+            color=colour,
+            marker=marker,
+            ms=4,
+            ls=line,
+            label=f"{subjects} subjects",
+        )
+    axes.axhline(100 * wanted, color=GREY, lw=1, ls="dashed")
+    if planned is not None:
+        axes.axvline(planned, color=GREY, lw=1, ls="dotted")
+    axes.set(
+        xscale="log",
+        ylim=(0, 101),
+        xlabel="paired seeds" + (f" (dotted: the {planned} recorded)" if planned else ""),
+        ylabel=f"chance to see it (%; dashed: {100 * wanted:.0f})",
+    )
+    ends = table["seeds"].min(), table["seeds"].max()
+    ticks = [value for value in (2, 5, 10, 20, 50, 100, 200, 500) if ends[0] <= value <= ends[1]]
+    axes.set_xticks(ticks, [str(value) for value in ticks])
+    axes.minorticks_off()
+    axes.grid(alpha=0.25)
+    figure.legend(loc="outside upper center", ncols=5)
     return figure
 
 

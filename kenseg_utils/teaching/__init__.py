@@ -1,5 +1,6 @@
 """Small helpers of the chapters: feedback, questions, tables, the device, the closing line."""
 
+from ._games import bet, seed_dice, settle
 from ._pages import (
     Chapter,
     closing_line,
@@ -15,6 +16,7 @@ from ._pages import (
 
 __all__ = [
     "Chapter",
+    "bet",
     "closing_line",
     "data_key",
     "device",
@@ -24,4 +26,6 @@ __all__ = [
     "open_chapter",
     "output_table",
     "quiz",
+    "seed_dice",
+    "settle",
 ]

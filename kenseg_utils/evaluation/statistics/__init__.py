@@ -47,6 +47,7 @@ from ._paired import (
 )
 from ._seeds import (
     COLLAPSED,
+    ENOUGH_SEEDS,
     POPULATION,
     SMALL_SEEDS,
     THESE_SUBJECTS,
@@ -59,6 +60,7 @@ from ._seeds import (
     effects,
     measure_spreads,
     paired_effect,
+    paired_scores,
     power,
     seeds_needed,
     simulate_power,
@@ -87,6 +89,7 @@ __all__ = [
     "Claim",
     "Crossed",
     "Draw",
+    "ENOUGH_SEEDS",
     "Effect",
     "INCONSISTENT",
     "Interval",
@@ -117,6 +120,7 @@ __all__ = [
     "measure_spreads",
     "over_readings",
     "paired_effect",
+    "paired_scores",
     "paired_table",
     "paired_test",
     "pairs_needed",

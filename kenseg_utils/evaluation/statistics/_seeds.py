@@ -267,8 +267,7 @@ def _effect(
     if {arm, base} - {*cells.index.get_level_values("name")}:
         reason = f"not known: no seed at which neither {arm} nor {base} collapsed"
         return Effect(arm, base, unknown(reason, level), None, 0, 0, **about)
-    one, other = (cells.loc[name].unstack("subject") for name in (arm, base))
-    one, other = one.align(other)
+    one, other = _aligned(cells, arm, base)
     table = _without_gaps((one - other).round(12))
     found = crossed_interval(table.to_numpy(), level, scope)
     left_out = int((one.notna() | other.notna()).to_numpy().sum()) - table.size
@@ -280,6 +279,35 @@ def _effect(
         interval = with_note(interval, f"{len(out)} seed(s) left out, since a training collapsed")
     seeds, subjects = table.shape
     return Effect(arm, base, interval, found.p, seeds, subjects, left_out=left_out, **about)
+
+
+def paired_scores(
+    scores: pd.DataFrame,
+    arm: str,
+    base: str = "base",
+    score: str = "dice",
+    collapse_below: float = COLLAPSED,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What `paired_effect` compares: the arm's scores and the base's, seeds by subjects.
+
+    Both tables have the same rows and columns and no gaps; seeds at which a training collapsed
+    are left out. Both are empty where there is no pair. Raises ValueError for a missing column.
+    """
+    trainings = collapsed_trainings(scores, score, collapse_below)
+    out = trainings.loc[trainings["collapsed"] & trainings["name"].isin([arm, base]), "seed"]
+    used = scores[_whole(scores) & scores[score].notna() & scores["name"].isin([arm, base])]
+    cells = used[~used["seed"].isin(out)].groupby(["name", "seed", "subject"])[score].mean()
+    if {arm, base} - {*cells.index.get_level_values("name")}:
+        return pd.DataFrame(), pd.DataFrame()
+    one, other = _aligned(cells, arm, base)
+    whole = _without_gaps(one - other)
+    return tuple(table.loc[whole.index, whole.columns] for table in (one, other))
+
+
+def _aligned(cells: pd.Series, arm: str, base: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The scores of two arms, seeds by subjects, in the same order."""
+    one, other = (cells.loc[name].unstack("subject") for name in (arm, base))
+    return one.align(other)
 
 
 def _cut(interval: Interval) -> Interval:
@@ -537,7 +565,9 @@ def _power(
     shift = np.abs(effect) / np.maximum(error, SAME)
     large = shift > 30  # where the noncentral t has nothing left to add
     shift = np.minimum(shift, 30)
-    seen = stats.nct.sf(far, freedom, shift) + stats.nct.cdf(-far, freedom, shift)
+    # Far out SciPy answers NaN for the other side's tail, which is nothing there.
+    other_side = np.nan_to_num(stats.nct.cdf(-far, freedom, shift))
+    seen = stats.nct.sf(far, freedom, shift) + other_side
     return np.where(large, 1.0, np.clip(seen, 0, 1))
 
 
