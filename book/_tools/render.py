@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import address
+import claims_page
 import social_card
 import status
 import vendor
@@ -35,6 +36,7 @@ def stage(executed: Path, staged: Path) -> None:
             content = stamped(content, published, commit)
         (staged / "notebooks" / notebook.name).write_text(json.dumps(_for_page(content)))
     status.fill(staged / "book/status.md", executed, notebooks)
+    claims_page.fill(staged / "book/claims.md", Path("book/claims.yml"), executed)
     settings = yaml.safe_load(Path("_config.yml").read_text())
     if published and commit:
         settings["repository"] = {"url": published, "branch": address.revision()}

@@ -20,7 +20,8 @@ from tqdm import tqdm
 from kenseg_utils import anatomy, atlas, metrics, prediction
 from kenseg_utils.artifacts import write_aside
 
-from ._comparison import failed, interval_fields
+from ._comparison import failed, interval_columns
+from .statistics import mean_interval
 
 
 def evaluate(
@@ -160,7 +161,7 @@ class SliceScores:
     subjects: pd.DataFrame
 
     def reductions(
-        self, score: str = "dice", empty: float = 1.0, level: float = 0.95, seed: int = 0
+        self, score: str = "dice", empty: float = 1.0, level: float = 0.95
     ) -> pd.DataFrame:
         """One score's mean per slice, per subject and pooled, each with its interval by subject.
 
@@ -168,16 +169,14 @@ class SliceScores:
         """
         slices, subjects = (table[~failed(table)] for table in (self.slices, self.subjects))
         lines = [
-            _reduction(*line, score, empty, level, seed)
+            _reduction(*line, score, empty, level)
             for line in (("per slice", slices), ("per subject", subjects), ("pooled", subjects))
         ]
         table = pd.DataFrame(lines).assign(failed_subjects=len(self.subjects) - len(subjects))
         return table.astype(dict.fromkeys(("mean", "low", "high"), "Float64"))
 
 
-def _reduction(
-    name: str, table: pd.DataFrame, score: str, empty: float, level: float, seed: int
-) -> dict:
+def _reduction(name: str, table: pd.DataFrame, score: str, empty: float, level: float) -> dict:
     """One line of `SliceScores.reductions`."""
     counts = metrics.Counts(*(table[part].to_numpy(np.int64) for part in ("tp", "fp", "fn", "tn")))
     values = metrics.per_slice(counts, score, empty)
@@ -185,19 +184,15 @@ def _reduction(
     weights = _denominators(counts)[score] if name == "pooled" else np.ones(len(values))
     used = (weights > 0) & np.isfinite(values)
     values, weights, subjects = values[used], weights[used], table["subject"].to_numpy()[used]
-    interval = (
-        metrics.bootstrap_interval(values, subjects, level, seed=seed, weights=weights)
-        if used.any()
-        else None
-    )
+    interval = mean_interval(values, subjects, weights, level=level, bounds=(0, 1))
     return dict(
         score=score,
         reduction=name,
         values=len(values),
         undefined=int((~used).sum()),
-        subjects=len(np.unique(subjects)),
+        subjects=interval.n,
         mean=np.average(values, weights=weights) if used.any() else pd.NA,
-        **interval_fields(interval, len(np.unique(subjects))),
+        **interval_columns(interval),
     )
 
 

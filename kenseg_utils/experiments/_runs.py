@@ -450,9 +450,9 @@ def summary_by_recipe(
 
     `scores`: what `subject_scores` gives (which is asked where they are left out).
     Columns: name, experiments (done), failed, not_started, subjects, failed_subjects, mean,
-    median, low, high, interval (bootstrap by subject, whose seeds stay together), seed_sd (SD
-    between seeds of the mean Dice, over the folds that all seeds have done: what a difference
-    must exceed to be more than luck), parameters, seconds (mean of an experiment).
+    median, low, high, interval (Student's t by subject, whose seeds stay together), level (what
+    to print as the interval's), seed_sd (SD between seeds of the mean Dice, over the folds that
+    all seeds have done), parameters, seconds (mean of an experiment).
     """
     scores = subject_scores(table, work_dir) if scores is None else scores
     lines = []
@@ -470,6 +470,7 @@ def summary_by_recipe(
             low=pd.NA,
             high=pd.NA,
             interval="undefined: no experiment done",
+            level="",
             seed_sd=_seed_sd(done),
         )
         if len(done):
@@ -477,7 +478,7 @@ def summary_by_recipe(
             found = found.iloc[0].to_dict()
             line |= {
                 field: found[field]
-                for field in ("subjects", "mean", "median", "low", "high", "interval")
+                for field in ("subjects", "mean", "median", "low", "high", "interval", "level")
             }
             line["failed_subjects"] = found["failed"]
         lines.append(

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from kenseg_utils import artifacts, evaluation, profiles, slices
+from kenseg_utils import artifacts, profiles, slices
+from kenseg_utils.evaluation import statistics
 from kenseg_utils.slices import SliceSet
 
 from . import _recorded, _runs
@@ -194,50 +195,55 @@ def run_lineup(
 def ranking(scores: pd.DataFrame, score: str = "dice") -> pd.DataFrame:
     """Members by their mean score, the best first, each beside the Ken-model on the same subjects.
 
-    `scores`: what `experiments.subject_scores` gives. Columns: name, title, subjects, mean, low,
-    high, pairs, difference (to the Ken-model), difference_low, difference_high, p_holm and verdict,
-    which from pairs on are missing for the Ken-model itself, and for all where it has no scores.
+    `scores`: what `experiments.subject_scores` gives; the held-out subjects of all its folds count
+    as one test set (`statistics.pool_folds`, whose note says how large it is).
+    Columns: name, title, subjects, mean, low, high, level (what to print as the interval's), pairs,
+    difference (to the Ken-model), difference_low, difference_high, p_holm, verdict and note (why
+    the comparison can find nothing, where it cannot), which from pairs on are missing for the
+    Ken-model itself, and for all where it has no scores.
     """
-    by_title = {
-        MEMBERS[name].title if name in MEMBERS else name: rows
-        for name, rows in scores.groupby("name", sort=False)
-    }
-    lines = []
-    for title, rows in by_title.items():
-        line = evaluation.summarise(rows, [score]).iloc[0]
-        lines.append(
-            dict(
-                name=rows["name"].iloc[0],
-                title=title,
-                **{field: line[field] for field in ("subjects", "mean", "low", "high")},
-            )
-        )
-    table = pd.DataFrame(lines).sort_values("mean", ascending=False, ignore_index=True)
-    reference = MEMBERS[REFERENCE].title
-    if reference in by_title and len(by_title) > 1:
-        pairs = evaluation.compare(by_title, score, reference=reference).rename(
-            columns={
-                "method": "title",
-                "mean_difference": "difference",
-                "low": "difference_low",
-                "high": "difference_high",
-            }
-        )
-        table = table.merge(
-            pairs[
-                [
-                    "title",
-                    "pairs",
-                    "difference",
-                    "difference_low",
-                    "difference_high",
-                    "p_holm",
-                    "verdict",
-                ]
-            ],
-            how="left",
-        )
-    return table
+    wide = statistics.pool_folds(scores, score).wide
+    titles = {name: MEMBERS[name].title if name in MEMBERS else name for name in wide}
+    table = pd.DataFrame(
+        [_standing(name, titles[name], wide[name]) for name in wide],
+        columns=["name", "title", "subjects", "mean", "low", "high", "level"],
+    ).astype(dict.fromkeys(("mean", "low", "high"), "Float64"))
+    table = table.sort_values("mean", ascending=False, ignore_index=True)
+    if REFERENCE not in wide or wide.shape[1] < 2:
+        return table
+    pairs = statistics.paired_table(wide, reference=REFERENCE)[
+        ["method", "pairs", "mean_difference", "low", "high", "p_holm", "verdict", "note"]
+    ].rename(
+        columns={
+            "method": "name",
+            "mean_difference": "difference",
+            "low": "difference_low",
+            "high": "difference_high",
+        }
+    )
+    pairs["verdict"] = [_titled(text, titles) for text in pairs["verdict"]]
+    return table.merge(pairs, how="left", on="name")
+
+
+def _standing(name: str, title: str, values: pd.Series) -> dict[str, Any]:
+    interval = statistics.mean_interval(values.dropna(), bounds=(0, 1))
+    low, high = (pd.NA if end is None else end for end in (interval.low, interval.high))
+    level = interval.level_text if interval.known else ""
+    return dict(
+        name=name,
+        title=title,
+        subjects=interval.n,
+        mean=interval.estimate,
+        low=low,
+        high=high,
+        level=level,
+    )
+
+
+def _titled(verdict: str, titles: Mapping[str, str]) -> str:
+    """A verdict that begins with a member's name, with its title instead."""
+    name, said, rest = verdict.partition(" is better")
+    return f"{titles[name]}{said}{rest}" if said and name in titles else verdict
 
 
 def record_lineup(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ._intervals import Interval
 
@@ -61,6 +61,19 @@ class Claim:
         if not reasons and math.isinf(self.low) and math.isinf(self.high):
             raise ValueError(f"The claim {self.text!r} asserts nothing: any number would do.")
 
+    @property
+    def range(self) -> str:
+        """The range in words: "above 0", "from 0.95 to 1"."""
+        if self.low == self.high:
+            return f"{self.low:g}"
+        if math.isinf(self.low) and math.isinf(self.high):
+            return "not put in numbers"
+        if math.isinf(self.high):
+            return f"{'at least' if self.closed else 'above'} {self.low:g}"
+        if math.isinf(self.low):
+            return f"{'at most' if self.closed else 'below'} {self.high:g}"
+        return f"from {self.low:g} to {self.high:g}"
+
     @classmethod
     def more(cls, text: str, than: float = 0.0) -> Claim:
         """The quantity is greater than a number."""
@@ -88,12 +101,20 @@ class Claim:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One of five words, why, and on which data (where that matters)."""
+    """One of five words, why, and on which data (where that matters).
+
+    What it rests on, for whoever draws it: `interval`, the measurement, with `asserted`, the claim
+    that it was held against (both None where nothing could be measured); or `parts`, the verdicts
+    that it was put together from, by name.
+    """
 
     word: str
     reason: str
     claim: str = ""
     data: str = ""
+    interval: Interval | None = field(default=None, compare=False, repr=False)
+    asserted: Claim | None = field(default=None, compare=False, repr=False)
+    parts: tuple[tuple[str, Verdict], ...] = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.word not in WORDS:
@@ -116,7 +137,7 @@ def verdict(
     """
 
     def said(word: str, reason: str) -> Verdict:
-        return Verdict(word, reason, claim.text, data)
+        return Verdict(word, reason, claim.text, data, interval, claim)
 
     if claim.inconsistent:
         return said(INCONSISTENT, claim.inconsistent)
@@ -145,25 +166,19 @@ def verdict(
         if claim.closed
         else high <= claim.low or low >= claim.high
     )
+    point = low == high
     if inside:
-        return said(SUPPORTED, f"{measured}, all of it {_range(claim)}")
+        return said(SUPPORTED, f"{measured}, {'which is' if point else 'all of it'} {claim.range}")
     if outside:
-        return said(CONTRADICTED, f"{measured}, none of it {_range(claim)}")
-    return said(UNDECIDED, f"{measured}, which is partly {_range(claim)}")
+        not_in = "which is not" if point else "none of it"
+        return said(CONTRADICTED, f"{measured}, {not_in} {claim.range}")
+    return said(UNDECIDED, f"{measured}, which is partly {claim.range}")
 
 
 def _measured(estimate: float, interval: Interval) -> str:
     if interval.low == interval.high:
-        return f"{estimate:.3g}"
+        return f"{estimate:,.0f}" if estimate == int(estimate) else f"{estimate:.3g}"
     return f"{estimate:.3g} ({interval.level_text}: {interval.text()})"
-
-
-def _range(claim: Claim) -> str:
-    if math.isinf(claim.high):
-        return f"{'at least' if claim.closed else 'above'} {claim.low:g}"
-    if math.isinf(claim.low):
-        return f"{'at most' if claim.closed else 'below'} {claim.high:g}"
-    return f"from {claim.low:g} to {claim.high:g}"
 
 
 def every(parts: Mapping[str, Verdict], text: str, data: str = "") -> Verdict:
@@ -183,7 +198,7 @@ def every(parts: Mapping[str, Verdict], text: str, data: str = "") -> Verdict:
         if words and set(words) == {UNTESTABLE}
         else UNDECIDED
     )
-    return Verdict(word, _listed(parts), text, data or _common(parts))
+    return Verdict(word, _listed(parts), text, data or _common(parts), parts=tuple(parts.items()))
 
 
 def over_readings(parts: Mapping[str, Verdict], text: str, data: str = "") -> Verdict:
@@ -193,10 +208,15 @@ def over_readings(parts: Mapping[str, Verdict], text: str, data: str = "") -> Ve
     does not say.
     """
     words = {part.word for part in parts.values()}
-    if len(words) == 1:
-        return Verdict(words.pop(), _listed(parts), text, data or _common(parts))
-    hangs = "depends on what the paper does not say; " if parts else ""
-    return Verdict(UNDECIDED, hangs + _listed(parts), text, data or _common(parts))
+    agreed = len(words) == 1
+    hangs = "depends on what the paper does not say; " if parts and not agreed else ""
+    return Verdict(
+        words.pop() if agreed else UNDECIDED,
+        hangs + _listed(parts),
+        text,
+        data or _common(parts),
+        parts=tuple(parts.items()),
+    )
 
 
 def first_testable(parts: Iterable[Verdict]) -> Verdict:
