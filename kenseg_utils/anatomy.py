@@ -26,7 +26,8 @@ def voxel_ml(affine: np.ndarray) -> float:
 
 def spacing(affine: np.ndarray) -> tuple[float, float, float]:
     """The size of a voxel along each axis of the array, in mm."""
-    return tuple(float(size) for size in np.linalg.norm(np.asarray(affine)[:3, :3], axis=0))
+    x, y, z = np.linalg.norm(np.asarray(affine)[:3, :3], axis=0)
+    return float(x), float(y), float(z)
 
 
 def grid_distance(one: np.ndarray, other: np.ndarray, shape: tuple[int, ...]) -> float:
@@ -190,7 +191,7 @@ def _filled(head: np.ndarray) -> tuple[slice, slice, slice]:
             if filled.size
             else slice(0, head.shape[axis])
         )
-    return tuple(box)
+    return box[0], box[1], box[2]
 
 
 def _border(volume: np.ndarray) -> np.ndarray:

@@ -130,11 +130,11 @@ def fingerprints(paths: Iterable[str | os.PathLike], work: str | os.PathLike | N
     within the last two seconds is not remembered, as another change could leave the times as they
     are. A file that cannot be read gets "unreadable" and the reason in place of a hash.
     """
-    paths = [os.path.abspath(os.path.expanduser(path)) for path in paths]
+    names = [os.path.abspath(os.path.expanduser(os.fspath(path))) for path in paths]
     memory = work_dir(work) / "fingerprints.jsonl"
     known = _remembered(memory)
     prints, waiting = {}, []
-    for path in dict.fromkeys(paths):
+    for path in dict.fromkeys(names):
         state = _state(path)
         if isinstance(state, str):
             prints[path] = state
@@ -151,7 +151,7 @@ def fingerprints(paths: Iterable[str | os.PathLike], work: str | os.PathLike | N
         if is_old and not found.startswith(_UNREADABLE) and _state(path) == state:
             steady[path] = [*state, found]
     _remember(memory, steady)
-    return [prints[path] for path in paths]
+    return [prints[path] for path in names]
 
 
 def _read_fingerprint(path: str) -> str:
@@ -172,7 +172,7 @@ def _state(path: str) -> list[int] | str:
 
 def _remembered(memory: Path) -> dict[str, list]:
     """Each path's last line in the memory; lines that are broken count for nothing."""
-    known = {}
+    known: dict[str, list] = {}
     try:
         text = memory.read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -102,11 +102,9 @@ def _scan_row(segment: Callable, row: dict, soft: bool, threshold: float) -> dic
         scan = atlas.load_scan(row, allow_empty_mask=True)
         if scan.mask is None:
             raise atlas.ScanError(f"{scan.path} has no lesion mask to score against.")
-        midline = (
-            0.0
-            if str(row.get("space", "")).startswith("MNI")
-            else anatomy.head_middle(scan.image, scan.affine)
-        )
+        midline = None
+        if scan.sides_known:
+            midline = anatomy.midline(scan.image, scan.affine, str(row.get("space", "")))
         outcome["side"] = anatomy.lesion_side(scan.mask, scan.affine, midline)
         # Known whatever the method does, so that failures can be counted by lesion size.
         scores["truth_volume_ml"] = float(scan.mask.sum() * anatomy.voxel_ml(scan.affine))
@@ -135,16 +133,14 @@ def _on_grid(result, scan: atlas.Scan) -> np.ndarray:
 
 
 def _volume_scores(found: np.ndarray, scan: atlas.Scan, soft: bool, threshold: float) -> dict:
+    assert scan.mask is not None  # `_scan_row` has looked
+    mask = found >= threshold if soft else found
     voxel_ml = anatomy.voxel_ml(scan.affine)
-    if not soft:
-        return metrics.lesion_scores(scan.mask, found, scan.spacing, voxel_ml=voxel_ml)
-    extra = dict(
-        pr_auc=metrics.pr_auc(scan.mask, found),
-        calibration_error=metrics.calibration_error(scan.mask, found),
-    )
-    return extra | metrics.lesion_scores(
-        scan.mask, found >= threshold, scan.spacing, voxel_ml=voxel_ml
-    )
+    scores = metrics.lesion_scores(scan.mask, mask, scan.spacing, voxel_ml=voxel_ml)
+    if soft:
+        scores["pr_auc"] = metrics.pr_auc(scan.mask, found)
+        scores["calibration_error"] = metrics.calibration_error(scan.mask, found)
+    return scores
 
 
 @dataclass(frozen=True)
@@ -197,7 +193,7 @@ def _reduction(name: str, table: pd.DataFrame, score: str, empty: float, level: 
 
 
 def _denominators(counts: metrics.Counts) -> dict[str, np.ndarray]:
-    tp, fp, fn = counts.tp, counts.fp, counts.fn
+    tp, fp, fn = (np.asarray(part) for part in (counts.tp, counts.fp, counts.fn))
     return {"dice": 2 * tp + fp + fn, "iou": tp + fp + fn, "precision": tp + fp, "recall": tp + fn}
 
 

@@ -57,7 +57,7 @@ def bias_field(image: np.ndarray, strength: float, seed: int = 0) -> np.ndarray:
         *[np.linspace(-1, 1, length) for length in np.shape(image)], indexing="ij", sparse=True
     )
     terms = [*axes, *(a * b for k, a in enumerate(axes) for b in axes[k:])]
-    field = sum(random.normal() * term for term in terms)
+    field = np.sum([random.normal() * np.broadcast_to(t, np.shape(image)) for t in terms], axis=0)
     field = 2 * (field - field.min()) / max(np.ptp(field), 1e-9) - 1
     return (np.asarray(image) * (1 + strength * field)).astype(np.float32)
 

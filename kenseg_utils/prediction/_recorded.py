@@ -30,9 +30,8 @@ def save_network(name: str, run, folder=None, threshold: float = 0.5, **more) ->
     )
     file = artifacts.results_file(name, folder, ".npz")
     with artifacts.write_aside(file) as aside:
-        np.savez_compressed(
-            aside, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **weights
-        )
+        told = np.frombuffer(json.dumps(about).encode(), np.uint8)
+        np.savez_compressed(aside, allow_pickle=False, about=told, **weights)
     return file
 
 

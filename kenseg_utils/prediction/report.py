@@ -17,9 +17,9 @@ def volume_report(scan: atlas.Scan, mask: np.ndarray) -> pd.DataFrame:
     """A row for each piece (26-connected) of a mask (X, Y, Z) on a scan, the largest first.
 
     Columns: ml; share (of all pieces); side ("left", "right" or "both" of the patient, 90 % of a
-    piece deciding); x, y, z (mm, the scanner's coordinates of the piece's middle); longest (mm,
-    the longest side of the box around it). The midline is the middle of the head, which a tilted
-    head moves: sides of pieces near it are uncertain.
+    piece deciding; "unknown" where the file leaves open which side is which); x, y, z (mm, the
+    scanner's coordinates of the piece's middle); longest (mm, the longest side of the box around
+    it). `anatomy.midline` parts the halves: sides of pieces near it are uncertain.
     Raises ValueError for a mask of another shape than the scan's.
     """
     mask = np.asarray(mask) > 0
@@ -29,7 +29,7 @@ def volume_report(scan: atlas.Scan, mask: np.ndarray) -> pd.DataFrame:
             "on the scan's own grid."
         )
     labels, count = metrics.label_lesions(mask, corners=True)
-    midline = anatomy.head_middle(scan.image, scan.affine)
+    midline = anatomy.midline(scan.image, scan.affine) if scan.sides_known else None
     rows = []
     for number in range(1, count + 1):
         voxels = np.argwhere(labels == number)
@@ -55,5 +55,6 @@ def summary(table: pd.DataFrame) -> str:
     if table.empty:
         return "Nothing was found. (That does not mean that nothing is there.)"
     by_side = table.groupby("side").ml.sum().sort_values(ascending=False)
-    sides = ", ".join(f"{ml:.1f} ml {side}" for side, ml in by_side.items())
+    names = {"unknown": "on a side that the file does not tell"}
+    sides = ", ".join(f"{ml:.1f} ml {names.get(side, side)}" for side, ml in by_side.items())
     return f"{table.ml.sum():.1f} ml in {len(table)} piece(s): {sides}."

@@ -220,7 +220,7 @@ def output_table(table: pd.DataFrame, caption: str, decimals: int = 2, index: bo
 def _cell(value, decimals: int) -> str:
     if pd.api.types.is_scalar(value) and pd.isna(value):
         text, number = "–", True
-    elif isinstance(value, numbers.Number) and not isinstance(value, (bool, np.bool_)):
+    elif isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_)):
         whole = isinstance(value, numbers.Integral)
         tiny = 0 < abs(value) < 10**-decimals  # which rounding would turn into zero, or nearly so
         text = f"{value:,}" if whole else f"{value:.2g}" if tiny else f"{value:,.{decimals}f}"
