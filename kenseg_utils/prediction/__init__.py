@@ -3,6 +3,7 @@
 Research and teaching only: not for clinical use.
 """
 
+from ._doubts import check_is_head, t1w_doubts
 from ._recorded import recorded_network, save_network
 from ._volumes import (
     BOX,
@@ -10,6 +11,8 @@ from ._volumes import (
     WorkingGrid,
     at_shape,
     by_slices,
+    check_cut,
+    check_network,
     checked_volume,
     lesion_probability,
     open_network,
@@ -24,6 +27,9 @@ __all__ = [
     "WorkingGrid",
     "at_shape",
     "by_slices",
+    "check_cut",
+    "check_is_head",
+    "check_network",
     "checked_volume",
     "lesion_probability",
     "open_network",
@@ -32,4 +38,5 @@ __all__ = [
     "save_network",
     "segment_file",
     "segment_volume",
+    "t1w_doubts",
 ]

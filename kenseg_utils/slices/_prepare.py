@@ -29,7 +29,7 @@ from ._windows import crop, lesion_centre, pad
 
 PROTOCOLS = ("lesion_crop", "whole_slice")
 # Raised whenever the code below would give other slices, so that old artifacts are not reused.
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,8 @@ def prepare(
     `whole_slice` is what a scanner could do: each slice with head in it, padded to a multiple
     of 16; scans on different grids all get the largest of their frames.
     `neighbours` are offsets along z that become channels: (-2, -1, 0, 1) for a 2.5-D network.
-    `pixel_mm` resamples slices whose pixels differ from it by over 1 % (`scale` says by how much).
+    `pixel_mm` resamples slices whose pixels differ from it by over 1 % along either axis
+    (`scale_row` and `scale_column` say by how much).
     `workers` processes read scans side by side; `scheduler` is a Dask scheduler's address for
     reading on many machines that share the work folder.
     Stopped at any point and called again, it goes on from what was whole.
@@ -152,7 +153,7 @@ def scan_slices(scan: atlas.Scan, settings: dict) -> Iterator[tuple[np.ndarray, 
     The row's `fill` is what lies around the head, the normalised value of 0.
     """
     intensity = Intensity.of(scan.image)
-    image, mask, scale = _rescaled(scan, settings["pixel_mm"])
+    image, mask, scales = _rescaled(scan, settings["pixel_mm"])
     oracle = settings["protocol"] == "lesion_crop"
     if oracle and mask is None:
         raise atlas.ScanError(
@@ -174,7 +175,9 @@ def scan_slices(scan: atlas.Scan, settings: dict) -> Iterator[tuple[np.ndarray, 
         lesion = int(truth.sum())
         row = dict(
             z=int(z),
-            scale=scale,
+            scale_row=scales[0],
+            scale_column=scales[1],
+            voxel_ml=anatomy.voxel_ml(scan.affine),
             lesion_pixels=lesion,
             lesion_rows=int(np.ptp(np.flatnonzero(truth.any(1)))) + 1 if lesion else 0,
             lesion_columns=int(np.ptp(np.flatnonzero(truth.any(0)))) + 1 if lesion else 0,
@@ -316,10 +319,16 @@ def _level(image: np.ndarray, z: int) -> np.ndarray:
 
 
 def _rescaled(scan: atlas.Scan, pixel_mm: float | None):
-    """Image and mask with in-plane pixels of `pixel_mm`, and the factor they were scaled by."""
-    current = float(np.mean(scan.spacing[:2]))
-    if pixel_mm is None or abs(current / pixel_mm - 1) <= 0.01:
-        return scan.image, scan.mask, 1.0
-    factors = (scan.spacing[0] / pixel_mm, scan.spacing[1] / pixel_mm, 1)
-    mask = None if scan.mask is None else zoom(scan.mask, factors, order=0)
-    return zoom(scan.image, factors, order=1), mask, current / pixel_mm
+    """Image and mask with in-plane pixels of `pixel_mm`, and how many times as many there are
+    along rows and along columns: (X, Y, Z), (X, Y, Z) or None, (2,)."""
+    factors = [1.0 if pixel_mm is None else mm / pixel_mm for mm in scan.spacing[:2]]
+    if all(abs(factor - 1) <= 0.01 for factor in factors):
+        return scan.image, scan.mask, (1.0, 1.0)
+    image = zoom(scan.image, (*factors, 1), order=1)
+    mask = None if scan.mask is None else zoom(scan.mask, (*factors, 1), order=0)
+    return image, mask, tuple(map(_scale, scan.image.shape[:2], image.shape[:2]))
+
+
+def _scale(before: int, after: int) -> float:
+    """How many pixels stand for one after a resampling that keeps first and last in place."""
+    return (after - 1) / (before - 1) if min(before, after) > 1 else after / before

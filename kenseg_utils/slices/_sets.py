@@ -21,9 +21,10 @@ class SliceSet:
     `stored` is the key of the arrays in `folder`; `rows` are the positions in them that belong to
     this set, in order.
     `index` has subject, session, site, z, placement (top, left, height, width, source_height,
-    source_width), scale, lesion_pixels, lesion_rows and lesion_columns (the sides of the box
-    around the slice's lesion), outside (share of the slice's lesion that the window misses) and
-    the voxel's sides row_mm, column_mm, slice_mm.
+    source_width), scale_row and scale_column (stored pixels for one of the scan's, along each
+    axis), lesion_pixels, lesion_rows and lesion_columns (the sides of the box around the slice's
+    lesion), outside (share of the slice's lesion that the window misses) and of the scan's voxel
+    its volume voxel_ml and its sides row_mm, column_mm, slice_mm.
     """
 
     folder: Path
