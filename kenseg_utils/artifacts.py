@@ -56,14 +56,46 @@ def key(**fields) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def refuse_input(target: str | os.PathLike, *inputs: str | os.PathLike) -> None:
-    """Raise ValueError where `target` is one of `inputs`, through whatever link or spelling."""
-    for given in inputs:
-        if os.path.exists(target) and os.path.exists(given) and os.path.samefile(target, given):
+def same_file(one: str | os.PathLike, other: str | os.PathLike) -> bool:
+    """Whether two paths lead to one file: through links of either kind or another spelling, too."""
+    one, other = Path(one), Path(other)
+    try:
+        return os.path.samefile(one, other)
+    except OSError:  # one of them is not there (yet)
+        return os.path.realpath(one) == os.path.realpath(other)
+
+
+def checked_target(
+    path: str | os.PathLike, endings: tuple[str, ...], inputs: Iterable[str | os.PathLike] = ()
+) -> Path:
+    """The path of a file to write, `~` expanded, once all that can be known beforehand is in order.
+
+    To be called before the work whose result is written. `endings`: those that its name may have.
+    `inputs`: files that are read for it, and that it must not replace.
+    Raises ValueError for a name with another ending, a folder, a place below a file or where
+    nothing may be written, and a path that leads to one of the inputs, by whatever name.
+    """
+    target = Path(path).expanduser()
+    if not target.name.endswith(endings):
+        raise ValueError(
+            f"The file's name must end in {' or '.join(endings)}: {target.name!r} does not."
+        )
+    for file in inputs:
+        if same_file(target, Path(file).expanduser()):
             raise ValueError(
-                f"{target} is the file that is read ({given}), and it would be lost: choose "
-                "another name for what is written."
+                f"{target} is an input of what would be written to it ({file}): it would be "
+                "lost. Choose another name."
             )
+    if target.is_dir():
+        raise ValueError(f"{target} is a folder: give the name of a file in it.")
+    above = next(folder for folder in target.absolute().parents if os.path.lexists(folder))
+    if not above.is_dir():
+        raise ValueError(f"{target} cannot be written: {above} is no folder. Choose another.")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise ValueError(
+            f"{target} cannot be written: {above} may not be written to. Choose another folder."
+        )
+    return target
 
 
 @contextmanager

@@ -11,7 +11,6 @@ from ._releases import find_scans, require_masks
 from ._scans import (
     LOADER_VERSION,
     Scan,
-    check_mask_path,
     check_scan,
     load_image,
     load_scan,
@@ -26,7 +25,6 @@ __all__ = [
     "Scan",
     "ScanError",
     "Seen",
-    "check_mask_path",
     "check_scan",
     "find_scans",
     "load_image",

@@ -16,7 +16,7 @@ import numpy as np
 from nibabel.orientations import apply_orientation, ornt_transform
 
 from kenseg_utils import anatomy
-from kenseg_utils.artifacts import refuse_input, write_aside
+from kenseg_utils.artifacts import checked_target, write_aside
 
 from ._foreign import ScanError
 from ._grids import MASK_GRIDS, by_world, on_same_grid
@@ -34,7 +34,8 @@ class Scan:
     mask: uint8 (X,Y,Z) of 0 and 1, or None where the release ships none.
     affine: (4,4), voxel of these arrays to mm. spacing: voxel size along x, y, z in mm.
     path: the T1w's file. original_affine (4,4), original_shape, orientation (3,2; nibabel's) and
-    header are the file's own: what it takes to write a result back in its grid.
+    header are the file's own: what it takes to write a result back in its grid. mask_paths: the
+    files that the mask was read from.
     sides_known: False where the header leaves it open which side is left; never print a side then.
     notes: what else the headers leave open, and what was done about it, a sentence each.
     """
@@ -50,6 +51,7 @@ class Scan:
     original_shape: tuple[int, int, int]
     orientation: np.ndarray
     header: nibabel.Nifti1Header
+    mask_paths: tuple[Path, ...] = ()
     sides_known: bool = True
     notes: tuple[str, ...] = ()
 
@@ -90,6 +92,7 @@ def load_scan(row, *, allow_empty_mask: bool = False) -> Scan:
     return replace(
         scan,
         mask=mask,
+        mask_paths=tuple(map(Path, paths)),
         subject=str(_field(row, "subject", "")),
         session=str(_field(row, "session", "")),
         notes=scan.notes + notes,
@@ -162,36 +165,28 @@ def to_original_grid(scan: Scan, array: np.ndarray) -> np.ndarray:
     return apply_orientation(array, back)
 
 
-# What a mask's header takes from its scan's: where the voxels lie, and nothing about anybody.
-GEOMETRY = (
-    "pixdim qform_code sform_code quatern_b quatern_c quatern_d qoffset_x qoffset_y qoffset_z"
-    " srow_x srow_y srow_z"
-).split()
-
-
 def save_mask(scan: Scan, mask: np.ndarray, path: str | os.PathLike) -> Path:
     """Write a mask (X,Y,Z) of 0 and 1 as uint8 NIfTI on the voxels of the scan's own file.
 
-    The geometry (sform, qform, their codes, spatial unit) is the T1w's; nothing else of its
-    header is copied, which may hold names. The file appears when it is whole, and equal masks
-    give equal bytes. Returns the path.
-    Raises ValueError for another shape, other values, or a path as in `check_mask_path`.
+    Geometry (sform, qform, their codes, voxel sizes, unit of length), byte order and kind of NIfTI
+    are the T1w's. Nothing else of its header is passed on: what it describes is the T1w, and
+    descriptions, file names and extensions can name a person. The file appears when it is whole,
+    and equal masks give equal bytes. Returns the path.
+    Raises ValueError for another shape, other values, a path not ending in .nii or .nii.gz or
+    where nothing can be written, and one that leads to the scan or one of its masks.
     """
-    path = check_mask_path(path, scan.path)
+    path = checked_target(path, (".nii", ".nii.gz"), (scan.path, *scan.mask_paths))
     mask = to_original_grid(scan, mask)
     if not np.isin(mask, (0, 1)).all():
         raise ValueError(
             f"A mask to write to {path} holds values other than 0 and 1: threshold it first."
         )
-    header = type(scan.header)()
-    header.set_data_shape(mask.shape)
-    header.set_data_dtype(np.uint8)
-    for name in GEOMETRY:
-        header[name] = scan.header[name]
-    header.set_xyzt_units(scan.header.get_xyzt_units()[0])
-    header["cal_min"], header["cal_max"] = 0, 1
-    kind = nibabel.Nifti2Image if isinstance(header, nibabel.Nifti2Header) else nibabel.Nifti1Image
-    content = kind(mask.astype(np.uint8), None, header).to_bytes()
+    kind = (
+        nibabel.Nifti2Image
+        if isinstance(scan.header, nibabel.Nifti2Header)
+        else nibabel.Nifti1Image
+    )
+    content = kind(mask.astype(np.uint8), None, _mask_header(scan, kind)).to_bytes()
     if path.suffix == ".gz":
         content = gzip.compress(content, 6, mtime=0)
     with write_aside(path) as partial:
@@ -199,19 +194,21 @@ def save_mask(scan: Scan, mask: np.ndarray, path: str | os.PathLike) -> Path:
     return path
 
 
-def check_mask_path(path: str | os.PathLike, *inputs: str | os.PathLike) -> Path:
-    """Where a mask may be written, `~` expanded; asked before any work.
-
-    Raises ValueError for a path that does not end in .nii or .nii.gz, is a folder, or is one of
-    `inputs`, through whatever link or spelling.
-    """
-    path = Path(path).expanduser()
-    if not path.name.endswith((".nii", ".nii.gz")):
-        raise ValueError(f"{path} must end in .nii or .nii.gz.")
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder: give the name of a file to write.")
-    refuse_input(path, *inputs)
-    return path
+def _mask_header(scan: Scan, kind) -> nibabel.Nifti1Header:
+    """A new header with the geometry of the scan's file."""
+    header = kind.header_class(endianness=scan.header.endianness)
+    header.set_data_dtype(np.uint8)
+    header.set_data_shape(scan.original_shape)
+    for name in (
+        *("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d"),
+        *("qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z"),
+    ):
+        header[name] = scan.header[name]
+    header["pixdim"][:4] = scan.header["pixdim"][:4]
+    header["xyzt_units"] = int(scan.header["xyzt_units"]) & 7  # of length; there is no time axis
+    header.set_slope_inter(1, 0)
+    header["cal_min"], header["cal_max"] = 0, 1
+    return header
 
 
 def _field(row, name: str, default):

@@ -6,6 +6,7 @@ A method that fails on a scan gets a row with its error. `summarise` and `compar
 
 from __future__ import annotations
 
+import csv
 import os
 import time
 import warnings
@@ -18,7 +19,8 @@ import pandas as pd
 from tqdm import tqdm
 
 from kenseg_utils import anatomy, atlas, metrics, prediction
-from kenseg_utils.artifacts import write_aside
+from kenseg_utils.artifacts import checked_target, write_aside
+from kenseg_utils.prediction import report
 
 from ._comparison import failed, interval_columns
 from .statistics import mean_interval
@@ -42,15 +44,16 @@ def evaluate(
     calibration_error are then scored too.
     `scans`: rows of `atlas.find_scans`. `save_as`: a CSV file to write.
 
-    Columns: subject, session, site, side (of the true lesion: left, right, both, none), seconds
-    (of the method alone), error ("" where all is well), and all of `metrics.lesion_scores`. A scan
-    that could not be read, or on which the method failed or returned no mask, keeps its row, with
+    Columns: subject, session, site, side (of the true lesion: left, right, both, none, or unknown
+    where the scan's header leaves it open), seconds (of the method alone), error ("" where all is
+    well), and all of `metrics.lesion_scores`. A scan that could not be read, or on which the method failed or returned no mask, keeps its row, with
     the error and without scores; how many there are is also warned of.
-    Raises ValueError for no scans, or none with a mask, or a threshold outside (0, 1].
+    Raises ValueError, before any work, for no scans, or none with a mask, a threshold outside
+    (0, 1], a model that cannot segment slices, or a file that cannot be written or is an input.
     """
     prediction.check_cut(threshold)
     if save_as is not None:
-        _check_table_path(save_as)
+        save_as = checked_table(save_as, _inputs(scans))
     if not len(scans):
         raise ValueError("There are no scans to evaluate: the table is empty.")
     if not any(map(len, scans["masks"])):
@@ -73,6 +76,13 @@ def evaluate(
 def _with_columns(rows: list[dict], columns: list[str]) -> pd.DataFrame:
     table = pd.DataFrame(rows)
     return table.reindex(columns=list(dict.fromkeys([*table.columns, *columns])))
+
+
+def _inputs(scans: pd.DataFrame) -> list:
+    """The files that a table of scans names."""
+    return [
+        file for row in scans.to_dict("records") for file in (row["t1w"], *row.get("masks", ()))
+    ]
 
 
 def _volume_method(method, soft: bool, threshold: float) -> Callable:
@@ -102,10 +112,8 @@ def _scan_row(segment: Callable, row: dict, soft: bool, threshold: float) -> dic
         scan = atlas.load_scan(row, allow_empty_mask=True)
         if scan.mask is None:
             raise atlas.ScanError(f"{scan.path} has no lesion mask to score against.")
-        midline = None
-        if scan.sides_known:
-            midline = anatomy.midline(scan.image, scan.affine, str(row.get("space", "")))
-        outcome["side"] = anatomy.lesion_side(scan.mask, scan.affine, midline)
+        parted = report.midline(scan, row.get("space") or None)
+        outcome["side"] = anatomy.lesion_side(scan.mask, scan.affine, parted)
         # Known whatever the method does, so that failures can be counted by lesion size.
         scores["truth_volume_ml"] = float(scan.mask.sum() * anatomy.voxel_ml(scan.affine))
         started = time.perf_counter()
@@ -294,10 +302,14 @@ def _score_slices(masks: np.ndarray, soft: np.ndarray, threshold: float) -> tupl
 
 
 def _lesion_volume(masks: np.ndarray, entries: pd.DataFrame) -> dict:
-    """The true lesion's ml in these slices, where the index knows how large a voxel is."""
+    """The true lesion's ml in these slices, where the index knows how large a voxel is.
+
+    Each slice's own voxels count: a subject's scans may lie on several grids.
+    """
     if "voxel_ml" not in entries:
         return {}
-    return dict(truth_volume_ml=float(masks.sum() * entries.iloc[0].voxel_ml))
+    voxels = masks.reshape(len(masks), -1).sum(1, dtype=np.int64)
+    return dict(truth_volume_ml=float((voxels * entries.voxel_ml.to_numpy(float)).sum()))
 
 
 def _warn_of_failures(table: pd.DataFrame, unit: str) -> None:
@@ -310,35 +322,52 @@ def _warn_of_failures(table: pd.DataFrame, unit: str) -> None:
         )
 
 
-def _check_table_path(path: str | os.PathLike) -> Path:
-    path = Path(path).expanduser()
-    if path.suffix != ".csv":
-        raise ValueError(f"{path} must end in .csv.")
-    return path
+# Columns of names, which stay text where they look like numbers or like something missing.
+TEXT = ("subject", "session", "site", "side", "error", "method", "other", "verdict", "interval")
 
 
 def save_table(table: pd.DataFrame, path: str | os.PathLike) -> Path:
     """Write a table as CSV; the file appears when it is whole. Returns the path.
 
-    Raises ValueError for a name that does not end in .csv.
+    Names that are no UTF-8 (Python keeps such folders' names as surrogates) keep their bytes.
+    Raises ValueError for a name that does not end in .csv, where nothing can be written, or where
+    a table of scans lies (it has a column t1w or image): that is an input.
     """
-    path = _check_table_path(path)
+    path = checked_table(path)
     with write_aside(path) as partial:
-        # Names of folders need not be UTF-8: what cannot be written so is kept as it was, in bytes.
-        table.to_csv(partial, index=False, encoding="utf-8", errors="surrogateescape")
+        table.to_csv(partial, index=False, errors="surrogateescape")
+    return path
+
+
+def checked_table(path: str | os.PathLike, inputs=()) -> Path:
+    """The path of a table to write, or ValueError, before any work, where it cannot be written.
+
+    Neither one of `inputs` nor a table of scans is overwritten.
+    """
+    path = checked_target(path, (".csv",), inputs)
+    if path.is_file() and {"t1w", "image"} & set(_columns(path)):
+        raise ValueError(
+            f"{path} is a table of scans, which this would overwrite: choose another name."
+        )
     return path
 
 
 def open_table(path: str | os.PathLike) -> pd.DataFrame:
-    """Read what `save_table` wrote; names stay text even where they look like numbers."""
-    text = ("subject", "session", "site", "side", "error", "method", "other", "verdict", "interval")
-    how = dict(encoding="utf-8", encoding_errors="surrogateescape")
-    numbers = [name for name in pd.read_csv(path, nrows=0, **how) if name not in text]
-    # A site may be called NA: only an empty cell of a number is a missing value.
+    """Read what `save_table` wrote; names stay text even where they look like numbers.
+
+    A site "NA" or "None" is a name, too; only numbers can be missing.
+    """
+    numbers = [name for name in _columns(path) if name not in TEXT]
     return pd.read_csv(
         path,
-        dtype=dict.fromkeys(text, str),
+        dtype=dict.fromkeys(TEXT, str),
         keep_default_na=False,
-        na_values=dict.fromkeys(numbers, [""]),
-        **how,
+        na_values=dict.fromkeys(numbers, ["", "nan", "NaN", "NA", "<NA>"]),
+        encoding_errors="surrogateescape",
     )
+
+
+def _columns(path: str | os.PathLike) -> list[str]:
+    """The names in a CSV file's first line."""
+    with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+        return next(csv.reader(file), [])

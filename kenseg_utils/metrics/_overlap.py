@@ -189,11 +189,27 @@ def volume_difference_voxels(truth: np.ndarray, prediction: np.ndarray) -> int:
 
 
 def volume_difference_ml(
-    truth: np.ndarray, prediction: np.ndarray, spacing: Sequence[float]
+    truth: np.ndarray,
+    prediction: np.ndarray,
+    spacing: Sequence[float],
+    *,
+    voxel_ml: float | None = None,
 ) -> float:
-    """`|volume predicted - volume of lesion|` in ml, as ISLES'26; `spacing` in mm for each axis."""
-    voxel_ml = math.prod(checked_spacing(spacing, np.ndim(truth))) / 1000
+    """`|volume predicted - volume of lesion|` in ml, as ISLES'26; `spacing` in mm for each axis.
+
+    `voxel_ml`: see `lesion_scores`.
+    """
+    voxel_ml = _checked_voxel_ml(voxel_ml, checked_spacing(spacing, np.ndim(truth)))
     return volume_difference_voxels(truth, prediction) * voxel_ml
+
+
+def _checked_voxel_ml(voxel_ml: float | None, spacing: tuple[float, ...]) -> float:
+    """What a voxel holds: as given, else the product of its sides."""
+    if voxel_ml is None:
+        return math.prod(spacing) / 1000
+    if not (math.isfinite(voxel_ml) and voxel_ml > 0):
+        raise ValueError(f"voxel_ml is {voxel_ml}: give a voxel's volume in ml, above 0.")
+    return float(voxel_ml)
 
 
 def lesion_scores(
@@ -201,13 +217,15 @@ def lesion_scores(
     prediction: np.ndarray,
     spacing: Sequence[float],
     prediction_spacing: Sequence[float] | None = None,
+    *,
     voxel_ml: float | None = None,
 ) -> dict[str, float]:
     """Every score of one predicted mask against its truth (3-D; 2-D works as well).
 
     `spacing`: voxel size in mm for each axis; `prediction_spacing`: the prediction's own, if it
-    is known, to be checked against it; `voxel_ml`: a voxel's volume where the axes are not at right
-    angles, and the product of the spacings is not it. Conventions where masks are empty: both empty gives 1 for
+    is known, to be checked against it. `voxel_ml`: a voxel's volume where the affine is known
+    (`anatomy.voxel_ml`); without it, axes are taken to be at right angles, which those of a
+    sheared affine are not. Conventions where masks are empty: both empty gives 1 for
     dice, iou, precision, recall and both F1, and 0 for differences and distances; one empty gives
     0 for those scores and NaN for hd95_mm and assd_mm, which are not defined then.
 
@@ -226,10 +244,10 @@ def lesion_scores(
                 f"The truth's spacing is {spacing} mm and the prediction's {other} "
                 "mm: resample the prediction to the truth's grid before scoring."
             )
+    voxel_ml = _checked_voxel_ml(voxel_ml, spacing)
     truth, prediction = joint_crop(truth, prediction)  # nothing below depends on the background
     counts = count(truth, prediction)
     six, twenty_six = (match_lesions(truth, prediction, corners) for corners in (False, True))
-    voxel_ml = math.prod(spacing) / 1000 if voxel_ml is None else voxel_ml
     return {
         **{name: score(counts) for name, score in SCORES.items()},
         "f1_atlas22": f1_from_lenient_match(six),

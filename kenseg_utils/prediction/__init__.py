@@ -3,6 +3,7 @@
 Research and teaching only: not for clinical use.
 """
 
+from ._doubts import check_is_head, t1w_doubts
 from ._recorded import recorded_network, save_network
 from ._volumes import (
     BOX,
@@ -25,9 +26,10 @@ __all__ = [
     "LEAST_ML",
     "WorkingGrid",
     "at_shape",
-    "check_cut",
-    "check_network",
     "by_slices",
+    "check_cut",
+    "check_is_head",
+    "check_network",
     "checked_volume",
     "lesion_probability",
     "open_network",
@@ -36,4 +38,5 @@ __all__ = [
     "save_network",
     "segment_file",
     "segment_volume",
+    "t1w_doubts",
 ]

@@ -5,6 +5,7 @@ Research and teaching only: not for clinical use.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,16 +14,26 @@ import numpy as np
 from nibabel import orientations
 from scipy import ndimage
 
-from kenseg_utils import atlas, machine, metrics
-from kenseg_utils.anatomy import brain_hull, head_box, slices_to_segment, spacing, voxel_ml
+from kenseg_utils import artifacts, atlas, machine, metrics
+from kenseg_utils.anatomy import (
+    brain_hull,
+    head_box,
+    slices_to_segment,
+    spacing,
+    voxel_ml,
+    with_dark_air,
+    without_spikes,
+)
 from kenseg_utils.slices import Intensity, Placement, pad, unpad
 
+from ._doubts import check_is_head, t1w_doubts
 from ._recorded import recorded_network
 
 # Offsets along z that a network with this many input channels was trained with.
 NEIGHBOURS = {1: (0,), 4: (-2, -1, 0, 1)}
 BOX = (197, 233, 189)  # ATLAS's grid, 1 mm, on which networks are trained
 HEAD = (98, 117, 172)  # where in it a head's middle (x, y) and top (z) come to lie
+_ANSWER = "the lesion's probability is needed, (slices, height, width) and one class or two"
 LEAST_ML = 0.03  # smaller finds are dropped, as entrants to the challenges do (30 mm³)
 
 
@@ -43,9 +54,10 @@ def segment_volume(
     See `lesion_probability` for the way there and back and for `flips` and `inside_brain`.
     Voxels of at least `threshold` are lesion; pieces below `least_ml` millilitres are dropped.
     Research and teaching only: not for clinical use.
-    Raises ValueError on arrays that are no volume, a model that does not segment slices, or a
-    threshold or `least_ml` that makes no sense, before any work.
+    Raises ValueError on arrays that are no volume, a model that does not segment slices, and
+    options out of range, before any work; and where the model's answers are no probabilities.
     """
+    check_network(model, batch_size)
     check_cut(threshold, least_ml)
     probability = lesion_probability(
         model, image, affine, batch_size, flips=flips, inside_brain=inside_brain
@@ -81,22 +93,83 @@ def lesion_probability(
     return grid.back(hull * by_slices(model, intensity.apply(working), batch_size, air, flips))
 
 
-def segment_file(model, scan, target, **options) -> tuple[atlas.Scan, np.ndarray]:
+def segment_file(
+    model,
+    scan,
+    target,
+    threshold: float = 0.5,
+    batch_size: int = 16,
+    *,
+    least_ml: float = LEAST_ML,
+    **options,
+) -> tuple[atlas.Scan, np.ndarray]:
     """Segment a NIfTI file and write the mask beside it in its own grid and affine.
 
-    `scan`, `target`: paths (.nii or .nii.gz); `options` go to `segment_volume`.
+    `scan`, `target`: paths (.nii or .nii.gz); the other arguments go to `segment_volume`.
     Returns the loaded scan (RAS) and its mask (X, Y, Z) uint8, both as `atlas.load_image` turns.
-    Raises atlas.ScanError for a file that is no usable scan; ValueError for a target whose name
-    is no NIfTI's or which is the scan itself, and for what `segment_volume` refuses: all of it
-    before any work.
+    What makes the scan doubtful as a T1w of a whole head (`t1w_doubts`) is warned of, a sentence
+    a warning.
+    Raises, before any work, ValueError for a target that cannot be written or is the scan, and
+    for options out of range; atlas.ScanError for a file that is no usable scan; and ValueError
+    for one that holds labels or nothing of a head's size.
     """
-    target = atlas.check_mask_path(target, Path(scan).expanduser())
-    check_cut(options.get("threshold", 0.5), options.get("least_ml", LEAST_ML))
-    check_network(model, options.get("batch_size", 1))
+    check_network(model, batch_size)
+    check_cut(threshold, least_ml)
+    target = artifacts.checked_target(target, (".nii", ".nii.gz"), [scan])
     loaded = atlas.load_image(scan)
-    mask = segment_volume(model, loaded.image, loaded.affine, **options)
+    check_is_head(loaded.image, loaded.affine, loaded.path.name)
+    for doubt in t1w_doubts(loaded.image, loaded.affine):
+        warnings.warn(f"{loaded.path.name}: {doubt}", stacklevel=2)
+    mask = segment_volume(
+        model, loaded.image, loaded.affine, threshold, batch_size, least_ml=least_ml, **options
+    )
     atlas.save_mask(loaded, mask, target)
     return loaded, mask
+
+
+def check_network(model, batch_size: int = 16) -> None:
+    """ValueError, before any work, where a model cannot segment slices, or not in such batches.
+
+    It must have `predict_on_batch` and take one channel or four. What else can be read off it is
+    read: how many outputs it has, and that they hold one class or two.
+    """
+    if not hasattr(model, "predict_on_batch") or not hasattr(model, "input_shape"):
+        raise ValueError(
+            f"{type(model).__name__} is no network: give a Keras model, or anything with "
+            "input_shape and predict_on_batch."
+        )
+    if len(getattr(model, "outputs", None) or [0]) != 1:
+        raise ValueError(
+            f"The network has {len(model.outputs)} outputs, and one is needed: of a deeply "
+            "supervised one take networks.average_heads(model) or networks.prune(model, level)."
+        )
+    channels = model.input_shape[-1]
+    if channels not in NEIGHBOURS:
+        raise ValueError(
+            f"The network takes {channels} channels; known are "
+            f"{', '.join(map(str, NEIGHBOURS))} (a slice, or four neighbours)."
+        )
+    given = getattr(model, "output_shape", None)
+    if given is not None and (len(given) != 4 or given[-1] not in (1, 2)):
+        raise ValueError(
+            f"The network answers with shape {given}: {_ANSWER}. Of more classes, keep lesion's "
+            "channel alone."
+        )
+    whole = isinstance(batch_size, (int, np.integer)) and not isinstance(batch_size, bool)
+    if not whole or batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size!r}: give a whole number from 1 upwards.")
+
+
+def check_cut(threshold: float, least_ml: float = 0.0) -> None:
+    """ValueError, before any work, for a threshold outside (0, 1] or a least volume below 0."""
+    if not _is_number(threshold) or not 0 < threshold <= 1:  # NaN is refused as well
+        raise ValueError(f"threshold is {threshold!r}: give a probability above 0 and at most 1.")
+    if not _is_number(least_ml) or not 0 <= least_ml < np.inf:
+        raise ValueError(f"least_ml is {least_ml!r}: give millilitres, 0 or more.")
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
 
 
 def open_network(path=None):
@@ -167,7 +240,7 @@ class WorkingGrid:
         grid = cls(turn, stored, size, (0, 0, 0))
         if size == BOX:
             return grid
-        head = head_box(grid._resampled(image))
+        head = head_box(grid._resampled(image), height=BOX[2])
         middle_x, middle_y = ((part.start + part.stop) // 2 for part in head[:2])
         corner = np.array([middle_x, middle_y, head[2].stop]) - HEAD
         return cls(turn, stored, size, tuple(corner.tolist()))
@@ -190,7 +263,8 @@ class WorkingGrid:
         return orientations.apply_orientation(on_grid, back).astype(np.float32)
 
     def _resampled(self, image: np.ndarray) -> np.ndarray:
-        turned = orientations.apply_orientation(image, self.turn).astype(np.float32)
+        turned = orientations.apply_orientation(with_dark_air(image), self.turn)
+        turned = turned.astype(np.float32)
         ratio = np.divide(self.size, self.stored)
         if ratio.min() < 0.75:  # finer than the grid: averaged first, or noise would be picked
             turned = ndimage.gaussian_filter(turned, 0.4 * np.clip(1 / ratio - 1, 0, None))
@@ -214,58 +288,16 @@ def remove_small(mask: np.ndarray, millilitres_a_voxel: float, least_ml: float) 
     return large[labels].astype(np.uint8)
 
 
-def check_cut(threshold: float, least_ml: float = 0.0) -> None:
-    """Raise ValueError unless `threshold` lies in (0, 1] and `least_ml` is a number from 0 on."""
-    if not 0 < threshold <= 1:  # NaN is refused as well
-        raise ValueError(f"threshold is {threshold}: give a probability above 0 and at most 1.")
-    if not 0 <= least_ml < np.inf:
-        raise ValueError(f"least_ml is {least_ml}: give millilitres, 0 to keep every piece.")
-
-
-def check_network(model, batch_size: int = 1) -> None:
-    """Raise ValueError for what cannot segment slices into background and lesion.
-
-    A network says its channels and classes beforehand; whether its answers are probabilities, only
-    the answers can tell (`_lesion_channel`).
-    """
-    if not (isinstance(batch_size, int | np.integer) and batch_size >= 1):
-        raise ValueError(f"batch_size is {batch_size}: give a whole number from 1 on.")
-    channels = model.input_shape[-1] if hasattr(model, "input_shape") else None
-    if channels not in NEIGHBOURS:
-        raise ValueError(
-            f"The network takes {channels} channels; known are "
-            f"{', '.join(map(str, NEIGHBOURS))} (a slice, or four neighbours)."
-        )
-    shape = getattr(model, "output_shape", None)
-    if isinstance(shape, tuple) and shape[-1] not in (None, 2):
-        raise ValueError(
-            f"The network gives {shape[-1]} classes and two are needed, background and lesion."
-        )
-
-
-def _lesion_channel(answer: np.ndarray) -> np.ndarray:
-    """The lesion's probability (n, H, W) of a network's answer, or a ValueError on what it is."""
-    if answer.ndim != 4 or answer.shape[-1] != 2:
-        raise ValueError(
-            f"The network answers with shape {answer.shape}; (n, H, W, 2) is needed, the "
-            "probabilities of background and lesion."
-        )
-    lowest, highest = float(answer.min()), float(answer.max())
-    if not (lowest >= -1e-3 and highest <= 1 + 1e-3):  # so that NaN is refused as well
-        raise ValueError(
-            f"The network's answers run from {lowest:g} to {highest:g}, which are no "
-            "probabilities: give it a softmax at its end."
-        )
-    return answer[..., -1]
-
-
 def checked_volume(image, affine) -> tuple[np.ndarray, np.ndarray]:
+    """A volume without stray values far from all others, and its affine; ValueError if none."""
     image, affine = np.asarray(image), np.asarray(affine, float)
     if image.ndim != 3 or affine.shape != (4, 4):
         raise ValueError(
             f"A volume (X, Y, Z) and its affine (4, 4) are needed; got shapes "
             f"{image.shape} and {affine.shape}."
         )
+    if image.dtype.kind not in "buif" or not image.size:
+        raise ValueError(f"The image holds {image.size} values of {image.dtype}: no scan does.")
     if not (np.isfinite(image).all() and np.isfinite(affine).all()):
         raise ValueError(
             "The image or its affine holds values that are not finite (NaN or Inf): "
@@ -276,7 +308,7 @@ def checked_volume(image, affine) -> tuple[np.ndarray, np.ndarray]:
             "The affine is singular, so a voxel has no volume: repair the file's "
             "geometry before segmenting it."
         )
-    return image, affine
+    return without_spikes(image), affine
 
 
 def _resized(volume: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -290,7 +322,6 @@ def _resized(volume: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 def by_slices(model, image: np.ndarray, batch_size: int, air: float, flips: bool) -> np.ndarray:
     """Run the network over the axial slices with head of a normalised RAS volume."""
-    check_network(model, batch_size)
     channels = model.input_shape[-1]
     height, width, depth = image.shape
     frame = (-(-height // 16) * 16, -(-width // 16) * 16)
@@ -307,13 +338,39 @@ def by_slices(model, image: np.ndarray, batch_size: int, air: float, flips: bool
                 image[:, :, z + k] if 0 <= z + k < depth else margin for k in NEIGHBOURS[channels]
             ]
             batch[row] = pad(np.stack(stack, -1), frame, air)
-        probability = _lesion_channel(np.asarray(model.predict_on_batch(batch)))
+        probability = _lesion_channel(model.predict_on_batch(batch), (batch_size, *frame))
         if flips:
-            mirrored = _lesion_channel(np.asarray(model.predict_on_batch(batch[:, ::-1].copy())))
+            mirrored = _lesion_channel(
+                model.predict_on_batch(batch[:, ::-1].copy()), (batch_size, *frame)
+            )
             probability = (probability + mirrored[:, ::-1]) / 2
         for row, z in enumerate(chosen):
             found[:, :, z] = unpad(probability[row], whole)
     return found
+
+
+def _lesion_channel(answer, shape: tuple[int, int, int]) -> np.ndarray:
+    """The lesion's probability (slices, height, width) in a network's answer, checked.
+
+    Raises ValueError for another shape, more than two classes, NaN, and values outside [0, 1].
+    """
+    answer = np.asarray(answer, np.float32)
+    if answer.ndim != 4 or answer.shape[:3] != shape or answer.shape[3] not in (1, 2):
+        raise ValueError(
+            f"The network answered with shape {answer.shape} to slices of {shape}: {_ANSWER}."
+        )
+    lowest, highest = float(answer.min()), float(answer.max())  # NaN wins both
+    if np.isnan(lowest):
+        raise ValueError(
+            "The network answered with NaN: its weights or its precision are broken. Train it "
+            "again, or run it in float32."
+        )
+    if lowest < -1e-3 or highest > 1 + 1e-3:
+        raise ValueError(
+            f"The network's answers run from {lowest:.3g} to {highest:.3g}, and probabilities are "
+            "needed: end it with a softmax over two classes, or a sigmoid."
+        )
+    return answer[..., -1]
 
 
 @lru_cache(maxsize=2)  # or each volume of an evaluation would be traced anew

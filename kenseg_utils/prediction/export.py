@@ -89,9 +89,7 @@ def _checked(model, path, suffix: str, packages: dict) -> Path:
     """The path, once all that can be known beforehand is in order."""
     import keras
 
-    path, backend = Path(path), keras.backend.backend()
-    if path.suffix != suffix:
-        raise ValueError(f"The file's name must end in {suffix}: {path.name!r} does not.")
+    path, backend = artifacts.checked_target(path, (suffix,)), keras.backend.backend()
     if backend not in packages:
         raise ValueError(
             f"Keras has no such export on the backend {backend}: save the model, and "
