@@ -108,18 +108,21 @@ def fingerprint(path: str | os.PathLike) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:32]
 
 
-def fingerprints(paths: Iterable[str | os.PathLike], work: str | os.PathLike | None = None) -> list:
+def fingerprints(
+    paths: Iterable[str | os.PathLike], work: str | os.PathLike | None = None
+) -> list[str]:
     """The `fingerprint` of each path, remembered in the work folder so that files are read once.
 
     A file is read again when its size, times or inode are not those of last time; what changed
     within the last two seconds is not remembered, as another change could leave the times as they
     are. A file that cannot be read gets "unreadable" and the reason in place of a hash.
     """
-    paths = [os.path.abspath(os.path.expanduser(path)) for path in paths]
+    names = [os.path.abspath(os.path.expanduser(os.fspath(path))) for path in paths]
     memory = work_dir(work) / "fingerprints.jsonl"
     known = _remembered(memory)
-    prints, waiting = {}, []
-    for path in dict.fromkeys(paths):
+    prints: dict[str, str] = {}
+    waiting: list[tuple[str, list[int]]] = []
+    for path in dict.fromkeys(names):
         state = _state(path)
         if isinstance(state, str):
             prints[path] = state
@@ -129,14 +132,14 @@ def fingerprints(paths: Iterable[str | os.PathLike], work: str | os.PathLike | N
             waiting.append((path, state))
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         read = list(pool.map(_read_fingerprint, [path for path, _ in waiting]))
-    steady = {}
+    steady: dict[str, list] = {}
     for (path, state), found in zip(waiting, read):
         prints[path] = found
         is_old = time.time_ns() - max(state[1:3]) > _RACY_NS
         if is_old and not found.startswith(_UNREADABLE) and _state(path) == state:
             steady[path] = [*state, found]
     _remember(memory, steady)
-    return [prints[path] for path in paths]
+    return [prints[path] for path in names]
 
 
 def _read_fingerprint(path: str) -> str:
@@ -157,7 +160,7 @@ def _state(path: str) -> list[int] | str:
 
 def _remembered(memory: Path) -> dict[str, list]:
     """Each path's last line in the memory; lines that are broken count for nothing."""
-    known = {}
+    known: dict[str, list] = {}
     try:
         text = memory.read_text(encoding="utf-8", errors="replace")
     except OSError:
