@@ -105,7 +105,7 @@ def require_masks(scans: pd.DataFrame, drop: bool = True) -> pd.DataFrame:
         return scans[~has_none]
     remedy = (
         "Use the training folder."
-        if (without["split"] == "testing").all()
+        if "split" in without and (without["split"] == "testing").all()
         else "The copy may be half-finished: copy their folders again, or leave these scans out "
         "with require_masks(scans)."
     )
