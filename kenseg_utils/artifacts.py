@@ -120,8 +120,7 @@ def fingerprints(
     names = [os.path.abspath(os.path.expanduser(os.fspath(path))) for path in paths]
     memory = work_dir(work) / "fingerprints.jsonl"
     known = _remembered(memory)
-    prints: dict[str, str] = {}
-    waiting: list[tuple[str, list[int]]] = []
+    prints, waiting = {}, []
     for path in dict.fromkeys(names):
         state = _state(path)
         if isinstance(state, str):
@@ -132,7 +131,7 @@ def fingerprints(
             waiting.append((path, state))
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         read = list(pool.map(_read_fingerprint, [path for path, _ in waiting]))
-    steady: dict[str, list] = {}
+    steady = {}
     for (path, state), found in zip(waiting, read):
         prints[path] = found
         is_old = time.time_ns() - max(state[1:3]) > _RACY_NS

@@ -179,7 +179,7 @@ def scan_slices(scan: atlas.Scan, settings: dict) -> Iterator[tuple[np.ndarray, 
             "window by the mask. Use protocol='whole_slice'."
         )
     levels = mask.any((0, 1)) if oracle else anatomy.slices_to_train_on(image)
-    fill = float(intensity.apply(np.zeros((), np.float32)))
+    fill = float(intensity.apply(np.zeros(())))
     frame = (
         (settings["padded"],) * 2 if oracle else tuple(-(-n // 16) * 16 for n in image.shape[:2])
     )
