@@ -155,7 +155,9 @@ def fingerprint(path: str | os.PathLike) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:32]
 
 
-def fingerprints(paths: Iterable[str | os.PathLike], work: str | os.PathLike | None = None) -> list:
+def fingerprints(
+    paths: Iterable[str | os.PathLike], work: str | os.PathLike | None = None
+) -> list[str]:
     """The `fingerprint` of each path, remembered in the work folder so that files are read once.
 
     A file is read again when its size, times or inode are not those of last time; what changed

@@ -1005,7 +1005,7 @@ NAMES = st.sampled_from(
         "a_0000.nii.gz",
         "a.nii.gz",
         "dataset.json",
-        "caf\udce9",
+        "site\udce9",
     ]
 )
 

@@ -44,56 +44,61 @@ class Matched:
     reasons: dict[str, str] = field(default_factory=dict)
 
 
-def match(images: list[File], masks: list[File], root: str, suffix: str, leave_out: LeaveOut):
-    """Sort out copies among `images` and give them their masks; a `Matched`."""
+def match(
+    images: list[File], masks: list[File], root: str, suffix: str, leave_out: LeaveOut
+) -> Matched:
+    """Sort out copies among `images`, and give them their masks."""
 
     def out(reason: str, path: str) -> None:
         leave_out(reason.replace("{suffix}", suffix), path)
 
     matched = Matched(images=_originals(images, root, out))
     by_subject = defaultdict(list)
-    for image in matched.images:
-        by_subject[image.subject].append(image)
-    apart = defaultdict(list)
+    for each in matched.images:
+        by_subject[each.subject].append(each)
+    apart = set()
     # Those that call themselves a lesion's come first; others count only where there is none.
     for mask in sorted(masks, key=lambda mask: mask.kind != "lesion"):
         pipeline = _pipeline(mask.path, root)
         if mask.kind != "lesion" and _TISSUE_PIPELINES.search(pipeline):
             continue
         image, reason = _image_of(mask, by_subject[mask.subject], suffix)
-        if image is None:
-            if mask.kind == "lesion":
-                out(reason, mask.path)
-                if reason == TWO_SESSIONS:
-                    apart[mask.subject].append(mask)
-                for other in by_subject[mask.subject]:
-                    matched.reasons.setdefault(other.path, reason.replace("{suffix}", suffix))
-            continue
-        if mask.kind != "lesion" and any(m.kind == "lesion" for m in matched.masks[image.path]):
-            continue
-        is_world = mask.source not in ("", suffix.lower())
-        if matched.grids.setdefault(image.path, "world" if is_world else "same") != (
-            "world" if is_world else "same"
-        ):
-            out("masks drawn on two images of one session", mask.path)
-            continue
-        matched.masks[image.path].append(mask)
+        if image is not None:
+            _give(matched, image, mask, suffix, out)
+        elif mask.kind == "lesion":
+            out(reason, mask.path)
+            if reason == TWO_SESSIONS:
+                apart.add(mask.subject)
+            for other in by_subject[mask.subject]:
+                matched.reasons.setdefault(other.path, reason.replace("{suffix}", suffix))
     _refuse_ambiguous(matched, root, suffix, out)
     # A subject whose mask is of another session than all its images has none that is sure to be
     # free of lesion, and none that may be learned from.
     kept = []
-    for image in matched.images:
-        if image.subject in apart and not any(
-            matched.masks[other.path] for other in by_subject[image.subject]
+    for each in matched.images:
+        if each.subject in apart and not any(
+            matched.masks[other.path] for other in by_subject[each.subject]
         ):
             leave_out(
                 f"{suffix} of subjects whose mask was drawn on an image of another session",
-                image.path,
+                each.path,
             )
         else:
-            kept.append(image)
+            kept.append(each)
     matched.images = kept
     return matched
+
+
+def _give(matched: Matched, image: File, mask: File, suffix: str, out) -> None:
+    """Note a mask as its image's, unless better ones are there or it lies on another grid."""
+    others = matched.masks[image.path]
+    if mask.kind != "lesion" and any(other.kind == "lesion" for other in others):
+        return
+    grid = "same" if mask.source in ("", suffix.lower()) else "world"
+    if matched.grids.setdefault(image.path, grid) != grid:
+        out("masks drawn on two images of one session", mask.path)
+    else:
+        others.append(mask)
 
 
 def _originals(images: list[File], root: str, out) -> list[File]:

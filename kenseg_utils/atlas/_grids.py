@@ -91,7 +91,7 @@ def by_world(mask: Volume, image: Volume) -> tuple[np.ndarray, tuple[str, ...]]:
                 f"where it lies: {'; '.join(volume.notes)}."
             )
     lesion = binary(mask)
-    shape, notes = _ras_shape(image), ()
+    shape, notes = _ras_shape(image), tuple[str, ...]()
     result = np.zeros(shape, np.uint8, order="F")
     voxels = np.argwhere(lesion)
     if not len(voxels):
@@ -155,7 +155,7 @@ def _outside(voxels: np.ndarray, way: np.ndarray, shape) -> float:
     return float(((led < -0.5) | (led > np.array(shape) - 0.5)).any(1).mean())
 
 
-def _box_around(low, high, way: np.ndarray, shape) -> tuple[slice, slice, slice]:
+def _box_around(low, high, way: np.ndarray, shape) -> tuple[slice, ...]:
     """The part of a volume of `shape` to which `way` leads a box of voxels, and a margin of one."""
     corners = np.array(
         [[(low, high)[bit][axis] for axis, bit in enumerate(bits)] for bits in np.ndindex(2, 2, 2)]

@@ -122,12 +122,12 @@ def _matched(
 ) -> Iterator[Pair]:
     is_nnunet = name != "images"
     by_stem, by_case = defaultdict(list), defaultdict(list)
-    for label in niftis[labels] if labels else ():
-        stem = NIFTI.sub("", label)
-        by_stem[stem].append(os.path.join(labels, label))
-        by_case[_bare(stem)].append(os.path.join(labels, label))
+    for label in niftis.get(labels or "", ()):
+        stem, path = NIFTI.sub("", label), os.path.join(labels or "", label)
+        by_stem[stem].append(path)
+        by_case[_bare(stem)].append(path)
     release = _release(root, is_nnunet)
-    images_of = defaultdict(list)
+    images_of: dict[str, list[Pair]] = defaultdict(list)
     for case, image in _cases(folder, niftis[folder], by_stem, root, suffix, leave_out).items():
         stem = NIFTI.sub("", os.path.basename(image))
         fitting = by_stem[stem] or by_stem[case] or by_case[_bare(case)]
@@ -138,11 +138,11 @@ def _matched(
             images_of[mask or image].append(Pair(image, mask, _bare(case), root, release))
         for mask in fitting:
             images_of[mask]  # it is taken
-    for fitting in images_of.values():
-        if len(fitting) == 1:
-            yield replace(fitting[0], is_test=name == "imagests")
-        for pair in fitting if len(fitting) > 1 else ():
-            leave_out(f"images that share the mask {os.path.basename(pair.mask)}", pair.image)
+    for mask_path, sharing in images_of.items():
+        if len(sharing) == 1:
+            yield replace(sharing[0], is_test=name == "imagests")
+        for pair in sharing if len(sharing) > 1 else ():
+            leave_out(f"images that share the mask {os.path.basename(mask_path)}", pair.image)
     for paths in by_stem.values():
         for path in paths:
             if path not in images_of:
@@ -153,7 +153,9 @@ def _cases(
     folder: str, names: list[str], labels, root: str, suffix: str, leave_out: LeaveOut
 ) -> dict[str, str]:
     """The image of each case, in the contrast that is asked for; `labels` are the masks' names."""
-    contrasts = defaultdict(dict)  # a case: its images by contrast or channel
+    contrasts: dict[str, dict[str, str]] = defaultdict(
+        dict
+    )  # a case: its images by contrast or channel
     for name in sorted(names):
         stem = NIFTI.sub("", name)
         case, contrast = stem, ""

@@ -98,7 +98,8 @@ def _tokens(stem: str) -> tuple[str, list[tuple[str, str, int]], list[str]] | No
     first, *others = stem.split("_")
     if not _SUBJECT.match(first) or not others:
         return None
-    entities, suffixes = [], []
+    entities: list[tuple[str, str, int]] = []
+    suffixes: list[str] = []
     for token in others:
         if match := _ENTITY.match(token):
             key, value = match.groups()

@@ -13,6 +13,7 @@ import zlib
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from types import ModuleType
 
 import nibabel
 import numpy as np
@@ -29,15 +30,15 @@ from ._foreign import (
 )
 from ._orientation import orientation
 
+gzip: ModuleType = standard_gzip
+_INFLATE_ERRORS: tuple[type[BaseException], ...] = (EOFError, standard_gzip.BadGzipFile, zlib.error)
 try:  # Intel's inflate, about twice as quick; the same interface as the standard library's.
-    from isal import igzip as gzip
-    from isal import isal_zlib
-
-    _INFLATE_ERRORS = (EOFError, standard_gzip.BadGzipFile, zlib.error, isal_zlib.error)
+    from isal import igzip, isal_zlib
 except ImportError:
-    import gzip
-
-    _INFLATE_ERRORS = (EOFError, standard_gzip.BadGzipFile, zlib.error)
+    pass
+else:
+    gzip = igzip
+    _INFLATE_ERRORS += (isal_zlib.error,)  # type: ignore[operator]  # its stub names an instance
 
 MAX_VOXELS = 2**27  # 512 x 512 x 512; a 0.5 mm scan of a whole head has 84 million voxels
 _MAX_GZIP_RATIO = 1040  # deflate cannot shrink anything by more than 1032
@@ -162,7 +163,7 @@ def _volume(path: Path, content, most_bytes: int) -> Volume:
     filled = min(len(start), size)
     buffer[:filled] = np.frombuffer(start[:filled], np.uint8)
     while filled < size and (
-        more := content.readinto(memoryview(buffer)[filled : filled + _CHUNK])
+        more := content.readinto(memoryview(buffer.data)[filled : filled + _CHUNK])
     ):
         filled += more
     if filled < size:
@@ -219,7 +220,7 @@ def _shape(path: Path, header) -> tuple[int, int, int]:
             f"{path} claims {tuple(shape)} voxels, more than {MAX_VOXELS:,}: its "
             "header is damaged, or it is no scan of a head."
         )
-    return tuple(shape[:3])
+    return shape[0], shape[1], shape[2]
 
 
 def _dtype(path: Path, header) -> np.dtype:
@@ -252,6 +253,7 @@ def _scaled(path: Path, header, stored: np.ndarray) -> np.ndarray:
     if slope is None or (slope, intercept) == (1, 0):
         return stored
     # Two bytes fit float32 exactly; anything longer is scaled in float64 so that no digit is lost.
-    working = np.float32 if stored.dtype.itemsize <= 2 else np.float64
+    working = np.dtype(np.float32 if stored.dtype.itemsize <= 2 else np.float64)
     with np.errstate(all="ignore"):  # an overflow turns up as Inf, which the callers refuse
-        return stored.astype(working, order="F") * working(slope) + working(intercept)
+        scale, shift = np.asarray([slope, intercept], working)
+        return stored.astype(working, order="F") * scale + shift

@@ -1,16 +1,4 @@
-"""Find scans: of any ATLAS release, of ARC and SOOP, in any BIDS tree, folder layout or table.
-
-The names that each release of ATLAS uses, T1w first and then the lesion masks::
-
-    R1.1  Site1/031768/t01/031768_t1w_deface_stx.nii.gz · 031768_LesionSmooth[_1]_stx.nii.gz
-    R1.2  c0003s0002t01_t1w_stx.nii.gz · c0003s0002t01_LesionSmooth[_1]_stx.nii.gz
-    R2.0  Training/R001/sub-r001s001/ses-1/anat/…_space-MNI152NLin2009aSym_T1w.nii.gz
-          · …_label-L_desc-T1lesion_mask.nii.gz; the same beneath Testing/, without masks
-    R2.1  Training_Raw/R001/sub-…/ses-1/anat/…_space-orig_desc-brain_T1w.nii.gz
-          · …_space-orig_label-lesion_desc-T1lesion_mask.nii.gz; or plain BIDS, …_T1w.nii.gz
-    R3.0  as R2.1, beneath ATLAS3_Training_Raw/<SITE>; ATLAS3_Training_Preprocessed has
-          …_space-MNI152NLin2009aSym_desc-brainnorm_T1w.nii.gz
-"""
+"""Find scans: of any ATLAS release, of ARC and SOOP, in any BIDS tree, folder layout or table."""
 
 from __future__ import annotations
 
@@ -23,10 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from . import _bids, _given, _known, _layouts
+from . import _bids, _editions, _given, _known, _layouts
 from ._copies import look_alikes, same_file
 from ._foreign import ScanError, as_path, readable
-from ._names import NIFTI, R12_NAME, File
+from ._names import NIFTI, File
 from ._nothing import nothing_found, refuse_file
 from ._seen import LeftOut, Seen, gather, in_words, listed
 from ._tables import metadata, numeric
@@ -47,18 +35,10 @@ COLUMNS = [
     "description",
     "unlabelled",
 ]
+_IDENTITY = ("release", "subject", "session", "space", "acquisition", "run", "description")
 TEST_SPLIT = "ATLAS keeps the masks of its test split secret"
 NO_MASK = "no lesion mask was found for it"
 
-_BIDS_SITE = re.compile(r"^sub-r(\d+)s\d+$", re.I)
-_SPLIT_FOLDER = re.compile(r"^(?:atlas[\w.]*_)?(training|testing)(?:_\w+)?$", re.I)
-_SITE_FOLDER = re.compile(r"^[A-Za-z]+\d{1,4}$|^(?!.*atlas)[A-Z]{2,12}\d*$")
-_TEMPLATE = "MNI152NLin2009aSym"
-_RELEASE_FOLDERS = {
-    "R3.0": re.compile(r"atlas[ _-]?(r?3|r?3[._]0)(?![0-9a-z.])|r3[._]0(?![0-9])", re.I),
-    "R2.1": re.compile(r"atlas[ _-]?(r?21|r?2[._]1)(?![0-9a-z.])|r2[._]1(?![0-9])", re.I),
-    "R2.0": re.compile(r"atlas[ _-]?(r?2|r?2[._]0)(?![0-9a-z.])|r2[._]0(?![0-9])", re.I),
-}
 _SITE_COLUMNS = ("site", "center", "centre", "institution")
 _SAMPLE = 2
 
@@ -125,7 +105,7 @@ def require_masks(scans: pd.DataFrame, drop: bool = True) -> pd.DataFrame:
         return scans[~has_none]
     remedy = (
         "Use the training folder."
-        if (without["split"] == "testing").all()
+        if "split" in without and (without["split"] == "testing").all()
         else "The copy may be half-finished: copy their folders again, or leave these scans out "
         "with require_masks(scans)."
     )
@@ -176,15 +156,7 @@ def _of_folder(root: Path, suffix: str, leave_out, left) -> tuple[pd.DataFrame, 
             leave_out("called copies, by names that no layout has: rename or remove them", path)
     if not rows:
         raise nothing_found(root, found, suffix, gather(left))
-    rows.sort(
-        key=lambda row: (
-            tuple(
-                row[name]
-                for name in ("release", "subject", "session", "space", "acquisition", "run")
-            )
-            + (row["description"], row["t1w"])
-        )
-    )
+    rows.sort(key=lambda row: (*_identity(row), row["t1w"]))
     table = pd.DataFrame(rows, columns=COLUMNS)
     extra, useless = metadata(table, found.tables)
     own_site = next((extra[name] for name in _SITE_COLUMNS if name in extra), None)
@@ -311,14 +283,14 @@ def _row(image: File, masks: tuple[str, ...], dataset: _known.Dataset) -> dict:
     above = Path(image.folder).parts  # the folders above the subject's own
     if image.subject in above:
         above = above[: len(above) - 1 - above[::-1].index(image.subject)]
-    release = _atlas_release(image, above, masks, dataset)
-    site = _site(image, above, dataset) if release else _free_site(above, dataset)
+    release = _editions.release_of(image, above, masks, dataset)
+    site = _editions.site_of(image, above) if release else _free_site(above, dataset)
     return {
         "subject": readable(image.subject),
         "session": readable(image.session or "ses-1"),
         "site": readable(site),
         "release": readable(release or dataset.release),
-        "split": _split(above) if release else "",
+        "split": _editions.split_of(above) if release else "",
         "space": readable(image.space or "orig"),
         "t1w": image.path,
         "masks": masks,
@@ -330,71 +302,11 @@ def _row(image: File, masks: tuple[str, ...], dataset: _known.Dataset) -> dict:
     }
 
 
-def _atlas_release(
-    image: File, above: tuple[str, ...], masks: tuple[str, ...], dataset: _known.Dataset
-) -> str | None:
-    """The release of ATLAS that an image belongs to, or None where it is of other data."""
-    if not image.is_bids:
-        return "R1.2" if R12_NAME.match(image.subject + image.session) else "R1.1"
-    named = next(
-        (
-            release
-            for part in reversed(above)
-            for release, pattern in _RELEASE_FOLDERS.items()
-            if pattern.search(part)
-        ),
-        None,
-    )
-    is_brain = image.get("desc").startswith("brain")
-    has_subject = bool(_BIDS_SITE.match(image.subject))
-    is_sure = any("desc-T1lesion" in os.path.basename(mask) for mask in masks) or (
-        named is not None and is_brain
-    )
-    is_sure = is_sure or (has_subject and (image.space == _TEMPLATE or is_brain or bool(named)))
-    # Any study may number its subjects so; its own description has the last word then.
-    if not is_sure and not (has_subject and (dataset.is_atlas or not dataset.name)):
-        return None
-    if dataset.known and not is_sure:
-        return None
-    if image.space in ("", _TEMPLATE) and is_brain:
-        if named in ("R2.1", "R3.0"):
-            return named
-        return "R2.1" if any(part.lower().startswith("training_") for part in above) else "R3.0"
-    if image.space == _TEMPLATE and not image.get("desc"):
-        return named or "R2.0"
-    return named or "R2.1"
-
-
-def _site(image: File, above: tuple[str, ...], dataset: _known.Dataset) -> str:
-    if match := _BIDS_SITE.match(image.subject):
-        return f"R{match[1]}"
-    if match := R12_NAME.match(image.subject + image.session):
-        return match[2]
-    return above[-1] if above else ""
-
-
 def _free_site(above: tuple[str, ...], dataset: _known.Dataset) -> str:
     """The folder between a data set and its subjects, else what the data set is called."""
     if dataset.folder and above and os.path.join(*above) != dataset.folder:
         return above[-1]
     return dataset.known or dataset.name or (above[-1] if above else "")
-
-
-def _split(above: tuple[str, ...]) -> str:
-    """Training or testing, where the folder of that name is the release's own.
-
-    It holds the subjects, or the sites that hold them; any folder farther up is not ATLAS's.
-    """
-    last = above[-2:][::-1]
-    if last and (match := _SPLIT_FOLDER.match(last[0])):
-        # A folder of one's own may be called so too: the release's is inside of the release.
-        parent = above[-2] if len(above) > 1 else ""
-        is_release = any(pattern.search(parent) for pattern in _RELEASE_FOLDERS.values())
-        return match[1].lower() if is_release or "_" in last[0] else ""
-    if len(last) > 1 and _SITE_FOLDER.match(last[0]):
-        if match := _SPLIT_FOLDER.match(last[1]):
-            return match[1].lower()
-    return ""
 
 
 # --- copies and what is left out ------------------------------------------------------------------
@@ -404,19 +316,7 @@ def _without_copies(rows: list[dict], leave_out) -> list[dict]:
     """The rows without those that claim to be the same scan: a true copy goes, others all go."""
     claims = defaultdict(list)
     for row in rows:
-        identity = tuple(
-            row[name]
-            for name in (
-                "release",
-                "subject",
-                "session",
-                "space",
-                "acquisition",
-                "run",
-                "description",
-            )
-        )
-        claims[identity, _rest_of_name(row["t1w"])].append(row)
+        claims[_identity(row), _rest_of_name(row["t1w"])].append(row)
     kept = []
     for (identity, _), same in claims.items():
         first = same[0]
@@ -435,6 +335,10 @@ def _without_copies(rows: list[dict], leave_out) -> list[dict]:
                     row["t1w"],
                 )
     return kept
+
+
+def _identity(row: dict) -> tuple[str, ...]:
+    return tuple(row[name] for name in _IDENTITY)
 
 
 def _rest_of_name(path: str) -> str:

@@ -219,7 +219,8 @@ def _field(row, name: str, default):
 
 def _merged(image: Volume, paths, is_world: bool) -> tuple[np.ndarray | None, tuple[str, ...]]:
     """All masks of a scan as one in its RAS order, or None without any, and notes about them."""
-    whole, notes = None, []
+    whole: np.ndarray | None = None
+    notes: list[str] = []
     for path in paths:
         mask = read_volume(path)
         if is_world:

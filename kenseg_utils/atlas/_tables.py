@@ -114,7 +114,7 @@ def metadata(scans: pd.DataFrame, tables: list[str]) -> tuple[pd.DataFrame, list
     Columns hold text, and may repeat those of `scans`.
     Returns also what tables were of no use, as (path, why): those that call themselves metadata.
     """
-    rows = [{} for _ in range(len(scans))]
+    rows: list[dict[str, str]] = [{} for _ in range(len(scans))]
     by_folder = defaultdict(list)  # a folder: the scans below it
     by_name = defaultdict(list)
     for number, scan in enumerate(scans.itertuples(index=False)):
@@ -162,7 +162,9 @@ def _join(
     """Add to `rows` those of a table's rows that name the scans of these `numbers`, if any do."""
     if not content:
         return False
-    known = {}  # every way in which a table may name a scan: its subject, its session or ""
+    known: dict[
+        str, tuple[str, str]
+    ] = {}  # every way in which a table may name a scan: its subject, its session or ""
     for subject, session in (identities[number] for number in numbers):
         known |= {
             subject: (subject, ""),
@@ -177,7 +179,7 @@ def _join(
         )
         for column in columns
     }
-    best = max(columns, key=matches.get, default=None)
+    best = max(columns, key=lambda column: matches[column], default=None)
     if best is None or 2 * matches[best] < len(subjects):
         return False
     sessions = next(
@@ -186,7 +188,7 @@ def _join(
             for column in columns
             if column != best and re.search(r"session|^ses|time_?point", column, re.I)
         ),
-        None,
+        "",
     )
     by_scan = defaultdict(list)
     for row in content:

@@ -235,7 +235,9 @@ def _write_part(job: tuple[dict, Path], settings: dict) -> str:
                 )
             )
         if not images:
-            problem = f"{row['t1w']}: no slice of it holds what the protocol looks for."
+            raise atlas.ScanError(
+                f"{row['t1w']}: no slice of it holds what the protocol looks for."
+            )
     except atlas.ScanError as error:
         images, masks, entries, problem = [], [], [], str(error)
     about = json.dumps(
