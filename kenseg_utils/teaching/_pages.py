@@ -222,7 +222,9 @@ def _cell(value, decimals: int) -> str:
         text, number = "–", True
     elif isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_)):
         whole = isinstance(value, numbers.Integral)
-        tiny = 0.0 < abs(float(value)) < 10**-decimals  # which rounding would turn into zero, or nearly so
+        tiny = (
+            0.0 < abs(float(value)) < 10**-decimals
+        )  # which rounding would turn into zero, or nearly so
         text = f"{value:,}" if whole else f"{value:.2g}" if tiny else f"{value:,.{decimals}f}"
         number = True
     else:
