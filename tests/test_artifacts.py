@@ -12,9 +12,14 @@ def test_key_depends_on_content_only():
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     target = tmp_path / "result.csv"
     target.write_text("old")
-    with pytest.raises(RuntimeError), artifacts.write_aside(target) as aside:
-        aside.write_text("half of the n")
-        raise RuntimeError
+
+    def fails():
+        with artifacts.write_aside(target) as aside:
+            aside.write_text("half of the n")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fails()
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
 
@@ -30,7 +35,7 @@ def test_build_makes_once_and_starts_afresh_after_a_failure(tmp_path):
         calls.append(sorted(path.name for path in folder.iterdir()))
         (folder / "whole").touch()
 
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match="."):
         artifacts.build(tmp_path / "thing", fails)
     assert not (tmp_path / "thing").exists()
     artifacts.build(tmp_path / "thing", works)
@@ -46,7 +51,7 @@ def test_build_can_go_on_from_what_was_left(tmp_path):
         (folder / "part").touch()
         raise OSError("killed")
 
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match="."):
         artifacts.build(tmp_path / "thing", fails, resume=True)
     artifacts.build(tmp_path / "thing", lambda f: seen.extend(f.iterdir()), resume=True)
     assert [path.name for path in seen] == ["part"]

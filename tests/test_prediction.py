@@ -164,7 +164,7 @@ def stored_otherwise(path, target, code, spacing, order=1, oblique=0.0):
 def test_storage_hardly_changes_the_mask(
     phantom_head, tmp_path, monkeypatch, code, spacing, oblique, least
 ):
-    """Dice with the mask of the original file, on the stored file's voxels; same grid and affine."""
+    """Dice with the original file's mask, on the stored file's voxels; same grid and affine."""
     monkeypatch.setattr(prediction, "at_shape", lambda model, frame: model)
     path, target = tmp_path / "head.nii.gz", tmp_path / "lesion.nii.gz"
     stored_otherwise(phantom_head[0], path, code, spacing, oblique=oblique)

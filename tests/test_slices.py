@@ -218,7 +218,8 @@ def half(path, count, blocks):
     die()
 
 where = {"arrays": (_prepare, "_write_array", half), "last word": (artifacts, "write_json", die),
-         "clearing up": (_prepare.shutil, "rmtree", die), "renaming": (artifacts.os, "replace", None)}
+         "clearing up": (_prepare.shutil, "rmtree", die),
+         "renaming": (artifacts.os, "replace", None)}
 module, name, replacement = where[sys.argv[3]]
 if replacement is None:
     rename = os.replace

@@ -46,8 +46,9 @@ def evaluate(
 
     Columns: subject, session, site, side (of the true lesion: left, right, both, none, or unknown
     where the scan's header leaves it open), seconds (of the method alone), error ("" where all is
-    well), and all of `metrics.lesion_scores`. A scan that could not be read, or on which the method failed or returned no mask, keeps its row, with
-    the error and without scores; how many there are is also warned of.
+    well), and all of `metrics.lesion_scores`. A scan that could not be read, or on which the method
+    failed or returned no mask, keeps its row, with the error and without scores; how many there are
+    is also warned of.
     Raises ValueError, before any work, for no scans, or none with a mask, a threshold outside
     (0, 1], a model that cannot segment slices, or a file that cannot be written or is an input.
     """

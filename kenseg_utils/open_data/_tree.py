@@ -65,7 +65,7 @@ def write(folder: Path, release: Release, table: pd.DataFrame) -> None:
             {
                 "Name": _MAKER,
                 "Version": __version__,
-                "Description": f"a part of OpenNeuro {release.accession}, version {release.version}",
+                "Description": f"part of OpenNeuro {release.accession}, version {release.version}",
             }
         ],
     }

@@ -67,8 +67,8 @@ def _blocks(image: np.ndarray, affine, about: float) -> tuple[np.ndarray, np.nda
     size = np.array(anatomy.spacing(affine))[np.argsort(turn[:, 0])]
     image = orientations.apply_orientation(image, turn)
     image = anatomy.with_dark_air(anatomy.without_spikes(image))
-    step = tuple(int(max(1, round(about / mm))) for mm in size)
-    return anatomy.block_means(image, step), size * step
+    x, y, z = (int(max(1, round(about / mm))) for mm in size)
+    return anatomy.block_means(image, (x, y, z)), size * (x, y, z)
 
 
 def _by(sizes, digits: int = 0) -> str:

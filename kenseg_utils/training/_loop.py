@@ -242,8 +242,8 @@ def _weights_of(start: Any) -> list[np.ndarray]:
     model = start.model if isinstance(start, Run) else start
     if not hasattr(model, "get_weights"):
         raise ValueError(
-            f"start_from is a {type(start).__name__}: give a Run, a Keras model, a .keras file or a "
-            "run's folder."
+            f"start_from is a {type(start).__name__}: give a Run, a Keras model, a .keras file or "
+            "a run's folder."
         )
     return [np.asarray(weight) for weight in model.get_weights()]
 
@@ -263,8 +263,8 @@ def _check_fit(weights: list[np.ndarray], recipe: Recipe, shape: tuple[int, int,
         )
         raise ValueError(
             f"start_from holds another network than this recipe builds ({recipe.network}, widths "
-            f"{recipe.widths}, slices {shape}): {differing}. Take the recipe that it was trained by, "
-            "and slices with as many channels."
+            f"{recipe.widths}, slices {shape}): {differing}. Take the recipe that it was trained "
+            "by, and slices with as many channels."
         )
 
 
