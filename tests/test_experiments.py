@@ -15,6 +15,7 @@ from conftest import write_release
 
 from kenseg_utils import experiments, slices
 from kenseg_utils.machine import _cluster as cluster
+from kenseg_utils.training import _loop
 
 TINY = dict(
     widths=(4, 8),
@@ -116,7 +117,7 @@ def test_networks_are_trained_scored_and_kept(crops, tmp_path, monkeypatch):
     folders = [json.loads(path.read_text()) for path in (tmp_path / "runs").glob("*/recipe.json")]
     assert len(folders) == 4  # the broken ones claim theirs before their networks are built
 
-    monkeypatch.setattr(training, "_fit", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(_loop, "_fit", lambda *_: pytest.fail("trained again"))
     again = experiments.run(
         {"tiny": recipes["tiny"]}, crops, folds=2, work_dir=tmp_path, progress=False
     )

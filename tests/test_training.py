@@ -123,7 +123,7 @@ def test_the_validation_set_is_scored_in_three_averages(monkeypatch):
     found[1] = False  # Dice by slice: 1, 0, 2/3
     found[2, 0, 1] = False
     soft = np.stack([~found, found], -1).astype(np.float32)
-    monkeypatch.setattr(training, "predict", lambda model, images: soft)
+    monkeypatch.setattr(loop, "predict", lambda model, images: soft)
     scores = training.validate(None, training.Recipe.paper(), Three())
     assert scores["val_dice_per_slice"] == pytest.approx((1 + 0 + 2 / 3) / 3)
     assert scores["val_dice"] == pytest.approx((16 / 17 + 2 / 3) / 2)
@@ -478,7 +478,7 @@ def test_too_little_memory_says_what_to_lower(data, tmp_path, monkeypatch, error
 def test_a_network_that_sees_only_background_is_named(data, tmp_path, monkeypatch):
     recipe = training.Recipe.quick(**TINY)
     monkeypatch.setattr(
-        training,
+        loop,
         "predict",
         lambda model, images: np.stack(
             [np.ones(images.shape[:3]), np.zeros(images.shape[:3])], -1
