@@ -413,7 +413,7 @@ def test_too_little_memory_says_what_to_lower(data, tmp_path, monkeypatch, error
 def test_a_network_that_sees_only_background_is_named(data, tmp_path, monkeypatch):
     recipe = training.Recipe.quick(**TINY)
     monkeypatch.setattr(
-        training,
+        loop,
         "predict",
         lambda model, images: np.stack(
             [np.ones(images.shape[:3]), np.zeros(images.shape[:3])], -1
