@@ -87,7 +87,6 @@ def starts(work_dir):
 
 def test_networks_are_trained_scored_and_kept(crops, tmp_path, monkeypatch):
     """Two folds of a real network; one whose options are wrong is a row, not the end."""
-    from kenseg_utils.training import _loop as training
 
     recipes = {"broken": quick(options=dict(block="bricks")), "tiny": quick()}
     table = experiments.run(recipes, crops, folds=2, work_dir=tmp_path, progress=False)

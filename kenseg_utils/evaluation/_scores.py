@@ -223,7 +223,9 @@ def evaluate_slices(method, slice_set, *, threshold: float = 0.5) -> SliceScores
     predict = _slice_method(method, (len(index), *slice_set.batch([0])[1].shape[1:]))
     keys = [name for name in ("subject", "session", "site") if name in index]
     slices, subjects = [], []
-    for _, positions in index.groupby([key for key in keys if key != "site"]).indices.items():
+    # A session may hold several scans, on grids of their own.
+    apart = [name for name in ("subject", "session", "scan") if name in index]
+    for positions in index.groupby(apart).indices.values():
         entries = index.iloc[positions]
         images, masks = slice_set.batch(positions)
         try:

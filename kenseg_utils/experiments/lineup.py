@@ -119,7 +119,7 @@ SCALES = {
 
 def spread_out(part: SliceSet, most: int) -> SliceSet:
     """A SliceSet with at most `most` slices of each scan, at equal steps from first to last."""
-    groups = part.index.groupby(["subject", "session"]).indices.values()
+    groups = part.index.groupby(["subject", "session", "scan"]).indices.values()
     rows = [
         rows[np.unique(np.linspace(0, len(rows) - 1, most).round().astype(int))] for rows in groups
     ]
