@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -50,7 +51,7 @@ def work_dir(path: str | os.PathLike | None = None) -> Path:
     return folder
 
 
-def key(**fields) -> str:
+def key(**fields: Any) -> str:
     """A short hash (12 hex digits) of JSON-able fields: the same content gives the same key."""
     text = json.dumps(fields, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -116,7 +117,7 @@ def write_aside(target: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def write_json(target: Path, content) -> None:
+def write_json(target: Path, content: Any) -> None:
     """Write JSON so that a reader sees the old file or the new one, never half of either."""
     with write_aside(target) as partial:
         partial.write_text(json.dumps(content, indent=2, sort_keys=True, default=str) + "\n")
@@ -233,7 +234,7 @@ def _remember(memory: Path, steady: dict[str, list]) -> None:
         return
 
 
-def results_file(name: str, folder=None, suffix: str = ".json") -> Path:
+def results_file(name: str, folder: str | os.PathLike | None = None, suffix: str = ".json") -> Path:
     """Where a result of that name is recorded: in `folder`, else in `results` of the source tree.
 
     Raises ValueError for a name that is more than letters, digits, - and _.

@@ -10,10 +10,14 @@ import argparse
 import numbers
 import os
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from kenseg_utils import artifacts, atlas, phantom, slices
+
+if TYPE_CHECKING:
+    from kenseg_utils.training import Recipe
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,12 @@ def check_seed(seed: int) -> int:
     return int(seed)
 
 
-def open_scans(profile: Profile, data_root=None, work_dir=None, seed: int = 0) -> pd.DataFrame:
+def open_scans(
+    profile: Profile,
+    data_root: str | os.PathLike | None = None,
+    work_dir: str | os.PathLike | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
     """The scans a notebook works on, a row each: real ones from `data_root`, else the phantom.
 
     `data_root` is what `atlas.find_scans` takes: a release's folder, any other, or a table.
@@ -114,7 +123,7 @@ def open_scans(profile: Profile, data_root=None, work_dir=None, seed: int = 0) -
     return atlas.find_scans(folder)
 
 
-def quick_recipe(profile: Profile, **changes):
+def quick_recipe(profile: Profile, **changes: Any) -> Recipe:
     """`Recipe.quick()` at this profile's size."""
     from kenseg_utils.training import Recipe
 
@@ -127,7 +136,13 @@ def quick_recipe(profile: Profile, **changes):
     return Recipe.quick(**(size | changes))
 
 
-def open_crops(profile: Profile, scans: pd.DataFrame, work_dir=None, seed: int = 0, **settings):
+def open_crops(
+    profile: Profile,
+    scans: pd.DataFrame,
+    work_dir: str | os.PathLike | None = None,
+    seed: int = 0,
+    **settings: Any,
+) -> tuple[slices.SliceSet, slices.SliceSet, slices.SliceSet]:
     """Prepared slices of the scans as (train, validation, test), apart by subject.
 
     A fifth of the subjects is kept for the test; of the others a fifth is for validation.
@@ -139,7 +154,7 @@ def open_crops(profile: Profile, scans: pd.DataFrame, work_dir=None, seed: int =
     return train, validation, test
 
 
-def smaller(profile: Profile, **changes) -> Profile:
+def smaller(profile: Profile, **changes: Any) -> Profile:
     """The same profile with some numbers changed."""
     return replace(profile, **changes)
 

@@ -37,7 +37,7 @@ def readable(text: str) -> str:
     )
 
 
-def as_path(path) -> Path:
+def as_path(path: str | os.PathLike) -> Path:
     """A path as a Path, `~` expanded; ScanError for what is none, or an address on the net."""
     if isinstance(path, bytes):
         path = os.fsdecode(path)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -42,7 +43,9 @@ class Orientation:
     notes: tuple[str, ...] = ()
 
 
-def orientation(path: Path, header: nibabel.Nifti1Header, stored_mm, shape) -> Orientation:
+def orientation(
+    path: Path, header: nibabel.Nifti1Header, stored_mm: Any, shape: Any
+) -> Orientation:
     """The orientation in a header, whose quaternion is put right in place where rounding broke it.
 
     `stored_mm` are the header's pixdim 1 to 3 before any repair; `shape` is the volume's.

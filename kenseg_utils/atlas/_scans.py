@@ -10,6 +10,7 @@ import gzip
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -56,7 +57,7 @@ class Scan:
     notes: tuple[str, ...] = ()
 
 
-def load_scan(row, *, allow_empty_mask: bool = False) -> Scan:
+def load_scan(row: Any, *, allow_empty_mask: bool = False) -> Scan:
     """Load one row of `find_scans` (a Series, a dict, or a tuple of `itertuples`).
 
     Several masks are merged. A mask may store 0 and 1, within 0.01, or 0 and 255 as R1.x does;
@@ -141,7 +142,7 @@ def _scan(volume: Volume) -> Scan:
     )
 
 
-def check_scan(row, *, allow_empty_mask: bool = False) -> str:
+def check_scan(row: Any, *, allow_empty_mask: bool = False) -> str:
     """Load a row and forget it: "" where all is well, else what `load_scan` says is wrong."""
     try:
         load_scan(row, allow_empty_mask=allow_empty_mask)

@@ -10,9 +10,10 @@ import csv
 import os
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,7 +28,7 @@ from .statistics import mean_interval
 
 
 def evaluate(
-    method,
+    method: Any,
     scans: pd.DataFrame,
     *,
     soft: bool = False,
@@ -206,7 +207,7 @@ def _denominators(counts: metrics.Counts) -> dict[str, np.ndarray]:
     return {"dice": 2 * tp + fp + fn, "iou": tp + fp + fn, "precision": tp + fp, "recall": tp + fn}
 
 
-def evaluate_slices(method, slice_set, *, threshold: float = 0.5) -> SliceScores:
+def evaluate_slices(method: Any, slice_set: Any, *, threshold: float = 0.5) -> SliceScores:
     """Score predictions on a SliceSet, slice by slice and subject by subject.
 
     `method`: a Keras model; a callable on images (n, H, W, channels) float32, all of one subject;
@@ -342,7 +343,7 @@ def save_table(table: pd.DataFrame, path: str | os.PathLike) -> Path:
     return path
 
 
-def checked_table(path: str | os.PathLike, inputs=()) -> Path:
+def checked_table(path: str | os.PathLike, inputs: Iterable[str | os.PathLike] = ()) -> Path:
     """The path of a table to write, or ValueError, before any work, where it cannot be written.
 
     Neither one of `inputs` nor a table of scans is overwritten.

@@ -345,7 +345,7 @@ def record_ablation(
     )
 
 
-def recompute(result: str, folder=None) -> Path:
+def recompute(result: str, folder: str | os.PathLike | None = None) -> Path:
     """Make the effects of a recorded result anew from its scores, by today's statistics.
 
     Nothing is trained; the provenance stays and says so under "statistics recomputed".

@@ -30,7 +30,7 @@ LEFT = "left for later"
 class DownloadError(ValueError):
     """Some files did not arrive. `failures` has the reason by path; all others are whole."""
 
-    def __init__(self, message: str, failures: dict[str, str]):
+    def __init__(self, message: str, failures: dict[str, str]) -> None:
         super().__init__(message)
         self.failures = failures
 
@@ -68,7 +68,7 @@ class Downloads:
     so the rest was not tried.
     """
 
-    def __init__(self, files: Iterable[File], folder: Path, base_url: str, bar: tqdm):
+    def __init__(self, files: Iterable[File], folder: Path, base_url: str, bar: tqdm) -> None:
         self.failures: dict[str, str] = {}
         self.full = self.gone = False
         self._unreachable = 0

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from kenseg_utils import artifacts
 
 
-def save_network(name: str, run, folder=None, threshold: float = 0.5, **more) -> Path:
+def save_network(
+    name: str,
+    run: Any,
+    folder: str | os.PathLike | None = None,
+    threshold: float = 0.5,
+    **more: Any,
+) -> Path:
     """Record a finished run's network as `results/<name>.npz`: its weights, and what made it.
 
     `threshold`: from which probability on its answer is lesion; `more` joins what is kept of it.
@@ -35,7 +43,7 @@ def save_network(name: str, run, folder=None, threshold: float = 0.5, **more) ->
     return file
 
 
-def recorded_network(name: str, folder=None):
+def recorded_network(name: str, folder: str | os.PathLike | None = None) -> tuple[Any, dict] | None:
     """The network that `save_network` recorded and its provenance, or None if there is none.
 
     It is built anew from its recipe and given the recorded weights. Its lesion scores are shifted

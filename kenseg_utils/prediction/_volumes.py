@@ -5,10 +5,12 @@ Research and teaching only: not for clinical use.
 
 from __future__ import annotations
 
+import os
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from nibabel import orientations
@@ -38,7 +40,7 @@ LEAST_ML = 0.03  # smaller finds are dropped, as entrants to the challenges do (
 
 
 def segment_volume(
-    model,
+    model: Any,
     image: np.ndarray,
     affine: np.ndarray,
     threshold: float = 0.5,
@@ -66,7 +68,7 @@ def segment_volume(
 
 
 def lesion_probability(
-    model,
+    model: Any,
     image: np.ndarray,
     affine: np.ndarray,
     batch_size: int = 16,
@@ -94,14 +96,14 @@ def lesion_probability(
 
 
 def segment_file(
-    model,
-    scan,
-    target,
+    model: Any,
+    scan: str | os.PathLike,
+    target: str | os.PathLike,
     threshold: float = 0.5,
     batch_size: int = 16,
     *,
     least_ml: float = LEAST_ML,
-    **options,
+    **options: Any,
 ) -> tuple[atlas.Scan, np.ndarray]:
     """Segment a NIfTI file and write the mask beside it in its own grid and affine.
 
@@ -127,7 +129,7 @@ def segment_file(
     return loaded, mask
 
 
-def check_network(model, batch_size: int = 16) -> None:
+def check_network(model: Any, batch_size: int = 16) -> None:
     """ValueError, before any work, where a model cannot segment slices, or not in such batches.
 
     It must have `predict_on_batch` and take one channel or four. What else can be read off it is
@@ -172,7 +174,7 @@ def _is_number(value) -> bool:
     return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
 
 
-def open_network(path=None):
+def open_network(path: str | os.PathLike | None = None) -> Any:
     """Load a network for `segment_volume` from a .keras file, or a run's folder that holds one.
 
     Without a path, the whole-slice network that is recorded with the book (`recorded_network`).
@@ -288,7 +290,7 @@ def remove_small(mask: np.ndarray, millilitres_a_voxel: float, least_ml: float) 
     return large[labels].astype(np.uint8)
 
 
-def checked_volume(image, affine) -> tuple[np.ndarray, np.ndarray]:
+def checked_volume(image: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A volume without stray values far from all others, and its affine; ValueError if none."""
     image, affine = np.asarray(image), np.asarray(affine, float)
     if image.ndim != 3 or affine.shape != (4, 4):
@@ -320,7 +322,9 @@ def _resized(volume: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     )
 
 
-def by_slices(model, image: np.ndarray, batch_size: int, air: float, flips: bool) -> np.ndarray:
+def by_slices(
+    model: Any, image: np.ndarray, batch_size: int, air: float, flips: bool
+) -> np.ndarray:
     """Run the network over the axial slices with head of a normalised RAS volume."""
     channels = model.input_shape[-1]
     height, width, depth = image.shape
@@ -374,7 +378,7 @@ def _lesion_channel(answer, shape: tuple[int, int, int]) -> np.ndarray:
 
 
 @lru_cache(maxsize=2)  # or each volume of an evaluation would be traced anew
-def at_shape(model, frame: tuple[int, int]):
+def at_shape(model: Any, frame: tuple[int, int]) -> Any:
     """The same network, sharing its weights, for slices of another height and width."""
     import keras
 

@@ -12,6 +12,7 @@ import os
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ ONNX_PACKAGES = {
 LITERT_PACKAGES = {"tensorflow": ("tensorflow",), "torch": ("litert_torch",)}
 
 
-def to_onnx(model, path) -> Path:
+def to_onnx(model: Any, path: str | os.PathLike) -> Path:
     """Write a network as an ONNX file, which onnxruntime runs anywhere, a browser included.
 
     Input "image" (batch, height, width, channels) and output "probabilities" (batch, height,
@@ -43,7 +44,7 @@ def to_onnx(model, path) -> Path:
     return path
 
 
-def to_litert(model, path) -> Path:
+def to_litert(model: Any, path: str | os.PathLike) -> Path:
     """Write a network as a LiteRT file, for phones and small devices.
 
     Input and output as in `to_onnx`. Returns the path. Raises ValueError where a package is
@@ -56,7 +57,7 @@ def to_litert(model, path) -> Path:
     return path
 
 
-def run(path, images: np.ndarray) -> np.ndarray:
+def run(path: str | os.PathLike, images: np.ndarray) -> np.ndarray:
     """What an exported file makes of images (batch, H, W, channels): (batch, H, W, classes).
 
     Without Keras: by onnxruntime or by the LiteRT interpreter. Raises ValueError where neither is
@@ -72,7 +73,7 @@ def run(path, images: np.ndarray) -> np.ndarray:
     return (_run_onnx if path.suffix == ".onnx" else _run_litert)(path, images)
 
 
-def in_float32(model):
+def in_float32(model: Any) -> Any:
     """The same network with the same weights, every layer computing in float32."""
     import keras
 

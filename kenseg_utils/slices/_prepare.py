@@ -86,7 +86,7 @@ def prepare(
     padded: int = 128,
     neighbours: Sequence[int] = (0,),
     pixel_mm: float | None = None,
-    work_dir=None,
+    work_dir: str | os.PathLike | None = None,
     workers: int | None = None,
     scheduler: str | None = None,
 ) -> SliceSet:
@@ -147,7 +147,7 @@ def prepare(
     return open_set(folder)
 
 
-def open_set(folder) -> SliceSet:
+def open_set(folder: str | os.PathLike) -> SliceSet:
     """Open a folder that `prepare` wrote."""
     folder = Path(folder)
     settings = json.loads((folder / "settings.json").read_text())

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -23,7 +24,7 @@ from IPython.display import HTML
 from kenseg_utils import __version__, artifacts, figures, machine, profiles
 
 
-def feedback(check: Callable, answer, hint: str = "") -> None:
+def feedback(check: Callable, answer: Any, hint: str = "") -> None:
     """Run `check(answer)` and print whether the answer is right; never raise.
 
     check : a function that raises AssertionError, with a helpful message, where the answer is
