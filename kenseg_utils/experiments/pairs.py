@@ -241,12 +241,12 @@ class Rolls:
 def roll_seeds(
     scores: pd.DataFrame,
     question: Question,
-    sizes: Sequence[int] = (1, 2, 3, 5, 10),
+    sizes: Sequence[int] = (1, 2, 3, 5),
     score: str = "dice",
     level: float = 0.95,
     most: int = 2000,
 ) -> Rolls | None:
-    """What each choice of `sizes` of the pairs says; None where there is no pair.
+    """What each choice of `sizes` of the pairs, or of all, says; None where there is no pair.
 
     Sizes beyond the number of pairs, or with more than `most` choices, are left out.
     """
@@ -257,7 +257,7 @@ def roll_seeds(
     means = table.mean(axis=1)
     shown: dict[int, str] = {}
     rows = []
-    for size in sizes:
+    for size in sorted({*sizes, len(table)}):
         if size > len(table) or comb(len(table), size) > most:
             continue
         chosen = [list(places) for places in combinations(range(len(table)), size)]
