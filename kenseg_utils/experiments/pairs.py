@@ -122,8 +122,12 @@ def by_pairing(
 def spread_of_pair(
     scores: pd.DataFrame, question: Question, score: str = "dice"
 ) -> statistics.Spreads | None:
-    """The spreads of this pair of recipes alone, however far they lie apart; None as there."""
-    both = scores[scores["name"].isin([question.arm, question.base])]
+    """The spreads of this pair of recipes alone, however far they lie apart; None as there.
+
+    Seeds at which one of the two collapsed are left out, as in the effect.
+    """
+    kept = _tables(scores, question, score)[0].index
+    both = scores[scores["name"].isin([question.arm, question.base]) & scores["seed"].isin(kept)]
     return statistics.measure_spreads(both, question.base, score, near=float("inf"))
 
 
@@ -237,12 +241,12 @@ class Rolls:
 def roll_seeds(
     scores: pd.DataFrame,
     question: Question,
-    sizes: Sequence[int] = (1, 2, 3, 5, 10),
+    sizes: Sequence[int] = (1, 2, 3, 5),
     score: str = "dice",
     level: float = 0.95,
     most: int = 2000,
 ) -> Rolls | None:
-    """What each choice of `sizes` of the pairs says; None where there is no pair.
+    """What each choice of `sizes` of the pairs, or of all, says; None where there is no pair.
 
     Sizes beyond the number of pairs, or with more than `most` choices, are left out.
     """
@@ -253,7 +257,7 @@ def roll_seeds(
     means = table.mean(axis=1)
     shown: dict[int, str] = {}
     rows = []
-    for size in sizes:
+    for size in sorted({*sizes, len(table)}):
         if size > len(table) or comb(len(table), size) > most:
             continue
         chosen = [list(places) for places in combinations(range(len(table)), size)]
@@ -287,9 +291,9 @@ def _word(found: statistics.Crossed) -> str:
 def answer(effect: statistics.Effect, part: str) -> str:
     """What the paired seeds say of a part, in two sentences or three; in words where not known."""
     interval = effect.interval
-    about = f" {_sentence(effect.note)}" if effect.note else ""
+    about = f" {_sentence(_plain(effect.note))}" if effect.note else ""
     if interval.low is None or interval.high is None or interval.estimate is None:
-        return f"Whether {part} helps is {interval.note}.{about}"
+        return f"Whether {part} helps is {_plain(interval.note)}.{about}"
     seeds = f"{effect.seeds} paired seeds and {effect.subjects} subjects"
     measured = (
         f"with it mean Dice differs by {interval.estimate:+.3f} "
@@ -305,6 +309,11 @@ def answer(effect: statistics.Effect, part: str) -> str:
         "anything between is possible.",
     )
     return f"{said}{about}"
+
+
+def _plain(note: str) -> str:
+    """A note in which an arm is called "with it" or "without it"."""
+    return note.replace("trainings of with", "trainings with")
 
 
 def _sentence(note: str) -> str:

@@ -397,6 +397,15 @@ def paired_seeds(
     if len(used):
         means = [used["base"].mean(), used["arm"].mean()]
         left.plot([0, 1], means, color=BLACK, lw=3.5, alpha=0.85, label="mean")
+        # What collapsed would press all the others together: its lines leave the picture.
+        ends = used[["base", "arm"]].to_numpy()
+        room = 0.12 * max(np.ptp(ends), 0.01)
+        left.set_ylim(ends.min() - room * (2 if len(used) < len(table) else 1), ends.max() + room)
+    gone = "\n".join(
+        f"seed {row.seed}: collapsed {row.collapsed}"
+        for row in table[table["collapsed"].ne("")].itertuples()
+    )
+    left.text(0.02, 0.02, gone, transform=left.transAxes, fontsize=9, color=GREY)
     left.set_xticks([0, 1], labels)
     left.set(xlim=(-0.25, 1.25), ylabel=score, title="two trainings of each seed, joined")
     left.grid(axis="y", alpha=0.25)
@@ -409,6 +418,7 @@ def paired_seeds(
     right.set_yticks(
         [*table["seed"], lowest], [*(f"seed {seed}" for seed in table["seed"]), "mean, 95 %"]
     )
+    right.xaxis.set_major_locator(MaxNLocator(5))
     right.set(xlabel="difference in mean Dice", title="what the joined lines rise or fall by")
     right.grid(axis="x", alpha=0.25)
     figure.legend(loc="outside lower center", ncols=4)
