@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kenseg_utils import anatomy, evaluation, metrics, prediction
+from kenseg_utils.evaluation import statistics
 
 AFFINE = np.array([[2, 0, 0, -12], [0, 1, 0, 0], [0, 0, 3, 0], [0, 0, 0, 1.0]])  # x = 0 at row 6
 SHAPE = (12, 10, 8)
@@ -390,8 +391,20 @@ def test_a_summary_counts_what_failed_and_what_is_undefined(table):
     assert summary.loc["dice", "mean"] == pytest.approx(table["dice"].mean())
     assert summary.loc["dice", "mean_if_failed_is_zero"] == pytest.approx(table["dice"].sum() / 20)
     assert pd.isna(summary.loc["hd95_mm", "mean_if_failed_is_zero"])
-    interval = metrics.bootstrap_interval(table["dice"].dropna())
+    interval = statistics.mean_interval(table["dice"].dropna(), bounds=(0, 1))
     assert summary.loc["dice", ["low", "high"]].tolist() == [interval.low, interval.high]
+    assert summary.loc["dice", "interval"] == interval.text()
+    assert summary.loc["dice", "level"] == "95 %" and 0 <= interval.low
+
+
+def test_a_summary_prints_the_level_that_so_few_subjects_have(table):
+    few = evaluation.summarise(table[:4], ["dice"]).iloc[0]
+    assert few["level"].endswith("% by simulation") and not few["level"].startswith("95")
+    zeros = table.assign(dice=[0.0] * 6 + [0.5 + 0.01 * k for k in range(14)], error="")
+    assert evaluation.summarise(zeros, ["dice"])["level"][0].endswith("by simulation")
+    equal = evaluation.summarise(table.assign(dice=0.5, error=""), ["dice"]).iloc[0]
+    assert equal["interval"] == "undefined: all 20 scores are equal" and equal["level"] == ""
+    assert equal["low"] is pd.NA and equal["mean"] == 0.5
 
 
 def test_strata_by_size_site_and_side(table):
@@ -447,30 +460,28 @@ def test_summaries_of_nothing_are_refused(table, change, options, message):
 # --- comparisons --------------------------------------------------------------------------------
 
 
-def plain_signed_ranks(differences):
-    """Exact two-sided p by trying every pattern of signs, and the rank-biserial correlation."""
+def plain_sign_flips(differences):
+    """Exact two-sided p of a mean by trying every pattern of signs, and the rank-biserial."""
     changed = [d for d in differences if d != 0]
     sizes = [abs(d) for d in changed]
     ranks = [sum(b < a for b in sizes) + (sizes.count(a) + 1) / 2 for a in sizes]
     positive = sum(rank for rank, d in zip(ranks, changed, strict=True) if d > 0)
-    total = sum(ranks)
-    patterns = [
-        sum(rank for rank, sign in zip(ranks, signs, strict=True) if sign)
-        for signs in itertools.product([0, 1], repeat=len(ranks))
+    sums = [
+        sum(sign * size for sign, size in zip(signs, sizes, strict=True))
+        for signs in itertools.product([-1, 1], repeat=len(sizes))
     ]
-    far = abs(positive - total / 2)
-    p = sum(abs(value - total / 2) >= far - 1e-9 for value in patterns) / len(patterns)
-    return p, (2 * positive - total) / total
+    p = sum(abs(one) >= abs(sum(changed)) - 1e-9 for one in sums) / len(sums)
+    return p, (2 * positive - sum(ranks)) / sum(ranks)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.lists(st.integers(-40, 40), min_size=2, max_size=8, unique_by=abs))
 def test_the_paired_test_agrees_with_trying_every_sign(differences):
     if not any(differences):
         return
     wide = pd.DataFrame(dict(one=np.array(differences) / 100, other=0.0))
     line = evaluation.compare(wide).iloc[0]
-    p, effect = plain_signed_ranks(differences)
+    p, effect = plain_sign_flips(differences)
     assert line["p"] == pytest.approx(p, abs=1e-6)
     assert line["rank_biserial"] == pytest.approx(effect, abs=1e-6)
     assert line["mean_difference"] == pytest.approx(np.mean(differences) / 100, abs=1e-6)
@@ -494,7 +505,11 @@ def method_tables():
     random = np.random.default_rng(0)
     good = random.uniform(0.5, 0.8, 30)
     subjects = [f"s{n}" for n in range(30)]
-    scores = dict(good=good, same=good + random.normal(0, 1e-3, 30), bad=good - 0.2)
+    scores = dict(
+        good=good,
+        same=good + random.normal(0, 1e-3, 30),
+        bad=good - 0.2 + random.normal(0, 1e-3, 30),
+    )
     return {
         name: pd.DataFrame(dict(subject=subjects, dice=dice, hd95_mm=10 - 10 * dice, error=""))
         for name, dice in scores.items()
@@ -505,7 +520,8 @@ def test_a_comparison_says_which_method_is_better_and_how_sure_it_is():
     tables = method_tables()
     table = evaluation.compare(tables).set_index(["method", "other"])
     assert table.loc[("good", "bad"), "verdict"] == "good is better"
-    assert table.loc[("good", "bad"), "mean_difference"] == pytest.approx(0.2)
+    assert table.loc[("good", "bad"), "mean_difference"] == pytest.approx(0.2, abs=1e-3)
+    assert table.loc[("good", "bad"), "low"] > 0.19 and table.loc[("good", "bad"), "cohen_d"] > 50
     assert table.loc[("good", "bad"), "rank_biserial"] == 1
     assert table.loc[("good", "same"), "verdict"] == "no difference shown"
     assert (table["p_holm"] >= table["p"]).all() and len(table) == 3
@@ -539,6 +555,16 @@ def test_comparisons_without_an_answer_say_so():
     assert verdicts["a", "c"] == "undefined: no subject scored by both"
     equal = evaluation.compare(pd.DataFrame(dict(a=[0.3, 0.1 + 0.2], b=[0.1 + 0.2, 0.3]))).iloc[0]
     assert (equal["p"], equal["rank_biserial"], equal["verdict"]) == (1, 0, "no difference shown")
+    assert pd.isna(equal["low"]) and pd.isna(equal["cohen_d"])
+
+
+def test_a_comparison_that_can_find_nothing_says_so():
+    tables = {name: table[:4] for name, table in method_tables().items()}
+    table = evaluation.compare(tables).set_index(["method", "other"])
+    assert (table["verdict"] == "no difference shown").all()
+    assert table["note"].str.contains("cannot find anything.*at least 7 subjects").all()
+    enough = evaluation.compare(method_tables())
+    assert (enough["note"] == "").all()
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,8 @@
 """The numbers about masks, on masks whose numbers are known."""
 
+from pathlib import Path
+
+import nibabel
 import numpy as np
 import pandas as pd
 import pytest
@@ -96,3 +99,30 @@ def test_of_equal_values_any_share_counts_as_below():
 def test_an_empty_mask_is_refused():
     with pytest.raises(ValueError, match="empty"):
         lesion_statistics.measure([np.zeros((5, 5, 5))])
+
+
+REAL = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+
+
+def test_whether_a_lesion_fits_a_window():
+    fits = lesion_statistics.fits_window
+    assert fits(box_mask(((5, 15), (5, 25), (10, 15))), side=20)
+    assert not fits(box_mask(((5, 15), (5, 25), (10, 15))), side=19)
+    apart = box_mask(((0, 1), (0, 1), (3, 4)), ((39, 40), (0, 1), (3, 4)))  # in one slice
+    assert fits(apart, side=40) and not fits(apart, side=39)
+    turned = box_mask(((0, 1), (0, 1), (3, 4)), ((39, 40), (0, 1), (9, 10)))  # in two
+    assert fits(turned, side=1)
+    assert fits(np.zeros((4, 4, 4)), side=1)
+
+
+@pytest.mark.parametrize("row, folder", [(0, "soop"), (1, "lesymap")])
+def test_real_masks_fit_as_often_as_is_recorded(row, folder):
+    files = sorted((REAL / folder).glob("*.nii.gz"))
+    if not files:
+        pytest.skip(f"no real masks in {REAL.name}/{folder} beside the project")
+    masks = [np.asarray(nibabel.load(file).dataobj) > 0.5 for file in files]  # slices stay axial
+    recorded = lesion_statistics.REAL_FITS_124.iloc[row]
+    assert len(masks) == recorded.subjects
+    assert sum(map(lesion_statistics.fits_window, masks)) == recorded.fitting
+    volumes = [np.count_nonzero(mask) / 1000 for mask in masks]
+    assert np.median(volumes) == pytest.approx(recorded.median_ml, abs=0.06)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from conftest import write_release
 
-from kenseg_utils import networks
+from kenseg_utils import experiments, networks
 from kenseg_utils.experiments import lineup
 
 TINY = lineup.LineupScale(0.01, True, slices=2, epochs=1, batch_size=2, widths=(4, 8, 12), folds=3)
@@ -104,7 +104,7 @@ def test_each_network_is_trained_on_its_channels_and_failures_are_rows(sets, tmp
     table = run(sets, tmp_path, watch=lambda rows: seen.append(len(rows)))
     assert len(table) == 33 and (table.status == "done").sum() == 30
     assert set(table[table.status == "failed"].name) == {"pspnet"}
-    scores = lineup.experiments.subject_scores(table, tmp_path)
+    scores = experiments.subject_scores(table, tmp_path)
     assert set(scores[scores.name == "dunet"].channels) == {4}
     assert set(scores[scores.name != "dunet"].channels) == {1}
     assert seen == sorted(seen) and seen[-1] == 33  # never fewer rows than before
@@ -117,28 +117,54 @@ def test_after_the_minutes_nothing_more_is_started(sets, tmp_path):
 
 
 def test_ranking_is_sorted_and_beside_the_ken_model(sets, tmp_path):
-    scores = lineup.experiments.subject_scores(run(sets, tmp_path), tmp_path)
+    scores = experiments.subject_scores(run(sets, tmp_path), tmp_path)
     ranking = lineup.ranking(scores)
     assert list(ranking["mean"]) == sorted(ranking["mean"], reverse=True)
     assert ranking.title[0] == "DeepLab v3+"  # the longest name
     line = ranking.set_index("title").loc["U-Net"]
     assert line.difference == pytest.approx((len("unet") - len("ken_unetpp")) / 20)
-    assert line.pairs == 6 and line.difference_low == pytest.approx(line.difference)
+    assert line.pairs == 6 and pd.isna(line.difference_low)
+    assert line.verdict == "undefined: all 6 differences are equal"
+    assert line.subjects == 6 and line.low < line["mean"] < line.high
+    assert line.level.endswith("by simulation")
     own = ranking.set_index("title").loc["Ken-model"]
     assert pd.isna(own.difference) and pd.isna(own.verdict)
     alone = lineup.ranking(scores[scores.name == "unet"])
     assert list(alone.title) == ["U-Net"] and "difference" not in alone
 
 
+def test_verdicts_of_the_ranking_name_titles_and_what_few_subjects_can_show():
+    random = np.random.default_rng(0)
+    own = random.uniform(0.3, 0.6, 20)
+
+    def scores(count, folds):
+        return pd.DataFrame(
+            [
+                dict(name=name, fold=k % folds, subject=f"s{k}", dice=value + shift, error="")
+                for name, shift in (("ken_unetpp", 0.0), ("unet", 0.2))
+                for k, value in enumerate(own[:count] + shift * random.uniform(0.9, 1, count))
+            ]
+        )
+
+    many = lineup.ranking(scores(20, 3)).set_index("name")
+    assert many.loc["unet", "verdict"] == "U-Net is better" and many.loc["unet", "note"] == ""
+    assert many.loc["unet", "pairs"] == 20  # of three folds
+    few = lineup.ranking(scores(4, 1)).set_index("name")
+    assert few.loc["unet", "verdict"] == "no difference shown"
+    assert "at least 6 subjects are needed" in few.loc["unet", "note"]
+    with pytest.raises(ValueError, match="s0 was held out in 2 folds"):
+        lineup.ranking(pd.concat([scores(4, 1), scores(4, 1).assign(fold=1)]))
+
+
 def test_a_comparison_is_recorded_with_its_scale(sets, tmp_path):
     table = run(sets, tmp_path)
     lineup.record_lineup(table, TINY, "small scans", tmp_path, tmp_path)
-    found = lineup.experiments.open_result("networks", tmp_path)
+    found = experiments.open_result("networks", tmp_path)
     assert (
         found.provenance["scale"]["epochs"] == 1 and found.provenance["data_name"] == "small scans"
     )
     assert "filters × 0.01" in found.provenance["meaning"]
-    expected = lineup.ranking(lineup.experiments.subject_scores(table, tmp_path))
+    expected = lineup.ranking(experiments.subject_scores(table, tmp_path))
     again = lineup.ranking(found.tables["scores"])
     assert list(again.title) == list(expected.title)
     np.testing.assert_allclose(again["mean"].astype(float), expected["mean"].astype(float))

@@ -480,52 +480,6 @@ def test_calibration_agrees_with_plain_bins(voxels, bins, seed):
     assert metrics.calibration_error(truth, soft, bins) == pytest.approx(error / voxels, abs=1e-6)
 
 
-# --- intervals ----------------------------------------------------------------------------------
-
-
-def test_an_interval_of_two_subjects_spans_them():
-    interval = metrics.bootstrap_interval([0.0, 1.0])  # resampled means: 0, 0.5, 1 at 1:2:1
-    assert (interval.mean, interval.low, interval.high, interval.groups) == (0.5, 0, 1, 2)
-
-
-def test_an_interval_agrees_with_plain_resampling():
-    random = np.random.default_rng(3)
-    groups = np.repeat(np.arange(12), random.integers(1, 6, 12))
-    values = random.random(12)[groups] + 0.1 * random.random(len(groups))
-    means = []
-    for _ in range(5000):
-        drawn = random.integers(0, 12, 12)
-        means.append(np.concatenate([values[groups == group] for group in drawn]).mean())
-    interval = metrics.bootstrap_interval(values, groups, level=0.9)
-    assert interval.mean == pytest.approx(values.mean())
-    assert [interval.low, interval.high] == pytest.approx(
-        np.quantile(means, [0.05, 0.95]), abs=0.015
-    )
-
-
-def test_more_slices_of_the_same_subjects_make_no_narrower_interval():
-    values = np.random.default_rng(0).random(15)
-    once = metrics.bootstrap_interval(values)
-    repeated = metrics.bootstrap_interval(np.repeat(values, 40), np.repeat(np.arange(15), 40))
-    pretending = metrics.bootstrap_interval(np.repeat(values, 40))
-    assert [repeated.low, repeated.high] == pytest.approx([once.low, once.high])
-    assert pretending.high - pretending.low < 0.3 * (once.high - once.low)
-
-
-def test_intervals_cover_the_truth_about_as_often_as_they_say():
-    random = np.random.default_rng(1)
-    intervals = [
-        metrics.bootstrap_interval(random.random(40), n=500, seed=trial) for trial in range(400)
-    ]
-    covered = np.mean([interval.low <= 0.5 <= interval.high for interval in intervals])
-    assert 0.90 <= covered <= 0.975
-
-
-def test_one_subject_has_no_interval():
-    assert metrics.bootstrap_interval([0.7]) is None
-    assert metrics.bootstrap_interval([0.7, 0.8, 0.4], ["s1"] * 3) is None
-
-
 # --- bad input ----------------------------------------------------------------------------------
 
 MASK = np.ones((3, 3, 3), np.uint8)
@@ -594,10 +548,6 @@ def test_spacings_that_differ_are_refused():
         (lambda: metrics.count_slices(MASK[:0], MASK[:0]), "stack"),
         (lambda: metrics.per_slice(metrics.count_slices(MASK, MASK), "f1"), "dice, iou"),
         (lambda: metrics.per_subject(metrics.count_slices(MASK, MASK), ["a"]), "subject"),
-        (lambda: metrics.bootstrap_interval([]), "got 0"),
-        (lambda: metrics.bootstrap_interval([1.0, math.nan]), "NaN"),
-        (lambda: metrics.bootstrap_interval([1.0, 2.0], ["a"]), "group"),
-        (lambda: metrics.bootstrap_interval([1.0, 2.0], level=95), "level"),
     ],
 )
 def test_other_bad_input_is_named(call, message):

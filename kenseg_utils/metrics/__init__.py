@@ -26,8 +26,6 @@ from ._lesions import (
 from ._overlap import (
     SCORES,
     Counts,
-    Interval,
-    bootstrap_interval,
     calibration_error,
     checked_soft_map,
     count,
@@ -54,11 +52,9 @@ from ._overlap import (
 
 __all__ = [
     "Counts",
-    "Interval",
     "LesionMatch",
     "SCORES",
     "assd_mm",
-    "bootstrap_interval",
     "calibration_error",
     "checked_masks",
     "checked_soft_map",
