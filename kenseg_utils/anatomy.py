@@ -78,7 +78,7 @@ def without_spikes(volume: np.ndarray) -> np.ndarray:
     beyond. A volume that has none outside, or is of one value nearly everywhere, comes back as
     it is.
     """
-    low, high = np.percentile(_every_third(volume), (0.1, 99.9))
+    low, high = np.percentile(_every_third(volume), (0.1, 99.9), method="nearest")
     reach = 2 * (high - low)
     if not reach or (volume.min() >= low - reach and volume.max() <= high + reach):
         return volume
@@ -94,7 +94,7 @@ def head_mask(volume: np.ndarray) -> np.ndarray:
     blocks from it is left out: noise, ghosts, what a short field of view wrapped around, markers.
     Where nothing stands out, all that is brighter than the mean.
     """
-    volume = with_dark_air(volume)
+    volume = _settled(volume)
     mean = float(volume.mean())
     found = _find_head(volume)
     if found is None:
@@ -129,7 +129,7 @@ def head_depth(volume: np.ndarray, size_mm) -> np.ndarray | None:
     To some 4 mm, whatever the contrast; the lower end counts as no surface, as a field of view
     cuts a head there. `size_mm`: a voxel's sides. None where nothing stands out as a head does.
     """
-    found = _find_head(with_dark_air(volume))
+    found = _find_head(_settled(volume))
     if found is None:
         return None
     head = ndimage.binary_dilation(found.head)
@@ -221,6 +221,11 @@ def filled_box(head: np.ndarray) -> tuple[slice, slice, slice]:
     return tuple(box)
 
 
+def _settled(volume: np.ndarray) -> np.ndarray:
+    """A volume whose darkest part is its air and whose values are all of one scale."""
+    return with_dark_air(without_spikes(volume))
+
+
 def _every_third(volume: np.ndarray) -> np.ndarray:
     """A 27th of a volume's voxels, evenly; all along axes of less than 10."""
     return volume[tuple(slice(None, None, 3 if length > 9 else 1) for length in volume.shape)]
@@ -258,7 +263,7 @@ def brain_hull(volume: np.ndarray) -> np.ndarray:
     everything = np.ones(volume.shape, bool)
     if min(volume.shape) < 8 * step:
         return everything
-    volume = with_dark_air(volume)
+    volume = _settled(volume)
     whole = tuple(slice(0, n // step * step) for n in volume.shape)
     blocks = volume[whole].reshape(*(m for n in volume.shape for m in (n // step, step)))
     coarse = blocks.mean((1, 3, 5))
@@ -409,7 +414,7 @@ def midline(image: np.ndarray, affine: np.ndarray, space: str = "") -> Midline:
     if space.startswith("MNI"):
         return MNI_MIDLINE
     affine = np.asarray(affine, float)
-    volume = with_dark_air(image)
+    volume = _settled(image)
     found = _find_head(volume)
     plane = None if found is None else _symmetry_plane(found, affine)
     return plane or Midline((1.0, 0.0, 0.0), _middle_of_bright(volume, affine))

@@ -135,6 +135,8 @@ def test_a_nibabel_image_on_the_scans_grid_is_a_mask_too(scans):
 
 def test_a_model_goes_through_segment_volume(scans, monkeypatch):
     class Model:
+        input_shape = (None, 16, 16, 1)
+
         def predict_on_batch(self, images):
             raise AssertionError("a whole volume is no batch")
 
