@@ -42,7 +42,7 @@ def head(
     image[out < 0.86] = grey
     image[(out < 0.80)] = white
     image[(out < 0.84) & (folds > 0.12) & (out > 0.3)] = grey
-    image[(out < 0.86) & (folds > 0.45) & (out > 0.45)] = fluid
+    image[(out < 0.86) & (folds > 0.65) & (out > 0.45)] = fluid
     for side in (-1, 1):
         ventricle = ((x - side * 13) / 9) ** 2 + (y / 35) ** 2 + ((z - 8) / 12) ** 2
         image[ventricle < 1] = fluid

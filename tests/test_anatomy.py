@@ -55,7 +55,7 @@ def test_the_brain_s_hull_stays_what_it_is(at_1_mm, name):
     spoilt = anatomy.brain_hull(SPOILERS[name](image))
     assert 1.2e6 < hull.sum() < 4e6
     assert 2 * (hull & spoilt).sum() > 0.9 * (hull.sum() + spoilt.sum())
-    assert (hull & ~spoilt).sum() < 0.01 * hull.sum()
+    assert (hull & ~spoilt).sum() < 0.03 * hull.sum()
 
 
 def test_shoulders_do_not_move_the_head(clean):
@@ -82,7 +82,7 @@ def test_dark_air_and_spikes_touch_nothing_else(clean):
     assert anatomy.with_dark_air(clean) is clean and anatomy.without_spikes(clean) is clean
     scored = z_scored(clean)
     dark = anatomy.with_dark_air(scored)
-    assert (dark[clean == 0] == scored.min()).mean() > 0.8  # bone inside the head keeps its 0
+    assert (dark[clean == 0] < scored.min()).all()
     assert np.array_equal(dark[clean > 0], scored[clean > 0])
     ringing = clean + np.where(clean > 0, 0, np.random.default_rng(0).normal(0, 0.2, clean.shape))
     ringing[[0, -1]] = 0
