@@ -59,11 +59,11 @@ def with_dark_air(volume: np.ndarray) -> np.ndarray:
     part of the border shows (bone may have it, too). Any other volume comes back as it is.
     """
     values, counts = np.unique(_border(volume), return_counts=True)
-    air = values[counts.argmax()]
+    air = float(values[counts.argmax()])
     if counts.max() < 0.3 * counts.sum():
         return volume
     few = _every_third(volume)
-    darker = few < air - 0.1 * abs(float(np.percentile(few, 99)) - float(air))
+    darker = few < air - 0.1 * abs(float(np.percentile(few, 99)) - air)
     if darker.mean() < 0.01:  # undershoots of an interpolation are no tissue
         return volume
     fluid, white = np.percentile(few[few != air], (1, 90))
@@ -79,7 +79,8 @@ def without_spikes(volume: np.ndarray) -> np.ndarray:
     beyond. A volume that has none outside, or is of one value nearly everywhere, comes back as
     it is.
     """
-    low, high = np.percentile(_every_third(volume), (0.1, 99.9), method="nearest")
+    extremes = np.percentile(_every_third(volume), (0.1, 99.9), method="nearest")
+    low, high = map(float, extremes)
     reach = 2 * (high - low)
     if not reach or (volume.min() >= low - reach and volume.max() <= high + reach):
         return volume

@@ -420,7 +420,7 @@ def stored(tmp_path, monkeypatch):
     monkeypatch.setattr(prediction, "at_shape", lambda model, frame: model)
     image, affine = made_up_head()
     path = tmp_path / "head.nii.gz"
-    nib.save(nib.Nifti1Image(image, affine), path)
+    nib.save(nib.Nifti1Image(noisy(image, 0.03), affine), path)
     return path
 
 
@@ -652,12 +652,12 @@ def label_maps():
     yield "a mask", (image > 90).astype(np.uint8), 2
     yield "0 and 255", (255 * (image > 90)).astype(np.float32), 2
     yield "tissues", labels.astype(np.float64), 5
-    parcels = labels * 1000 + (np.arange(image.shape[0]) // 12)[:, None, None] * (labels > 0)
+    parcels = labels * 1000 + (np.arange(image.shape[1]) // 12)[:, None] * (labels > 0)
     yield "parcels", parcels.astype(np.int32), len(np.unique(parcels))
 
 
 @pytest.mark.parametrize(
-    ("name", "labels", "count"), label_maps(), ids=lambda value: str(value)[:9]
+    ("name", "labels", "count"), list(label_maps()), ids=lambda value: str(value)[:9]
 )
 def test_masks_and_label_maps_are_refused(tmp_path, name, labels, count):
     assert count <= 60
@@ -680,7 +680,7 @@ def test_a_coarsely_stored_scan_is_no_label_map():
 def test_what_is_no_head_s_size_is_refused(stored):
     image, _ = made_up_head(3.0)
     tiny = stored.parent / "tiny.nii.gz"
-    nib.save(nib.Nifti1Image(image, np.diag([0.05, 0.05, 0.05, 1])), tiny)
+    nib.save(nib.Nifti1Image(noisy(image, 0.03), np.diag([0.05, 0.05, 0.05, 1])), tiny)
     model = Counting()
     with pytest.raises(ValueError, match="tiny.nii.gz is .* mm large, and no head is that small"):
         prediction.segment_file(model, tiny, stored.parent / "lesion.nii.gz")
@@ -694,7 +694,7 @@ def test_segment_file_says_what_it_doubts_and_is_silent_otherwise(stored):
         _, mask = prediction.segment_file(Counting(), stored, target)
     assert mask.any() and target.exists()
     image, affine = made_up_head(3.0, "T2w")
-    nib.save(nib.Nifti1Image(image, affine), stored)
+    nib.save(nib.Nifti1Image(noisy(image, 0.03), affine), stored)
     with pytest.warns(UserWarning, match="head.nii.gz: .*as in a T2w"):
         prediction.segment_file(Counting(), stored, target)
 
