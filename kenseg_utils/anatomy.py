@@ -54,23 +54,24 @@ def block_means(volume: np.ndarray, step: tuple[int, int, int]) -> np.ndarray:
 
 
 def with_dark_air(volume: np.ndarray) -> np.ndarray:
-    """The volume with a background that is not its darkest part made as dark as the darkest.
+    """The volume with a background that is not its darkest part made darker than all else.
 
     Scans normalised inside the head (z-scores, say) and 0 around it have air that is brighter
-    than fluid; everything here takes air to be dark. Background is one exact value that most of
-    the border shows and that hangs together with it. Any other volume comes back as it is.
+    than fluid; everything here takes air to be dark. Background is one exact value that a good
+    part of the border shows (bone may have it, too). Any other volume comes back as it is.
     """
     values, counts = np.unique(_border(volume), return_counts=True)
-    air = values[counts.argmax()]
+    air = float(values[counts.argmax()])
     if counts.max() < 0.3 * counts.sum():
         return volume
     few = _every_third(volume)
-    darker = few < air - 0.1 * abs(float(np.percentile(few, 99)) - float(air))
+    darker = few < air - 0.1 * abs(float(np.percentile(few, 99)) - air)
     if darker.mean() < 0.01:  # undershoots of an interpolation are no tissue
         return volume
-    labels, _ = ndimage.label(volume == air)
-    outside = np.unique(_border(labels))
-    return np.where(np.isin(labels, outside[outside > 0]), volume.min(), volume)
+    fluid, white = np.percentile(few[few != air], (1, 90))
+    # In a T1w, fluid has some quarter of white matter's grey value.
+    dark = min(float(volume.min()), float(fluid - (white - fluid) / 3))
+    return np.where(volume == air, np.float32(dark), volume.astype(np.float32))
 
 
 def without_spikes(volume: np.ndarray) -> np.ndarray:
@@ -80,7 +81,8 @@ def without_spikes(volume: np.ndarray) -> np.ndarray:
     beyond. A volume that has none outside, or is of one value nearly everywhere, comes back as
     it is.
     """
-    low, high = np.percentile(_every_third(volume), (0.1, 99.9))
+    extremes = np.percentile(_every_third(volume), (0.1, 99.9), method="nearest")
+    low, high = map(float, extremes)
     reach = 2 * (high - low)
     if not reach or (volume.min() >= low - reach and volume.max() <= high + reach):
         return volume
@@ -96,7 +98,7 @@ def head_mask(volume: np.ndarray) -> np.ndarray:
     blocks from it is left out: noise, ghosts, what a short field of view wrapped around, markers.
     Where nothing stands out, all that is brighter than the mean.
     """
-    volume = with_dark_air(volume)
+    volume = _settled(volume)
     mean = float(volume.mean())
     found = _find_head(volume)
     if found is None:
@@ -131,7 +133,7 @@ def head_depth(volume: np.ndarray, size_mm: Sequence[float]) -> np.ndarray | Non
     To some 4 mm, whatever the contrast; the lower end counts as no surface, as a field of view
     cuts a head there. `size_mm`: a voxel's sides. None where nothing stands out as a head does.
     """
-    found = _find_head(with_dark_air(volume))
+    found = _find_head(_settled(volume))
     if found is None:
         return None
     head = ndimage.binary_dilation(found.head)
@@ -223,6 +225,11 @@ def filled_box(head: np.ndarray) -> tuple[slice, slice, slice]:
     return box[0], box[1], box[2]
 
 
+def _settled(volume: np.ndarray) -> np.ndarray:
+    """A volume whose darkest part is its air and whose values are all of one scale."""
+    return with_dark_air(without_spikes(volume))
+
+
 def _every_third(volume: np.ndarray) -> np.ndarray:
     """A 27th of a volume's voxels, evenly; all along axes of less than 10."""
     return volume[tuple(slice(None, None, 3 if length > 9 else 1) for length in volume.shape)]
@@ -260,7 +267,7 @@ def brain_hull(volume: np.ndarray) -> np.ndarray:
     everything = np.ones(volume.shape, bool)
     if min(volume.shape) < 8 * step:
         return everything
-    volume = with_dark_air(volume)
+    volume = _settled(volume)
     whole = tuple(slice(0, n // step * step) for n in volume.shape)
     blocks = volume[whole].reshape(*(m for n in volume.shape for m in (n // step, step)))
     coarse = blocks.mean((1, 3, 5))
@@ -411,7 +418,7 @@ def midline(image: np.ndarray, affine: np.ndarray, space: str = "") -> Midline:
     if space.startswith("MNI"):
         return MNI_MIDLINE
     affine = np.asarray(affine, float)
-    volume = with_dark_air(image)
+    volume = _settled(image)
     found = _find_head(volume)
     plane = None if found is None else _symmetry_plane(found, affine)
     return plane or Midline((1.0, 0.0, 0.0), _middle_of_bright(volume, affine))

@@ -74,3 +74,42 @@ def test_work_dir_in_the_place_of_a_file(tmp_path):
     (tmp_path / "taken").touch()
     with pytest.raises(ValueError, match="is a file"):
         artifacts.work_dir(tmp_path / "taken")
+
+
+# --- Where a file may be written ------------------------------------------------------------------
+
+
+def test_one_file_under_two_names(tmp_path, monkeypatch):
+    one, other, gone = tmp_path / "one", tmp_path / "other", tmp_path / "gone"
+    one.write_text("1")
+    other.write_text("1")
+    (tmp_path / "link").symlink_to(one)
+    (tmp_path / "hard").hardlink_to(one)
+    (tmp_path / "dangling").symlink_to(gone)
+    monkeypatch.chdir(tmp_path)
+    for name in ("one", "./one", f"../{tmp_path.name}/one", "link", "hard", str(one)):
+        assert artifacts.same_file(one, name) and artifacts.same_file(name, one)
+    assert not artifacts.same_file(one, other)
+    assert artifacts.same_file("dangling", gone) and not artifacts.same_file(one, gone)
+
+
+def test_a_target_is_checked_before_anything_is_made(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    source = tmp_path / "in.csv"
+    source.write_text("1")
+    (tmp_path / "folder.csv").mkdir()
+    assert artifacts.checked_target("~/new/out.csv", (".csv",)) == tmp_path / "new" / "out.csv"
+    assert not (tmp_path / "new").exists()
+    for name, told in (
+        ("out.txt", r"must end in .csv or .tsv: 'out.txt'"),
+        ("folder.csv", "is a folder"),
+        ("in.csv/out.csv", "in.csv is no folder"),
+        ("in.csv", "is an input"),
+        ("~/in.csv", "is an input"),
+    ):
+        path = name if name.startswith("~") else tmp_path / name
+        with pytest.raises(ValueError, match=told):
+            artifacts.checked_target(path, (".csv", ".tsv"), [source, tmp_path / "not there"])
+    monkeypatch.setattr(artifacts.os, "access", lambda *given: False)
+    with pytest.raises(ValueError, match="may not be written to"):
+        artifacts.checked_target(tmp_path / "out.csv", (".csv",))

@@ -447,6 +447,73 @@ def test_what_cannot_be_written_is_refused_and_leaves_nothing(t1w, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_saved_mask_carries_nothing_but_geometry(tmp_path):
+    """Descriptions, file names, intents and extensions of the T1w can name a person."""
+    image = nibabel.Nifti1Image(releases.image().astype(np.int16), releases.LAS)
+    header = image.header
+    header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"PatientName=Jane Doe"))
+    header["descrip"], header["aux_file"] = b"TE=2.9;Name=Jane Doe", b"/home/jane/scan"
+    header["db_name"], header["data_type"] = b"JaneDoe", b"Jane"
+    header.set_intent("z score", name="Jane")
+    header["intent_p1"], header["toffset"], header["glmax"] = 3, 7, 32767
+    header["slice_duration"], header["slice_code"] = 2, 1
+    header.set_dim_info(0, 1, 2)
+    header.set_slope_inter(2, 5)
+    header.set_xyzt_units("mm", "sec")
+    header["pixdim"][4] = 2.3
+    image.set_sform(releases.LAS, 4)
+    image.set_qform(releases.LAS, 1)
+    nibabel.save(image, tmp_path / "t.nii.gz")
+    scan = atlas.load_image(tmp_path / "t.nii.gz")
+    written = nibabel.load(atlas.save_mask(scan, releases.lesion(), tmp_path / "m.nii.gz"))
+    raw = written.header
+    for name in ("descrip", "aux_file", "db_name", "data_type", "intent_name"):
+        assert raw[name].item() == b"", name
+    for name in ("intent_code", "intent_p1", "toffset", "glmax", "slice_duration", "slice_code"):
+        assert raw[name].item() == 0, name
+    assert not raw.extensions and raw["dim_info"] == 0 and raw["pixdim"][4] == 1
+    assert (int(raw["sform_code"]), int(raw["qform_code"])) == (4, 1)
+    assert raw.get_xyzt_units()[0] == "mm"
+    assert_array_equal(written.affine, releases.LAS)
+    assert_array_equal(written.get_qform(), nibabel.load(tmp_path / "t.nii.gz").get_qform())
+    assert_array_equal(np.asarray(written.dataobj), releases.lesion()[::-1])
+    assert b"Jane" not in written.to_bytes()
+
+
+@pytest.mark.parametrize("codes", [(0, 0), (0, 1), (2, 0)])
+def test_a_saved_mask_has_its_t1w_s_orientation_codes(tmp_path, codes):
+    image = nibabel.Nifti1Image(releases.image().astype(np.int16), np.diag([-1.2, 1, 3, 1]))
+    image.set_sform(image.affine, codes[0])
+    image.set_qform(image.affine, codes[1])
+    nibabel.save(image, tmp_path / "t.nii")
+    scan = atlas.load_image(tmp_path / "t.nii")
+    atlas.save_mask(scan, releases.lesion(), tmp_path / "m.nii")
+    one, other = (nibabel.load(tmp_path / name) for name in ("t.nii", "m.nii"))
+    assert_array_equal(one.affine, other.affine)
+    assert_array_equal(one.header["pixdim"][:4], other.header["pixdim"][:4])
+    assert one.get_sform(coded=True)[1] == other.get_sform(coded=True)[1] == codes[0]
+    assert one.get_qform(coded=True)[1] == other.get_qform(coded=True)[1] == codes[1]
+
+
+def test_a_mask_never_takes_the_place_of_what_was_read(t1w, mask, tmp_path):
+    scan = atlas.load_scan(row_of(t1w, mask))
+    before = t1w.read_bytes(), mask.read_bytes()
+    link, hard = tmp_path / "link.nii.gz", tmp_path / "hard.nii.gz"
+    link.symlink_to(t1w)
+    hard.hardlink_to(mask)
+    roundabout = mask.parent / ".." / mask.parent.name / mask.name
+    for target in (t1w, str(t1w), link, mask, hard, roundabout):
+        with pytest.raises(ValueError, match="is an input"):
+            atlas.save_mask(scan, releases.lesion(), target)
+    assert (t1w.read_bytes(), mask.read_bytes()) == before and link.is_symlink()
+
+
+def test_a_home_folder_is_understood(t1w, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    saved = atlas.save_mask(atlas.load_image(t1w), releases.lesion(), "~/found/m.nii.gz")
+    assert saved == tmp_path / "found" / "m.nii.gz" and saved.exists()
+
+
 # --- bad folders --------------------------------------------------------------------------------
 
 

@@ -170,6 +170,83 @@ def test_thresholds_that_are_no_probability_are_refused(scans, slice_set, thresh
         evaluation.evaluate_slices(guess, slice_set, threshold=threshold)
 
 
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("scores.xlsx", "must end in .csv"),
+        ("folder.csv", "is a folder"),
+        ("a file/scores.csv", "is no folder"),
+        ("scans.csv", "is a table of scans"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_refused_before_any_work(scans, tmp_path, name, message):
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "a file").touch()
+    (tmp_path / "scans.csv").write_text("image,mask,subject\n")
+    with pytest.raises(ValueError, match=message):
+        evaluation.evaluate(
+            lambda *given: pytest.fail("the method was run"),
+            scans,
+            progress=False,
+            save_as=tmp_path / name,
+        )
+
+
+def test_an_input_is_never_the_file_to_write(scans, tmp_path):
+    linked = tmp_path / "scores.csv"
+    linked.symlink_to(scans["masks"][0][0])
+    with pytest.raises(ValueError, match="is an input"):
+        evaluation.evaluate(find_bright, scans, progress=False, save_as=linked)
+
+
+def test_a_model_that_does_not_fit_is_refused_before_any_work(scans):
+    class Model:
+        input_shape = (None, 16, 16, 3)
+        predict_on_batch = None
+
+    for soft in (False, True):
+        with pytest.raises(ValueError, match="takes 3 channels"):
+            evaluation.evaluate(Model(), scans, soft=soft, progress=False)
+
+
+def test_volumes_are_what_a_sheared_voxel_holds(tmp_path):
+    """Its sides' product is 10 % more than its determinant."""
+    affine = np.diag([2.0, 1, 1.5, 1])
+    affine[1, 2] = 1.5 * np.tan(np.deg2rad(25))
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[2:7, 2:6, 2:6] = 1
+    image = (np.random.default_rng(0).random(SHAPE) + 3 * mask).astype(np.float32)
+    row = dict(
+        subject="a",
+        session="1",
+        site="x",
+        space="orig",
+        t1w=write(tmp_path / "t.nii", image, affine),
+        masks=(write(tmp_path / "m.nii", mask, affine),),
+    )
+    line = evaluation.evaluate(
+        lambda image, affine: np.roll(mask, 1, 0) * (mask | 1), pd.DataFrame([row]), progress=False
+    ).iloc[0]
+    assert line["truth_volume_ml"] == pytest.approx(80 * 3 / 1000)
+    assert line["prediction_volume_ml"] == pytest.approx(80 * 3 / 1000)
+    assert line["error"] == ""
+
+
+def test_no_side_is_told_where_the_header_leaves_it_open(scans, monkeypatch):
+    from kenseg_utils import atlas
+
+    load = atlas.load_scan
+
+    def unsure(row, **options):
+        scan = load(row, **options)
+        object.__setattr__(scan, "sides_known", False)
+        return scan
+
+    monkeypatch.setattr(atlas, "load_scan", unsure)
+    table = evaluation.evaluate(find_bright, scans[:2], progress=False)
+    assert table["side"].tolist() == ["unknown", "unknown"]
+
+
 def test_scans_without_truth(scans):
     without = scans[:2].assign(masks=[(), scans["masks"][1]])
     with pytest.warns(UserWarning, match="no lesion mask"):
@@ -253,6 +330,50 @@ def test_slices_and_subjects_have_their_rows(slice_set):
         assert table.loc[subject, "pr_auc"] == metrics.pr_auc(slice_set.masks[mine], soft)
         assert table.loc[subject, "truth_volume_ml"] == pytest.approx(
             slice_set.masks[mine].sum() * 0.25 * 3 / 1000
+        )
+
+
+@pytest.mark.parametrize("pixel_mm", [None, 1.0])
+@pytest.mark.parametrize("spacing", [(1, 1, 1), (3, 1, 1), (6.5, 1, 1), (1, 6.5, 2), (0.9, 1.1, 1)])
+def test_the_true_volume_survives_resampling(tmp_path, spacing, pixel_mm):
+    """Of slices whose pixels are not square, too; one factor for both axes gave 0.48 of it."""
+    from kenseg_utils import slices
+
+    shape = tuple(int(mm / step) for mm, step in zip((78, 78, 20), spacing))
+    affine = np.diag([*spacing, 1.0])
+    affine[1, 2] = 0.4 * spacing[2]  # and sheared
+    mask = np.zeros(shape, np.uint8)
+    mask[tuple(slice(n // 4, 3 * n // 4) for n in shape)] = 1
+    image = (np.random.default_rng(0).random(shape) + 1).astype(np.float32)
+    row = dict(
+        subject="a",
+        session="1",
+        site="x",
+        space="orig",
+        t1w=write(tmp_path / "t.nii", image, affine),
+        masks=(write(tmp_path / "m.nii", mask, affine),),
+    )
+    prepared = slices.prepare(
+        pd.DataFrame([row]), "whole_slice", pixel_mm=pixel_mm, work_dir=tmp_path, workers=1
+    )
+    scores = evaluation.evaluate_slices(lambda x: np.zeros(x.shape[:3]), prepared)
+    expected = mask.sum() * np.prod(spacing) / 1000
+    assert scores.subjects["truth_volume_ml"][0] == pytest.approx(expected, rel=0.03)
+    if pixel_mm is None:
+        assert (prepared.index[["scale_row", "scale_column"]] == 1).all(axis=None)
+    else:
+        assert prepared.index.scale_row[0] == pytest.approx(spacing[0], rel=0.1)
+        assert prepared.index.scale_column[0] == pytest.approx(spacing[1], rel=0.1)
+
+
+def test_a_subject_s_scans_may_lie_on_several_grids(slice_set):
+    index = slice_set.index.assign(voxel_ml=np.where(slice_set.index["z"] < 3, 0.002, 0.008))
+    mixed = Slices(slice_set.images, slice_set.masks, index)
+    table = evaluation.evaluate_slices(guess, mixed).subjects.set_index("subject")
+    for subject, mine in index.groupby("subject"):
+        voxels = mixed.masks[mine["z"]].sum((1, 2))
+        assert table.loc[subject, "truth_volume_ml"] == pytest.approx(
+            (voxels * mine["voxel_ml"]).sum() / 4
         )
 
 
@@ -599,3 +720,41 @@ def test_a_table_is_written_whole_or_not_at_all(tmp_path):
     assert list(path.parent.iterdir()) == [path]
     with pytest.raises(ValueError, match="csv"):
         evaluation.save_table(pd.DataFrame(), tmp_path / "t.xlsx")
+
+
+def test_names_come_back_as_they_were(tmp_path):
+    """A site "NA", an empty one, and a folder's name that is no UTF-8 are all names."""
+    odd = b"caf\xe9".decode("utf-8", "surrogateescape")
+    sites = ["NA", "None", "", "0003", odd, "nan"]
+    table = pd.DataFrame(
+        dict(
+            subject=[f"s{n}" for n in range(6)],
+            site=sites,
+            error="",
+            dice=[0.5, np.nan, 1, 0, 1, 0],
+            lesions=pd.array([1, None, 2, 3, 4, 5], "Int64"),
+        )
+    )
+    path = evaluation.save_table(table, tmp_path / "t.csv")
+    assert b"caf\xe9" in path.read_bytes()
+    found = evaluation.open_table(path)
+    assert found["site"].tolist() == sites and (found["error"] == "").all()
+    assert found["dice"].isna().tolist() == found["lesions"].isna().tolist()
+    assert found["dice"].dtype == float and found["dice"].isna().sum() == 1
+
+
+def test_results_of_folders_with_odd_names_are_not_lost(scans, tmp_path):
+    odd = b"site-caf\xe9".decode("utf-8", "surrogateescape")
+    rows = scans[:2].assign(site=odd, subject=["001", odd])
+    table = evaluation.evaluate(find_bright, rows, progress=False, save_as=tmp_path / "t.csv")
+    assert evaluation.open_table(tmp_path / "t.csv")["subject"].tolist() == ["001", odd]
+    assert table["dice"].tolist() == [1, 1]
+
+
+def test_a_table_of_scans_is_never_overwritten(tmp_path):
+    for columns in ("image,mask,subject", "subject,session,t1w,masks"):
+        path = tmp_path / "scans.csv"
+        path.write_text(f"{columns}\n1,2,3\n")
+        with pytest.raises(ValueError, match="scans.csv is a table of scans"):
+            evaluation.save_table(pd.DataFrame(dict(subject=["a"], dice=[1.0])), path)
+        assert path.read_text().startswith(columns)

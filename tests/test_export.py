@@ -109,6 +109,12 @@ def test_what_is_missing_or_misnamed_is_said_before_anything_is_written(ken, tmp
         export.to_onnx(ken, tmp_path / "network.pb")
     with pytest.raises(ValueError, match="must end in .tflite"):
         export.to_litert(ken, tmp_path / "network.onnx")
+    (tmp_path / "folder.onnx").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="folder.onnx is a folder"):
+        export.to_onnx(ken, tmp_path / "folder.onnx")
+    with pytest.raises(ValueError, match="file is no folder"):
+        export.to_litert(ken, tmp_path / "file" / "network.tflite")
     with pytest.raises(ValueError, match="no exported network"):
         export.run(tmp_path / "network.h5", SLICES)
     with pytest.raises(ValueError, match="not there"):

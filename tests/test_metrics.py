@@ -529,6 +529,21 @@ def test_a_spacing_that_is_none_is_refused(spacing):
             score(MASK, MASK, spacing)
 
 
+def test_a_voxel_s_volume_can_be_told():
+    """Axes of a sheared affine are not at right angles: its voxel holds less than their product."""
+    other = MASK ^ np.roll(MASK, 1, 0) & 1
+    told = metrics.lesion_scores(MASK, other, (2, 1, 3), voxel_ml=0.005)
+    taken = metrics.lesion_scores(MASK, other, (2, 1, 3))
+    for name in ("truth_volume_ml", "prediction_volume_ml", "volume_difference_ml"):
+        assert told[name] == pytest.approx(taken[name] * 5 / 6)
+    assert told["hd95_mm"] == taken["hd95_mm"] and told["truth_volume_ml"] > 0
+    difference = metrics.volume_difference_ml(MASK, MASK * 0, (2, 1, 3), voxel_ml=0.005)
+    assert difference == pytest.approx(MASK.sum() * 0.005)
+    for wrong in (0, -1, math.nan, math.inf):
+        with pytest.raises(ValueError, match="voxel_ml"):
+            metrics.lesion_scores(MASK, MASK, (1, 1, 1), voxel_ml=wrong)
+
+
 def test_spacings_that_differ_are_refused():
     assert metrics.lesion_scores(MASK, MASK, (1, 1, 2), (1, 1, 2.0000001))["dice"] == 1
     with pytest.raises(ValueError, match="resample"):

@@ -1,15 +1,20 @@
 """Whole volumes: any orientation and spacing in, the same grid out."""
 
+import os
+import warnings
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 from conftest import ROOT
+from heads import SPOILERS, noisy
+from heads import head as made_up_head
 from nibabel import orientations
 from nibabel.processing import resample_from_to
 
 from kenseg_utils import anatomy, atlas, metrics, networks, phantom
+from kenseg_utils.prediction import _doubts as doubts_module
 from kenseg_utils.prediction import _volumes as prediction
 from kenseg_utils.prediction import report
 
@@ -223,6 +228,28 @@ def test_the_hull_of_no_head_allows_everything():
     assert anatomy.brain_hull(np.random.default_rng(0).random((10, 10, 10))).all()
 
 
+@pytest.mark.parametrize("name", SPOILERS)
+def test_a_lesion_in_the_cerebellum_can_be_reached_whatever_the_air_looks_like(name):
+    """It lies low and at the back; a box laid by noise above the vertex cuts it off."""
+    image, affine = made_up_head()
+    lesion = np.zeros(image.shape, np.float32)
+    lesion[36:41, 27:32, 16:21] = 1  # 54 to 69 mm below the head's middle
+    grid = prediction.WorkingGrid.of(SPOILERS[name](image), affine)
+    clean = prediction.WorkingGrid.of(image, affine)
+    assert np.abs(np.subtract(grid.corner, clean.corner)).max() <= 3
+    assert (grid.back(grid.there(lesion)) >= 0.5)[lesion > 0].mean() > 0.95
+
+
+def test_one_stray_voxel_changes_no_answer(model, head):
+    image = head.get_fdata()
+    expected = prediction.lesion_probability(model, image, head.affine)
+    for value in (1e9, -1e9):
+        spoilt = image.copy()
+        spoilt[2, 3, 4] = value
+        found = prediction.lesion_probability(model, spoilt, head.affine)
+        assert np.median(np.abs(found - expected)) < 0.01
+
+
 def test_flips_make_the_answer_symmetric(model, head):
     """Mirrored in, mirrored out, up to the odd pixel of padding."""
     image = np.pad(head.get_fdata(), ((0, 0), (0, 0), (0, 0)))
@@ -295,6 +322,61 @@ def test_a_report_counts_pieces_volumes_and_sides(phantom_head):
         report.volume_report(scan, mask[:-1])
 
 
+def sheared(image, mask):
+    """A scan whose z axis leans by 25 degrees, as a gantry or an affine registration leaves it."""
+    affine = np.diag([1.0, 1, 1, 1])
+    affine[1, 2] = np.tan(np.deg2rad(25))
+    return scan_of(image, affine, mask)
+
+
+def scan_of(image, affine, mask=None, folder=None, code=2):
+    """A Scan as a file of these arrays would give."""
+    header = nib.Nifti1Image(image, affine).header
+    header["sform_code"] = code
+    return atlas.Scan(
+        image=image, mask=mask, affine=affine, spacing=anatomy.spacing(affine), subject="",
+        session="", path=Path("head.nii.gz"), original_affine=affine, original_shape=image.shape,
+        orientation=orientations.io_orientation(affine), header=header,
+    )  # fmt: skip
+
+
+def test_a_report_counts_what_a_sheared_voxel_holds():
+    image = np.random.default_rng(0).random((20, 20, 20)).astype(np.float32)
+    mask = np.zeros(image.shape, np.uint8)
+    mask[5:15, 5:15, 5:15] = 1
+    assert report.volume_report(sheared(image, mask), mask).ml.tolist() == pytest.approx([1.0])
+
+
+@pytest.mark.parametrize("share", [0, 0.2])
+def test_a_report_names_the_side_of_a_head_that_lies_beside_the_middle(share):
+    """Right of the head's own middle, and left of the field of view's, with noise or without."""
+    image, affine = made_up_head(middle=(85, 136, 135))
+    image = noisy(image, share) if share else image
+    mask = np.zeros(image.shape, np.uint8)
+    mask[32:36, 45:50, 45:50] = 1  # 12 to 24 mm right of the head's middle at 85
+    assert report.volume_report(scan_of(image, affine), mask).side.tolist() == ["right"]
+    assert report.volume_report(scan_of(image, affine, code=4), mask).side.tolist() == ["right"]
+    moved = affine.copy()
+    moved[0, 3] -= 200  # in MNI space, x = 0 and nothing else parts the sides
+    assert report.volume_report(scan_of(image, moved, code=4), mask).side.tolist() == ["left"]
+    assert report.volume_report(scan_of(image, moved), mask, "MNI").side.tolist() == ["left"]
+    assert report.volume_report(scan_of(image, moved), mask, "orig").side.tolist() == ["right"]
+
+
+@pytest.mark.parametrize(("code", "why"), [(0, "codes are both 0"), (1, "does not agree")])
+def test_no_side_is_named_where_the_header_leaves_it_open(code, why):
+    image, affine = made_up_head()
+    scan = scan_of(image, affine, code=code)
+    object.__setattr__(scan, "sides_known", False)
+    mask = np.zeros(image.shape, np.uint8)
+    mask[20:24, 40:44, 40:44] = mask[50:52, 40:44, 40:44] = 1
+    table = report.volume_report(scan, mask)
+    assert (table.side == "unknown").all() and table[["x", "y", "z"]].isna().all(axis=None)
+    told = report.summary(table)
+    assert told.count("side unknown") == told.count(why) == 1
+    assert not {"left", "right", "both"} & set(told.replace(",", " ").replace(":", " ").split())
+
+
 @pytest.mark.skipif(not REAL_HEAD.exists(), reason=f"no real head at {REAL_HEAD}")
 def test_a_real_head_of_another_grid(tmp_path, capsys):
     """Healthy, 0.88 mm, native: the way there and back, the hull's size, a mask on its own grid."""
@@ -316,3 +398,328 @@ def test_a_real_head_of_another_grid(tmp_path, capsys):
         print(
             f" [untrained network: {report.summary(report.volume_report(scan, mask))[:60]}]", end=""
         )
+
+
+# --- What is refused before any work, and what is never overwritten -------------------------------
+
+
+class Counting(DarkSpots):
+    """Counts how often it was asked."""
+
+    def __init__(self, **given):
+        self.calls = 0
+        self.__dict__.update(given)
+
+    def predict_on_batch(self, batch):
+        self.calls += 1
+        return super().predict_on_batch(batch)
+
+
+@pytest.fixture
+def stored(tmp_path, monkeypatch):
+    """A made-up head in a file of its own."""
+    monkeypatch.setattr(prediction, "at_shape", lambda model, frame: model)
+    image, affine = made_up_head()
+    path = tmp_path / "head.nii.gz"
+    nib.save(nib.Nifti1Image(noisy(image, 0.03), affine), path)
+    return path
+
+
+def ways_to(scan):
+    """(scan, target) pairs that are one file under two names."""
+    folder = scan.parent
+    link, hard, linked = folder / "link.nii.gz", folder / "hard.nii.gz", folder / "again"
+    link.symlink_to(scan)
+    os.link(scan, hard)
+    linked.symlink_to(folder, target_is_directory=True)
+    yield scan, scan
+    yield scan, str(scan)
+    yield link, scan
+    yield scan, link
+    yield scan, hard
+    yield scan, linked / scan.name
+    yield scan, folder / "again" / ".." / folder.name / scan.name
+
+
+def test_the_scan_is_never_its_own_target(stored, monkeypatch):
+    before, model = stored.read_bytes(), Counting()
+    for scan, target in ways_to(stored):
+        with pytest.raises(ValueError, match="is an input"):
+            prediction.segment_file(model, scan, target)
+    monkeypatch.chdir(stored.parent)
+    monkeypatch.setenv("HOME", str(stored.parent))
+    for scan, target in (
+        ("head.nii.gz", stored),
+        (stored, "head.nii.gz"),
+        (stored, "~/head.nii.gz"),
+    ):
+        with pytest.raises(ValueError, match="is an input"):
+            prediction.segment_file(model, scan, target)
+    assert model.calls == 0 and stored.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        ("lesion", "must end in"),
+        ("lesion.mgz", "must end in"),
+        ("folder.nii.gz", "is a folder"),
+        ("head.nii.gz/lesion.nii.gz", "is no folder"),
+    ],
+)
+def test_a_target_that_cannot_be_written_is_refused_before_any_work(stored, target, told):
+    (stored.parent / "folder.nii.gz").mkdir()
+    model = Counting()
+    with pytest.raises(ValueError, match=told):
+        prediction.segment_file(model, stored, stored.parent / target)
+    assert model.calls == 0
+
+
+NOT_PROBABILITIES = (0, -1, 1.01, 50, float("nan"), "0.5", None, True)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *(dict(threshold=value) for value in NOT_PROBABILITIES),
+        *(dict(batch_size=value) for value in (0, -3, 2.5, "16", None)),
+        *(dict(least_ml=value) for value in (-1, float("nan"), float("inf"), "1")),
+    ],
+    ids=str,
+)
+def test_options_out_of_range_are_refused_before_any_work(stored, options):
+    model, name = Counting(), next(iter(options))
+    with pytest.raises(ValueError, match=f"{name} is "):
+        prediction.segment_file(model, stored, stored.parent / "lesion.nii.gz", **options)
+    image, affine = made_up_head()
+    with pytest.raises(ValueError, match=f"{name} is "):
+        prediction.segment_volume(model, image, affine, **options)
+    assert model.calls == 0 and not (stored.parent / "lesion.nii.gz").exists()
+
+
+@pytest.mark.parametrize(
+    ("network", "told"),
+    [
+        (object(), "object is no network"),
+        (Counting(input_shape=(None, 16, 16, 3)), "takes 3 channels"),
+        (Counting(outputs=[0, 1]), "2 outputs"),
+        (Counting(output_shape=(None, 208, 240, 3)), "one class or two"),
+        (Counting(output_shape=(None, 10)), "one class or two"),
+    ],
+    ids=["no network", "channels", "outputs", "three classes", "a classifier"],
+)
+def test_networks_that_do_not_fit_are_refused_before_any_work(network, told, monkeypatch):
+    monkeypatch.setattr(prediction.WorkingGrid, "of", lambda *given: pytest.fail("work was done"))
+    image, affine = made_up_head()
+    for call in (prediction.segment_volume, prediction.lesion_probability):
+        with pytest.raises(ValueError, match=told):
+            call(network, image, affine)
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (lambda soft: 8 * soft - 4, "run from -4 to 4.*softmax"),
+        (lambda soft: 255 * soft, "softmax"),
+        (lambda soft: np.concatenate([soft, soft[..., :1]], -1), "one class or two"),
+        (lambda soft: soft[:, ::2, ::2], "answered with shape"),
+        (lambda soft: soft[..., 1], "answered with shape"),
+        (lambda soft: soft[:-1], "answered with shape"),
+        (lambda soft: np.full_like(soft, np.nan), "NaN"),
+        (
+            lambda soft: np.where(np.arange(len(soft)).reshape(-1, 1, 1, 1) == 3, np.nan, soft),
+            "NaN",
+        ),
+    ],
+    ids=[
+        "logits",
+        "0 to 255",
+        "three classes",
+        "half size",
+        "no channel",
+        "too few",
+        "NaN",
+        "one NaN",
+    ],
+)
+def test_answers_that_are_no_probabilities_are_refused(monkeypatch, answer, told):
+    class Odd(DarkSpots):
+        def predict_on_batch(self, batch):
+            return answer(super().predict_on_batch(batch))
+
+    monkeypatch.setattr(prediction, "at_shape", lambda model, frame: model)
+    image, affine = made_up_head()
+    with pytest.raises(ValueError, match=told):
+        prediction.segment_volume(Odd(), image, affine)
+
+
+def test_one_channel_of_probabilities_is_enough(monkeypatch):
+    class One(DarkSpots):
+        def predict_on_batch(self, batch):
+            return super().predict_on_batch(batch)[..., 1:]
+
+    monkeypatch.setattr(prediction, "at_shape", lambda model, frame: model)
+    image, affine = made_up_head()
+    one, two = (prediction.segment_volume(net(), image, affine) for net in (One, DarkSpots))
+    assert np.array_equal(one, two)
+
+
+# --- Does it look like a T1w? ---------------------------------------------------------------------
+
+
+def doubts(image, affine):
+    return " ".join(doubts_module.t1w_doubts(image, affine))
+
+
+@pytest.mark.parametrize("skull", [True, False], ids=["skull", "no skull"])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        "as it is",
+        "SNR 10",
+        "SNR 5",
+        "offset",
+        "z-scored",
+        "z-scored in the head",
+        "spike up",
+        "noise, then zeros around it",
+    ],
+)
+def test_a_t1w_raises_no_doubts(skull, spoil):
+    image, affine = made_up_head(2.0, skull=skull)
+    assert doubts(SPOILERS[spoil](image), affine) == ""
+
+
+def test_a_t1w_raises_no_doubts_however_it_is_stored():
+    image, affine = made_up_head((1.5, 2, 3), yaw=0.2)
+    bias = np.exp(np.linspace(0, np.log(3), image.shape[1]))[None, :, None]
+    scan = nib.Nifti1Image((image * bias).astype(np.float32), affine)
+    for code in ("RAS", "PIR"):
+        change = orientations.ornt_transform(
+            orientations.io_orientation(affine), orientations.axcodes2ornt(code)
+        )
+        turned = scan.as_reoriented(change)
+        assert doubts(turned.get_fdata(), turned.affine) == ""
+
+
+@pytest.mark.parametrize("share", [0, 0.1], ids=["clean", "SNR 10"])
+@pytest.mark.parametrize("skull", [True, False], ids=["skull", "no skull"])
+@pytest.mark.parametrize(
+    ("contrast", "told"),
+    [("T2w", "as in a T2w"), ("PD", "does not look like a T1w"), ("FLAIR", "as in a FLAIR")],
+)
+def test_other_contrasts_are_told(contrast, told, skull, share):
+    image, affine = made_up_head(2.0, contrast, skull=skull)
+    assert told in doubts(noisy(image, share) if share else image, affine)
+
+
+def test_a_ct_is_told_with_its_intercept_and_without():
+    image, affine = made_up_head(2.0, "CT")
+    image = image + np.random.default_rng(0).normal(0, 5, image.shape)
+    assert "of a CT" in doubts(image, affine)
+    assert "as a CT does" in doubts(image + 1024, affine)
+    padded = image.copy()
+    padded[:6] = padded[-6:] = -3024
+    assert "of a CT" in doubts(padded, affine)
+
+
+def test_a_field_of_view_that_cuts_the_head_is_told():
+    image, affine = made_up_head(2.0)
+    assert "cuts the head at the top" in doubts(image[:, :, :95], affine)
+    assert "cuts the head at the left" in doubts(image[40:], affine)
+    assert "cuts the head at the front" in doubts(image[:, :100], affine)
+    assert "mm of a head from its top" in doubts(image[:, :, 75:], affine)
+    assert "cuts the head" in doubts(image[:, :, 60:63], np.diag([2, 2, 6, 1.0]))
+
+
+def test_thick_slices_are_told():
+    image, affine = made_up_head((2, 2, 6.5))
+    assert "2.0 × 2.0 × 6.5 mm" in doubts(image, affine)
+    assert "2.0 × 2.0 × 6.5 mm" in doubts(noisy(image, 0.1), affine)
+
+
+def test_other_sizes_than_a_head_s_are_told():
+    image, affine = made_up_head(2.0)
+    assert "less than an adult's" in doubts(image, np.diag([1.1, 1.1, 1.1, 1]))
+    assert "another part of the body" in doubts(image, np.diag([3.2, 3.2, 3.0, 1]))
+    assert "stands out" in doubts(
+        np.random.default_rng(0).random((60, 60, 60)), np.diag([3, 3, 3, 1])
+    )
+
+
+def label_maps():
+    image, _ = made_up_head(3.0)
+    labels = np.searchsorted((0.0, 30, 70, 100, 110), image)
+    yield "a mask", (image > 90).astype(np.uint8), 2
+    yield "0 and 255", (255 * (image > 90)).astype(np.float32), 2
+    yield "tissues", labels.astype(np.float64), 5
+    parcels = labels * 1000 + (np.arange(image.shape[1]) // 12)[:, None] * (labels > 0)
+    yield "parcels", parcels.astype(np.int32), len(np.unique(parcels))
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "count"), list(label_maps()), ids=lambda value: str(value)[:9]
+)
+def test_masks_and_label_maps_are_refused(tmp_path, name, labels, count):
+    assert count <= 60
+    path = tmp_path / "labels.nii.gz"
+    nib.save(nib.Nifti1Image(labels, np.diag([3.0, 3, 3, 1])), path)
+    model = Counting()
+    with pytest.raises(ValueError, match=f"labels.nii.gz holds {count} values.*mask or a map"):
+        prediction.segment_file(model, path, tmp_path / "lesion.nii.gz")
+    assert model.calls == 0 and not (tmp_path / "lesion.nii.gz").exists()
+
+
+def test_a_coarsely_stored_scan_is_no_label_map():
+    image, affine = made_up_head(3.0)
+    few = np.round(noisy(image, 0.1) / 8).astype(np.uint8)  # some twenty grey values
+    doubts_module.check_is_head(few, affine)
+    doubled = np.round(noisy(image, 0.1)).astype(np.uint8).repeat(2, 0).repeat(2, 1).repeat(2, 2)
+    doubts_module.check_is_head(doubled, np.diag([1.5, 1.5, 1.5, 1]))
+
+
+def test_what_is_no_head_s_size_is_refused(stored):
+    image, _ = made_up_head(3.0)
+    tiny = stored.parent / "tiny.nii.gz"
+    nib.save(nib.Nifti1Image(noisy(image, 0.03), np.diag([0.05, 0.05, 0.05, 1])), tiny)
+    model = Counting()
+    with pytest.raises(ValueError, match="tiny.nii.gz is .* mm large, and no head is that small"):
+        prediction.segment_file(model, tiny, stored.parent / "lesion.nii.gz")
+    assert model.calls == 0
+
+
+def test_segment_file_says_what_it_doubts_and_is_silent_otherwise(stored):
+    target = stored.parent / "lesion.nii.gz"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _, mask = prediction.segment_file(Counting(), stored, target)
+    assert mask.any() and target.exists()
+    image, affine = made_up_head(3.0, "T2w")
+    nib.save(nib.Nifti1Image(noisy(image, 0.03), affine), stored)
+    with pytest.warns(UserWarning, match="head.nii.gz: .*as in a T2w"):
+        prediction.segment_file(Counting(), stored, target)
+
+
+REAL_HEADS = [
+    ROOT / "../shared/data" / name
+    for name in ("real_t1/chris_t1.nii.gz", "healthy/niimath_t1_brain.nii.gz")
+]
+
+
+@pytest.mark.parametrize("path", REAL_HEADS, ids=lambda path: path.name)
+def test_real_heads_and_the_template_raise_no_doubts(path):
+    if not path.exists():
+        pytest.skip(f"no real head at {path}")
+    scan = atlas.load_image(path)
+    doubts_module.check_is_head(scan.image, scan.affine)
+    assert doubts(scan.image, scan.affine) == ""
+
+
+def test_a_phantom_and_the_template_raise_no_doubts(phantom_head):
+    from nilearn import datasets
+
+    scan = atlas.load_image(phantom_head[0])
+    doubts_module.check_is_head(scan.image, scan.affine)
+    assert doubts(scan.image, scan.affine) == ""
+    template = datasets.load_mni152_template(resolution=1)
+    assert doubts(template.get_fdata(), template.affine) == ""

@@ -55,7 +55,10 @@ def t1w_doubts(image: np.ndarray, affine: np.ndarray) -> tuple[str, ...]:
     blocks, size = _blocks(np.asarray(image), affine, 1.5)
     if _is_ct(blocks):
         doubts.append("its grey values are those of a CT (air at about -1000): no T1w has them.")
-    return (*doubts, *_of_size(blocks, size), *_of_contrast(blocks, size))
+    depth = anatomy.head_depth(blocks, size)
+    if depth is None:
+        return (*doubts, "nothing in it stands out from its surroundings as a head does.")
+    return (*doubts, *_of_size(blocks, size), *_of_contrast(blocks, size, depth))
 
 
 def _blocks(image: np.ndarray, affine, about: float) -> tuple[np.ndarray, np.ndarray]:
@@ -76,7 +79,10 @@ def _by(sizes, digits: int = 0) -> str:
 
 
 def _is_label_map(image: np.ndarray) -> bool:
-    """Few values, whole numbers, and neighbours in the foreground nearly always equal."""
+    """Few values, whole numbers, and neighbours in the foreground nearly always equal.
+
+    In a scan made three times as fine by repeating its voxels, two thirds of them are.
+    """
     image = image[:, :, :: max(1, image.shape[2] // 40)]
     if image.dtype.kind == "f" and not np.array_equal(image, np.round(image)):
         return False
@@ -88,7 +94,7 @@ def _is_label_map(image: np.ndarray) -> bool:
     background = values[counts.argmax()]
     one, other = image[:-1], image[1:]
     inside = (one != background) & (other != background)
-    return bool((one == other)[inside].mean() > 0.8) if inside.any() else False
+    return bool((one == other)[inside].mean() > 0.72) if inside.any() else False
 
 
 def _is_ct(image: np.ndarray) -> bool:
@@ -146,7 +152,8 @@ class _Contrast:
 
     skew: of the brightest and the darkest hundredth, which lies further from the middle: from -1
     (the dark) to 1 (the bright). rise: how much brighter is what lies far from fluid than what
-    lies beside it, as a ratio. spread: robust SD as a share of the way from air to the middle.
+    lies beside it, as a ratio. spread: of nine tenths of the values, as a share of the way from
+    air to their middle.
     """
 
     skew: float
@@ -154,11 +161,12 @@ class _Contrast:
     spread: float
 
 
-def _of_contrast(image: np.ndarray, size: np.ndarray) -> list[str]:
-    found = _contrast(image, size)
+def _of_contrast(image: np.ndarray, size: np.ndarray, depth: np.ndarray) -> list[str]:
+    """What the grey values deep in the head say; at most one sentence."""
+    found = _contrast(image, size, depth)
     if found is None:
         return []
-    if found.spread < 0.03:
+    if found.spread < 0.08:
         return ["it shows hardly any contrast in the brain, as a CT does: it is no T1w."]
     if found.skew > 0:
         return [
@@ -173,22 +181,19 @@ def _of_contrast(image: np.ndarray, size: np.ndarray) -> list[str]:
     return []
 
 
-def _contrast(image: np.ndarray, size: np.ndarray) -> _Contrast | None:
+def _contrast(image: np.ndarray, size: np.ndarray, depth: np.ndarray) -> _Contrast | None:
     """Measured `DEEP_MM` below the surface of a head's upper 110 mm.
 
     None where there are less than 100 ml of it.
     """
-    depth = anatomy.head_depth(image, size)
-    if depth is None:
-        return None
     top = np.flatnonzero((depth > 0).any((0, 1)))[-1]
-    depth[:, :, : max(0, int(top + 1 - 110 / size[2]))] = 0
     inside = depth > DEEP_MM
+    inside[:, :, : max(0, int(top + 1 - 110 / size[2]))] = False
     if inside.sum() * size.prod() < 1e5:
         return None
     above_air = image - np.percentile(image, 2)
     own = above_air[inside]
-    middle, low, high = np.percentile(own, (50, 2, 98))
+    low, fifth, middle, last, high = np.percentile(own, (2, 5, 50, 95, 98))
     if middle <= 0:
         return None
     weight = ndimage.gaussian_filter(inside.astype(np.float32), 20 / size) + 1e-6
@@ -208,5 +213,5 @@ def _contrast(image: np.ndarray, size: np.ndarray) -> _Contrast | None:
     return _Contrast(
         skew=float(((bright - half) - (half - dark)) / max(bright - dark, 1e-6)),
         rise=rise,
-        spread=float(1.4826 * np.median(np.abs(own - middle)) / middle),
+        spread=float((last - fifth) / middle),
     )
