@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -127,7 +128,7 @@ def head_box(volume: np.ndarray, height: int | None = None) -> tuple[slice, slic
     return (*upper[:2], box[2])
 
 
-def head_depth(volume: np.ndarray, size_mm: Sequence[float]) -> np.ndarray | None:
+def head_depth(volume: np.ndarray, size_mm: Sequence[float] | np.ndarray) -> np.ndarray | None:
     """How far below the surface of the head each voxel lies, in mm (X, Y, Z), 0 outside.
 
     To some 4 mm, whatever the contrast; the lower end counts as no surface, as a field of view
@@ -301,7 +302,7 @@ def _between_planes(points: np.ndarray, shape: tuple[int, ...], margin: float) -
     return inside
 
 
-def check_image(image: np.ndarray) -> np.ndarray:
+def check_image(image: Any) -> np.ndarray:
     """`image` as an (H, W) float32 slice that has something in it, or a ValueError saying why not.
 
     Refused: another number of axes, fewer than 4 pixels a side, text or complex numbers, NaN or

@@ -105,7 +105,7 @@ FIVE = dict(seeds=range(5), base_seeds=range(5))
 
 def test_large_effects_are_named_and_none_are_not():
     scores = drawn(dict(base=0, large=-0.2, helps=0.15, nothing=0), **FIVE)
-    table = ablation.effects(planned("base", "large", "helps", "nothing"), scores)
+    table = ablation.grid_effects(planned("base", "large", "helps", "nothing"), scores)
     assert table["verdict"].tolist() == ["base", "worse", "better", "no difference shown"]
     assert table["difference"][1] == pytest.approx(-0.2, abs=0.03)
     cells = scores.pivot_table(index="subject", columns="name", values="dice")
@@ -117,7 +117,7 @@ def test_large_effects_are_named_and_none_are_not():
 
 def test_a_verdict_turns_with_its_numbers():
     for effect, verdict in ((0.1, "better"), (-0.1, "worse")):
-        table = ablation.effects(planned("base", "a"), drawn(dict(base=0, a=effect), **FIVE))
+        table = ablation.grid_effects(planned("base", "a"), drawn(dict(base=0, a=effect), **FIVE))
         assert table["verdict"][1] == verdict
 
 
@@ -126,7 +126,7 @@ def test_a_setting_that_shares_the_base_is_named_in_each_factor():
         [("f", "old", "base"), ("f", "new", "a"), ("g", "old", "base"), ("g", "new", "b")],
         columns=["factor", "setting", "name"],
     )
-    table = ablation.effects(plan, drawn(dict(base=0, a=0.2, b=0), **FIVE))
+    table = ablation.grid_effects(plan, drawn(dict(base=0, a=0.2, b=0), **FIVE))
     assert table["name"].tolist() == ["base", "a", "base", "b"]
     assert table["factor"].tolist() == ["f", "f", "g", "g"]
     assert table["verdict"].tolist() == ["base", "better", "base", "no difference shown"]
@@ -136,7 +136,7 @@ def test_collapsed_trainings_are_counted_apart():
     scores = drawn(dict(base=0, a=0.1, b=0.1), **FIVE)
     scores.loc[scores["name"].eq("a") & scores["seed"].eq(3), "dice"] = 0.0
     scores.loc[scores["name"].eq("b"), "dice"] = 0.0
-    table = ablation.effects(planned("base", "a", "b"), scores).set_index("name")
+    table = ablation.grid_effects(planned("base", "a", "b"), scores).set_index("name")
     assert table.loc["a", "verdict"] == "better" and table.loc["a", "collapsed"] == 1
     assert "seed 3" in table.loc["a", "note"] and table.loc["a", "seeds"] == 4
     assert table.loc["b", "verdict"] == "not known: all trainings of b collapsed"
@@ -145,7 +145,7 @@ def test_collapsed_trainings_are_counted_apart():
 
 def test_what_cannot_be_said_is_said_in_words():
     def verdict(scores):
-        table = ablation.effects(planned("base", "a"), scores)
+        table = ablation.grid_effects(planned("base", "a"), scores)
         assert not table["verdict"].isna().any()
         return table.set_index("name")["verdict"].get("a")
 
@@ -222,7 +222,7 @@ def test_a_question_goes_pair_by_pair_and_on_where_it_was_stopped(base, smoke_cr
 
 def recorded_by_hand(folder, scores, **about):
     plan = planned("base", "a")
-    effects = ablation.effects(plan, scores).assign(verdict="old")
+    effects = ablation.grid_effects(plan, scores).assign(verdict="old")
     return experiments.save_result(
         "ablation", {"effects": effects, "scores": scores}, folder, seed=[0], **about
     )
@@ -252,7 +252,7 @@ def test_recorded_effects_are_those_of_the_recorded_scores(question):
     effects = kept.tables["effects"]
     assert ablation.BASE in set(effects["name"])
     plan = effects[["factor", "setting", "name"]]
-    today = ablation.effects(plan, kept.tables["scores"])
+    today = ablation.grid_effects(plan, kept.tables["scores"])
     assert today["verdict"].tolist() == effects["verdict"].tolist()
     assert today["note"].tolist() == effects["note"].tolist()
     for column in ("mean", "difference", "low", "high", "p_holm"):
@@ -280,7 +280,7 @@ def texts(figure):
 
 def test_the_picture_has_an_interval_and_a_point_for_every_change():
     scores = drawn(dict(base=0, large=-0.2, helps=0.15, nothing=0), **FIVE)
-    table = ablation.effects(planned("base", "large", "helps", "nothing"), scores)
+    table = ablation.grid_effects(planned("base", "large", "helps", "nothing"), scores)
     figure = figures.effects_by_factor(table)
     axes = figure.axes[0]
     assert not axes.patches and not texts(figure)  # no bar of luck, nothing collapsed
@@ -301,7 +301,7 @@ def test_the_picture_names_what_collapsed_and_what_is_not_known():
     scores.loc[scores["name"].eq("some") & scores["seed"].eq(3), "dice"] = 0.0
     scores.loc[scores["name"].eq("every"), "dice"] = 0.0
     scores = scores[scores["name"].ne("once") | scores["seed"].eq(0)]
-    table = ablation.effects(planned("base", "some", "every", "once"), scores)
+    table = ablation.grid_effects(planned("base", "some", "every", "once"), scores)
     # Recorded and read again, what is missing is None or NaN.
     again = pd.DataFrame(json.loads(table.to_json(orient="records")))
     for one in (table, again):

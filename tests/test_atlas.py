@@ -452,7 +452,7 @@ def test_a_saved_mask_carries_nothing_but_geometry(tmp_path):
     image = nibabel.Nifti1Image(releases.image().astype(np.int16), releases.LAS)
     header = image.header
     header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"PatientName=Jane Doe"))
-    header["descrip"], header["aux_file"] = b"TE=2.9;Name=Jane Doe", b"/home/jane/scan"
+    header["descrip"], header["aux_file"] = b"echo=2.9;Name=Jane Doe", b"/home/jane/scan"
     header["db_name"], header["data_type"] = b"JaneDoe", b"Jane"
     header.set_intent("z score", name="Jane")
     header["intent_p1"], header["toffset"], header["glmax"] = 3, 7, 32767

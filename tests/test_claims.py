@@ -105,7 +105,9 @@ def judged(low, high, claim=BETTER, data="phantom ATLAS"):
 
 
 def test_a_record_carries_word_reason_number_and_picture(shown):
-    table = claims.record("phantom ATLAS", {"deeper": ("deeper is better", "x", judged(0.01, 0.05))})
+    table = claims.record(
+        "phantom ATLAS", {"deeper": ("deeper is better", "x", judged(0.01, 0.05))}
+    )
     (output,) = shown
     row = json.loads(output["data"][claims.RECORD])
     assert row["verdict"] == "supported on phantom ATLAS" and row["word"] == "supported"
@@ -159,7 +161,7 @@ NO_TEST = statistics.Claim.without_test("who knows", untestable="nobody has it")
 )
 def test_a_row_shows_one_number_and_draws_each_measurement(verdict, number, drawn):
     assert claims.number(verdict) == number
-    picture = claims.picture(verdict)
+    picture = claims.verdict_picture(verdict)
     assert picture.count("<circle") == drawn and bool(picture) == bool(drawn)
     assert "nan" not in picture.lower() and "None" not in picture
 
@@ -177,7 +179,7 @@ def test_the_dot_lies_in_the_band_exactly_where_the_claim_is_met():
             statistics.Claim.less("worse"),
             statistics.Claim.within("there", 0, 1),
         ):
-            left, right, dot = places(claims.picture(judged(value, value, claim)))
+            left, right, dot = places(claims.verdict_picture(judged(value, value, claim)))
             assert (left <= dot <= right) == (claim.low <= value <= claim.high), (value, claim)
 
 
@@ -186,7 +188,7 @@ def test_measurements_of_different_size_have_a_scale_each():
         "Dice": judged(0.01, 0.03),
         "weights": statistics.verdict(5e6, statistics.counted(5e6), BETTER),
     }
-    picture = claims.picture(statistics.every(parts, "both"))
+    picture = claims.verdict_picture(statistics.every(parts, "both"))
     lines = re.findall(r'x1="([\d.]+)" x2="([\d.]+)" [^>]*currentColor', picture)
     assert len(lines) == 1 and float(lines[0][1]) - float(lines[0][0]) > 20  # not a point
 
@@ -259,7 +261,9 @@ def test_the_place_in_the_claim_is_the_place_in_the_table(executed):
         if "Live: eleven networks" in "".join(output.get("data", {}).get("text/html", ""))
     ]
     body = tables[0].split("<tbody>")[1]
-    rows = [claims_page.plain(cell).strip() for cell in re.findall(r"<tr><td[^>]*>(.*?)</td>", body)]
+    rows = [
+        claims_page.plain(cell).strip() for cell in re.findall(r"<tr><td[^>]*>(.*?)</td>", body)
+    ]
     means = [
         float(claims_page.plain(cell))
         for cell in re.findall(r"<tr><td[^>]*>.*?</td><td[^>]*>(.*?)</td>", body)

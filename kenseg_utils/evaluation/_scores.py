@@ -114,7 +114,7 @@ def _scan_row(segment: Callable, row: dict, soft: bool, threshold: float) -> dic
         scan = atlas.load_scan(row, allow_empty_mask=True)
         if scan.mask is None:
             raise atlas.ScanError(f"{scan.path} has no lesion mask to score against.")
-        parted = report.midline(scan, row.get("space") or None)
+        parted = report.scan_midline(scan, row.get("space") or None)
         outcome["side"] = anatomy.lesion_side(scan.mask, scan.affine, parted)
         # Known whatever the method does, so that failures can be counted by lesion size.
         scores["truth_volume_ml"] = float(scan.mask.sum() * anatomy.voxel_ml(scan.affine))

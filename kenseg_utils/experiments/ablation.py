@@ -100,7 +100,7 @@ FACTORS: dict[str, dict[str, dict]] = {
 
 
 @dataclass(frozen=True)
-class Question:
+class Planned:
     """A part of the grid, the seeds that it takes, and the result that it is recorded as.
 
     `names`: the settings that are compared with the base; None for all of them.
@@ -115,9 +115,9 @@ class Question:
 CREDITED = ("block: plain", "network: U-Net", "loss: cross-entropy")
 RECOMPUTED = ("effects", "spreads")
 QUESTIONS = {
-    "ken": Question("ken_block", (WITHOUT_KEN,), seeds=10),
-    "factors": Question("factors", CREDITED, seeds=5),
-    "grid": Question("ablation", None, seeds=5),
+    "ken": Planned("ken_block", (WITHOUT_KEN,), seeds=10),
+    "factors": Planned("factors", CREDITED, seeds=5),
+    "grid": Planned("ablation", None, seeds=5),
 }
 
 
@@ -265,7 +265,7 @@ def run_ablation(
     return pd.concat(parts, ignore_index=True)
 
 
-def effects(
+def grid_effects(
     plan: pd.DataFrame, scores: pd.DataFrame, score: str = "dice", level: float = 0.95
 ) -> pd.DataFrame:
     """How far each setting lies from the base: a row a setting that has scores.
@@ -320,7 +320,7 @@ def record_ablation(
     return _recorded.save_result(
         result,
         {
-            "effects": effects(plan, scores),
+            "effects": grid_effects(plan, scores),
             "scores": scores[[c for c in kept if c in scores]],
             "experiments": table[
                 [
@@ -356,7 +356,10 @@ def recompute(result: str, folder: str | os.PathLike | None = None) -> Path:
         raise ValueError(f"Nothing is recorded as {result!r}: train it with --record first.")
     scores = found.tables["scores"]
     plan = found.tables["effects"][["factor", "setting", "name"]]
-    tables = found.tables | {"effects": effects(plan, scores), "spreads": spreads_table(scores)}
+    tables = found.tables | {
+        "effects": grid_effects(plan, scores),
+        "spreads": spreads_table(scores),
+    }
     note = dict(commit=artifacts.commit(), day=date.today().isoformat(), tables=RECOMPUTED)
     return _recorded.save_result(
         result, tables, folder, **found.provenance | {"statistics recomputed": note}

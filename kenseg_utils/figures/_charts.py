@@ -283,7 +283,7 @@ NOT_KNOWN = ("x", BLACK, BLACK)
 def effects_by_factor(table: pd.DataFrame, xlabel: str = "difference in mean Dice") -> Figure:
     """What each setting of each factor changes, with its interval: a row a setting.
 
-    table : as of `ablation.effects`: factor, setting, difference, low, high, verdict, collapsed,
+    table : of `ablation.grid_effects`: factor, setting, difference, low, high, verdict, collapsed,
     trainings. Rows whose verdict is "base" name their factor's base. Settings of which trainings
     collapsed say how many; what is not known has words in the place of an interval.
     """

@@ -22,8 +22,8 @@ def volume_report(scan: atlas.Scan, mask: np.ndarray, space: str | None = None) 
 
     Columns: ml; share (of all pieces); side ("left", "right" or "both" of the patient, 90 % of a
     piece deciding); x, y, z (mm, the scanner's coordinates of the piece's middle); longest (mm,
-    the longest side of the box around it). What parts the sides is told by `midline`; `space` is
-    handed to it.
+    the longest side of the box around it). `scan_midline` parts the sides, and is handed
+    `space`.
     Where the header leaves open which side is which, side is "unknown" and there are no x, y, z;
     the table's attrs["sides"] then says why, and `summary` repeats it.
     Raises ValueError for a mask of another shape than the scan's.
@@ -35,7 +35,7 @@ def volume_report(scan: atlas.Scan, mask: np.ndarray, space: str | None = None) 
             "on the scan's own grid."
         )
     labels, count = metrics.label_lesions(mask, corners=True)
-    parted = midline(scan, space) if count else None
+    parted = scan_midline(scan, space) if count else None
     unknown = why_sides_are_unknown(scan)
     rows = []
     for number in range(1, count + 1):
@@ -70,7 +70,7 @@ def summary(table: pd.DataFrame) -> str:
     return f"{total}: " + ", ".join(f"{ml:.1f} ml {side}" for side, ml in by_side.items()) + "."
 
 
-def midline(scan: atlas.Scan, space: str | None = None) -> anatomy.Midline | None:
+def scan_midline(scan: atlas.Scan, space: str | None = None) -> anatomy.Midline | None:
     """What parts a scan's left from its right, for `anatomy.lesion_side`; None where none can tell.
 
     `space` as in a row of `atlas.find_scans`. Without one, the header's code or the file's name

@@ -68,7 +68,7 @@ def record(data: str, claims: Mapping[str, tuple[str, str, Verdict]]) -> HTML:
             word=verdict.word,
             reason=verdict.reason,
             number=number(verdict),
-            picture=picture(verdict),
+            picture=verdict_picture(verdict),
         )
         display(
             {RECORD: json.dumps(row, ensure_ascii=False)},
@@ -173,7 +173,7 @@ class _Line(NamedTuple):
     asserted: Claim
 
 
-def picture(verdict: Verdict) -> str:
+def verdict_picture(verdict: Verdict) -> str:
     """A verdict's measurements as inline SVG, a line each; "" where there is nothing to draw.
 
     A dot for the estimate, a line for its interval, a shaded band for the range that the claim
