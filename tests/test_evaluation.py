@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from dataclasses import dataclass
-from types import ModuleType
 
 import nibabel
 import numpy as np
@@ -14,8 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import kenseg_utils
-from kenseg_utils import anatomy, evaluation, metrics
+from kenseg_utils import anatomy, evaluation, metrics, prediction
 
 AFFINE = np.array([[2, 0, 0, -12], [0, 1, 0, 0], [0, 0, 3, 0], [0, 0, 0, 1.0]])  # x = 0 at row 6
 SHAPE = (12, 10, 8)
@@ -141,11 +138,12 @@ def test_a_model_goes_through_segment_volume(scans, monkeypatch):
             raise AssertionError("a whole volume is no batch")
 
     model, calls = Model(), []
-    prediction = ModuleType("kenseg_utils.prediction")
-    prediction.segment_volume = lambda *given: calls.append(given) or find_bright(*given[1:3])
-    prediction.lesion_probability = lambda _, image, __: np.clip(image / 4, 0, 1)
-    monkeypatch.setitem(sys.modules, "kenseg_utils.prediction", prediction)
-    monkeypatch.setattr(kenseg_utils, "prediction", prediction, raising=False)
+    monkeypatch.setattr(
+        prediction, "segment_volume", lambda *given: calls.append(given) or find_bright(*given[1:3])
+    )
+    monkeypatch.setattr(
+        prediction, "lesion_probability", lambda _, image, __: np.clip(image / 4, 0, 1)
+    )
     assert evaluation.evaluate(model, scans[:2], progress=False)["dice"].tolist() == [1, 1]
     assert calls[0][0] is model and calls[0][1].shape == SHAPE
     assert calls[0][2] == pytest.approx(AFFINE) and calls[0][3] == 0.5
