@@ -17,6 +17,7 @@ from skimage import filters, morphology
 
 # How far the corners of two grids may lie apart, in mm, and the grids still count as the same.
 GRID_TOLERANCE_MM = 0.1
+LEAST_HEAD_ML = 200  # what is smaller is no head, nor the brain of one
 
 # --- Grids ---------------------------------------------------------------------------------------
 
@@ -281,7 +282,7 @@ def brain_hull(volume: np.ndarray) -> np.ndarray:
     if not count:
         return everything
     brain = np.argwhere(labels == 1 + np.bincount(labels.ravel())[1:].argmax())
-    if len(brain) * step**3 < 2e5:
+    if len(brain) * step**3 < 1000 * LEAST_HEAD_ML:
         return everything
     head = head_box(coarse)[0]
     mirrored = brain * (-1, 1, 1) + (head.start + head.stop - 1, 0, 0)
@@ -412,8 +413,8 @@ def midline(image: np.ndarray, affine: np.ndarray, space: str = "") -> Midline:
 
     In MNI space (a `space` that starts with "MNI") that is x = 0. Elsewhere it is the plane in
     which the head is most like its mirror image, found on blocks of some 4 mm of its upper 150 mm,
-    tilted by up to 35 degrees; where none fits (a correlation below 0.6, or no head), the plane
-    across x through the middle of what is bright.
+    tilted by up to 35 degrees; where none fits (a correlation below 0.6, or no head of 200 ml),
+    the plane across x through the middle of what is bright.
     `image` (X, Y, Z) with its RAS `affine` to mm.
     """
     if space.startswith("MNI"):
@@ -421,8 +422,10 @@ def midline(image: np.ndarray, affine: np.ndarray, space: str = "") -> Midline:
     affine = np.asarray(affine, float)
     volume = _settled(image)
     found = _find_head(volume)
-    plane = None if found is None else _symmetry_plane(found, affine)
-    return plane or Midline((1.0, 0.0, 0.0), _middle_of_bright(volume, affine))
+    ml = 0 if found is None else found.head.sum() * np.prod(found.step) * voxel_ml(affine)
+    if ml >= LEAST_HEAD_ML:
+        return _symmetry_plane(found, affine) or _middle_plane(head_mask(volume), affine)
+    return _middle_plane(volume > volume.mean(), affine)
 
 
 def lesion_side(
@@ -446,12 +449,12 @@ def lesion_side(
     return "right" if on_right >= share else "left" if on_right <= 1 - share else "both"
 
 
-def _middle_of_bright(volume: np.ndarray, affine: np.ndarray) -> float:
-    """The x in mm with as many voxels brighter than the mean on either side of it."""
-    along_x = head_mask(volume).sum(axis=(1, 2)).cumsum()
+def _middle_plane(bright: np.ndarray, affine: np.ndarray) -> Midline:
+    """The plane across x with as many bright voxels on either side of it."""
+    along_x = bright.sum(axis=(1, 2)).cumsum()
     middle = np.searchsorted(along_x, along_x[-1] / 2)
-    centre = [middle, *(np.array(volume.shape[1:]) / 2)]
-    return float(affine[0, :3] @ centre + affine[0, 3])
+    centre = [middle, *(np.array(bright.shape[1:]) / 2)]
+    return Midline((1.0, 0.0, 0.0), float(affine[0, :3] @ centre + affine[0, 3]))
 
 
 def _symmetry_plane(found: _Coarse, affine: np.ndarray) -> Midline | None:
