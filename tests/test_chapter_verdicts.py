@@ -101,9 +101,7 @@ def chapter_2(fitting=(188, 80), own=1.0, halvings=2):
     )
 
 
-@pytest.mark.parametrize(
-    "fitting, word", [(188, UNDECIDED), (199, SUPPORTED), (170, CONTRADICTED)]
-)
+@pytest.mark.parametrize("fitting, word", [(188, UNDECIDED), (199, SUPPORTED), (170, CONTRADICTED)])
 def test_real_masks_judge_the_window(record, fitting, word):
     row = record("02", chapter_2((fitting, 80)))["fits_124"]
     assert row["word"] == word and row["verdict"].endswith("real masks with ATLAS's volumes")
@@ -166,7 +164,9 @@ def both(low, high):
 def test_whether_skips_save_the_gradient(record, plain, residual, word):
     rows = record("03", chapter_3(plain, residual, both(2, 6)))
     assert rows["vanishing_gradient"]["word"] == word
-    assert (word == UNDECIDED) == ("what the paper does not say" in rows["vanishing_gradient"]["reason"])
+    assert (word == UNDECIDED) == (
+        "what the paper does not say" in rows["vanishing_gradient"]["reason"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -196,8 +196,7 @@ def test_dilation_is_counted(record):
 
 
 @pytest.mark.parametrize(
-    "ken, full, word",
-    [(20, 40, UNDECIDED), (5, 6, SUPPORTED), (50, 60, CONTRADICTED)],
+    "ken, full, word", [(20, 40, UNDECIDED), (5, 6, SUPPORTED), (50, 60, CONTRADICTED)]
 )
 def test_fewer_parameters_than_whom(record, ken, full, word):
     built = SimpleNamespace(build=lambda name, block: SimpleNamespace(count_params=lambda: 7))
@@ -257,9 +256,7 @@ def test_one_subject_is_no_crash_in_chapter_6(record):
 
 # --- Chapter 7 -----------------------------------------------------------------------------------
 
-NAMES = (
-    "thresholding region_growing edge_detection graph_cut level_set svm random_forest"
-).split()
+NAMES = ("thresholding region_growing edge_detection graph_cut level_set svm random_forest").split()
 
 
 def scores_of(mean, seed, n=40, spread=0.05):
@@ -287,9 +284,7 @@ def chapter_7(noise=-0.2, learned=0.2, n=40):
     )
 
 
-@pytest.mark.parametrize(
-    "change, word", [(-0.2, CONTRADICTED), (0.2, SUPPORTED), (0.0, UNDECIDED)]
-)
+@pytest.mark.parametrize("change, word", [(-0.2, CONTRADICTED), (0.2, SUPPORTED), (0.0, UNDECIDED)])
 def test_chapter_7(record, change, word):
     rows = record("07", chapter_7(noise=-change, learned=change))
     assert words(rows) == dict(classical_noise=word, learned_features=word)
@@ -341,19 +336,22 @@ def chapter_8(means=None, gains=(0.1, 0.1, 0.1), sizes=(15, 8, 31), n=40, **chan
         return SimpleNamespace(count_params=lambda: number * 1_000_000)
 
     ranking = lineup.ranking(scores)
-    return dict(
-        lineup=lineup,
-        recorded=None,
-        recorded_ranking=ranking.head(0),
-        ranking=ranking,
-        scores=scores,
-        means_of=ranking.set_index("name")["mean"],
-        transfer=transfer,
-        counts=counts,
-        networks=SimpleNamespace(build=build),
-        keras=SimpleNamespace(utils=SimpleNamespace(clear_session=lambda: None)),
-        PAPER={"A": 0.4741, "B": 0.2767, "Proposed net": 0.7},
-    ) | changed
+    return (
+        dict(
+            lineup=lineup,
+            recorded=None,
+            recorded_ranking=ranking.head(0),
+            ranking=ranking,
+            scores=scores,
+            means_of=ranking.set_index("name")["mean"],
+            transfer=transfer,
+            counts=counts,
+            networks=SimpleNamespace(build=build),
+            keras=SimpleNamespace(utils=SimpleNamespace(clear_session=lambda: None)),
+            PAPER={"A": 0.4741, "B": 0.2767, "Proposed net": 0.7},
+        )
+        | changed
+    )
 
 
 KEN, SIX = lineup.REFERENCE, [n for n, m in lineup.MEMBERS.items() if m.paper_row]
@@ -382,9 +380,7 @@ def test_the_place_in_the_claim_is_that_of_the_ranking(record):
         assert said.startswith(f"number {place} of 11 (this page") and place >= 1
 
 
-@pytest.mark.parametrize(
-    "rivals, word", [(0.2, SUPPORTED), (0.6, CONTRADICTED), (0.4, UNDECIDED)]
-)
+@pytest.mark.parametrize("rivals, word", [(0.2, SUPPORTED), (0.6, CONTRADICTED), (0.4, UNDECIDED)])
 def test_d_unet_beside_two_dimensional_networks(record, rivals, word):
     numbers = chapter_8(dict(unet=rivals, segnet=rivals, fcn8s=rivals))
     assert record("08", numbers)["dunet"]["word"] == word

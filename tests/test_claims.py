@@ -105,7 +105,9 @@ def judged(low, high, claim=BETTER, data="phantom ATLAS"):
 
 
 def test_a_record_carries_word_reason_number_and_picture(shown):
-    table = claims.record("phantom ATLAS", {"deeper": ("deeper is better", "x", judged(0.01, 0.05))})
+    table = claims.record(
+        "phantom ATLAS", {"deeper": ("deeper is better", "x", judged(0.01, 0.05))}
+    )
     (output,) = shown
     row = json.loads(output["data"][claims.RECORD])
     assert row["verdict"] == "supported on phantom ATLAS" and row["word"] == "supported"
@@ -162,6 +164,17 @@ def test_a_row_shows_one_number_and_draws_each_measurement(verdict, number, draw
     picture = claims.picture(verdict)
     assert picture.count("<circle") == drawn and bool(picture) == bool(drawn)
     assert "nan" not in picture.lower() and "None" not in picture
+
+
+def test_what_hangs_on_the_papers_silence_is_said_beside_the_verdict(shown):
+    parts = {"one": judged(0.1, 0.2), "other": judged(-0.2, -0.1)}
+    for verdict in (
+        statistics.over_readings(parts, "better"),
+        statistics.verdict(None, None, statistics.Claim.without_test("better", unsaid="than what")),
+    ):
+        table = claims.record("phantom", {"better": ("it is better", "x", verdict)}).data
+        assert "<small>depends on what the paper does not say</small>" in table
+    assert "<small>" not in claims.record("phantom", {"b": ("b", "x", judged(-1, 1))}).data
 
 
 def places(picture):
@@ -259,7 +272,9 @@ def test_the_place_in_the_claim_is_the_place_in_the_table(executed):
         if "Live: eleven networks" in "".join(output.get("data", {}).get("text/html", ""))
     ]
     body = tables[0].split("<tbody>")[1]
-    rows = [claims_page.plain(cell).strip() for cell in re.findall(r"<tr><td[^>]*>(.*?)</td>", body)]
+    rows = [
+        claims_page.plain(cell).strip() for cell in re.findall(r"<tr><td[^>]*>(.*?)</td>", body)
+    ]
     means = [
         float(claims_page.plain(cell))
         for cell in re.findall(r"<tr><td[^>]*>.*?</td><td[^>]*>(.*?)</td>", body)
