@@ -78,6 +78,7 @@ def test_nothing_measured_is_typed_on_the_page():
     assert text.count(claims_page.PLACE) == 1
     for word in (statistics.SUPPORTED, statistics.CONTRADICTED, statistics.UNDECIDED):
         assert f"{word} on" not in text
+    assert not re.findall(r"\d[.,]\d", text)
 
 
 # --- What a chapter records ----------------------------------------------------------------------
