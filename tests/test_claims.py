@@ -78,6 +78,7 @@ def test_nothing_measured_is_typed_on_the_page():
     assert text.count(claims_page.PLACE) == 1
     for word in (statistics.SUPPORTED, statistics.CONTRADICTED, statistics.UNDECIDED):
         assert f"{word} on" not in text
+    assert not re.findall(r"\d[.,]\d", text)
 
 
 # --- What a chapter records ----------------------------------------------------------------------
@@ -164,6 +165,17 @@ def test_a_row_shows_one_number_and_draws_each_measurement(verdict, number, draw
     picture = claims.verdict_picture(verdict)
     assert picture.count("<circle") == drawn and bool(picture) == bool(drawn)
     assert "nan" not in picture.lower() and "None" not in picture
+
+
+def test_what_hangs_on_the_papers_silence_is_said_beside_the_verdict(shown):
+    parts = {"one": judged(0.1, 0.2), "other": judged(-0.2, -0.1)}
+    for verdict in (
+        statistics.over_readings(parts, "better"),
+        statistics.verdict(None, None, statistics.Claim.without_test("better", unsaid="than what")),
+    ):
+        table = claims.record("phantom", {"better": ("it is better", "x", verdict)}).data
+        assert "<small>depends on what the paper does not say</small>" in table
+    assert "<small>" not in claims.record("phantom", {"b": ("b", "x", judged(-1, 1))}).data
 
 
 def places(picture):

@@ -164,8 +164,8 @@ def compare(
 
     A row a pair, as `statistics.paired_table` gives it: method, other, pairs (subjects scored by
     both), unpaired (by one or none of them: failed or undefined), mean_difference (method -
-    other) with its t interval low and high, median_difference, p (sign flips), p_holm (Holm's
-    correction over all rows), cohen_d, rank_biserial, verdict (in words; at 1 - level after
+    other) with its t interval low and high and its level, median_difference, p (sign flips), p_holm
+    (Holm's correction over all rows), cohen_d, rank_biserial, verdict (in words; at 1 - level after
     correction), note (why the comparison can find nothing, where it cannot).
     Raises ValueError for fewer than two methods, no subjects, or unknown names.
     """

@@ -62,7 +62,7 @@ MEMBERS = {
     "pspnet": Member("PSPNet", "Zhao et al., 2017", {}, dict(blocks=[1, 1, 2, 1]), "PSPNet"),
     "segnet": Member("SegNet", "Badrinarayanan et al., 2017", {}, {}, "SegNet"),
     "fcn8s": Member("FCN-8s", "Long et al., 2015", BATCH, {}),
-    "dunet": Member("D-UNet", "Zhou et al., 2019", {}, {}, channels=4),
+    "dunet": Member("D-UNet", "Zhou et al., 2021", {}, {}, channels=4),
     "xnet": Member("X-Net", "Qi et al., 2019", {}, {}),
 }
 
@@ -198,9 +198,9 @@ def ranking(scores: pd.DataFrame, score: str = "dice") -> pd.DataFrame:
     `scores`: what `experiments.subject_scores` gives; the held-out subjects of all its folds count
     as one test set (`statistics.pool_folds`, whose note says how large it is).
     Columns: name, title, subjects, mean, low, high, level (what to print as the interval's), pairs,
-    difference (to the Ken-model), difference_low, difference_high, p_holm, verdict and note (why
-    the comparison can find nothing, where it cannot), which from pairs on are missing for the
-    Ken-model itself, and for all where it has no scores.
+    difference (to the Ken-model), difference_low, difference_high, difference_level, p_holm,
+    verdict and note (why the comparison can find nothing, where it cannot), which from pairs on
+    are missing for the Ken-model itself, and for all where it has no scores.
     """
     wide = statistics.pool_folds(scores, score).wide
     titles = {name: MEMBERS[name].title if name in MEMBERS else name for name in wide}
@@ -212,13 +212,14 @@ def ranking(scores: pd.DataFrame, score: str = "dice") -> pd.DataFrame:
     if REFERENCE not in wide or wide.shape[1] < 2:
         return table
     pairs = statistics.paired_table(wide, reference=REFERENCE)[
-        ["method", "pairs", "mean_difference", "low", "high", "p_holm", "verdict", "note"]
+        ["method", "pairs", "mean_difference", "low", "high", "level", "p_holm", "verdict", "note"]
     ].rename(
         columns={
             "method": "name",
             "mean_difference": "difference",
             "low": "difference_low",
             "high": "difference_high",
+            "level": "difference_level",
         }
     )
     pairs["verdict"] = [_titled(text, titles) for text in pairs["verdict"]]

@@ -20,6 +20,7 @@ from kenseg_utils.evaluation.statistics import (
     INCONSISTENT,
     SUPPORTED,
     UNDECIDED,
+    UNSAID,
     UNTESTABLE,
     WORDS,
     Claim,
@@ -112,9 +113,10 @@ def _cells(row: Mapping[str, Any]) -> str:
     )
     shown = " ".join(part for part in (row["picture"], html.escape(row["number"])) if part)
     left = 'style="text-align:left"'
+    unsaid = f"<br><small>{UNSAID}</small>" if row["reason"].startswith(UNSAID) else ""
     return (
         f"<td {left}>{claim}</td><td {left}>{shown or '–'}</td>"
-        f"<td {left}>{badge(row['verdict'], row['word'])}</td>"
+        f"<td {left}>{badge(row['verdict'], row['word'])}{unsaid}</td>"
     )
 
 

@@ -14,6 +14,7 @@ UNDECIDED = "undecided"
 UNTESTABLE = "cannot be tested here"
 INCONSISTENT = "contradicts itself"
 WORDS = (SUPPORTED, CONTRADICTED, UNDECIDED, UNTESTABLE, INCONSISTENT)
+UNSAID = "depends on what the paper does not say"  # how the reason of some undecided ones begins
 RULE = (
     "A claim is put as a range in which a measured quantity would have to lie. "
     "It is *supported* where the whole interval of the measurement lies in that range, and "
@@ -144,7 +145,7 @@ def verdict(
     if claim.untestable:
         return said(UNTESTABLE, claim.untestable)
     if claim.unsaid:
-        return said(UNDECIDED, f"depends on what the paper does not say: {claim.unsaid}")
+        return said(UNDECIDED, f"{UNSAID}: {claim.unsaid}")
     if interval is None or estimate is None or interval.low is None or interval.high is None:
         note = interval.note if interval is not None else ""
         return said(UNDECIDED, note or "not known: nothing was measured")
@@ -209,7 +210,7 @@ def over_readings(parts: Mapping[str, Verdict], text: str, data: str = "") -> Ve
     """
     words = {part.word for part in parts.values()}
     agreed = len(words) == 1
-    hangs = "depends on what the paper does not say; " if parts and not agreed else ""
+    hangs = f"{UNSAID}; " if parts and not agreed else ""
     return Verdict(
         words.pop() if agreed else UNDECIDED,
         hangs + _listed(parts),
