@@ -423,7 +423,7 @@ def midline(image: np.ndarray, affine: np.ndarray, space: str = "") -> Midline:
     volume = _settled(image)
     found = _find_head(volume)
     ml = 0 if found is None else found.head.sum() * np.prod(found.step) * voxel_ml(affine)
-    if ml >= LEAST_HEAD_ML:
+    if found is not None and ml >= LEAST_HEAD_ML:
         return _symmetry_plane(found, affine) or _middle_plane(head_mask(volume), affine)
     return _middle_plane(volume > volume.mean(), affine)
 

@@ -302,7 +302,9 @@ def slice_set():
             session="ses-1",
             site=[s[1] for s in subjects],
             z=range(7),
-            voxel_ml=0.00075,
+            scale_row=4.0,
+            scale_column=1.0,
+            voxel_ml=0.003,
         )
     )
     return Slices((random.random(masks.shape) + masks)[..., None], masks, index)

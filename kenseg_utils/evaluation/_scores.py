@@ -312,8 +312,11 @@ def _lesion_volume(masks: np.ndarray, entries: pd.DataFrame) -> dict:
     """
     if "voxel_ml" not in entries:
         return {}
+    voxel_ml = entries.voxel_ml.to_numpy(float)
+    for scale in {"scale_row", "scale_column"} & set(entries):  # of the stored slice
+        voxel_ml = voxel_ml / entries[scale].to_numpy(float)
     voxels = masks.reshape(len(masks), -1).sum(1, dtype=np.int64)
-    return dict(truth_volume_ml=float((voxels * entries.voxel_ml.to_numpy(float)).sum()))
+    return dict(truth_volume_ml=float((voxels * voxel_ml).sum()))
 
 
 def _warn_of_failures(table: pd.DataFrame, unit: str) -> None:

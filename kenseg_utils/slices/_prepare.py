@@ -97,8 +97,8 @@ def prepare(
     `whole_slice` is what a scanner could do: each slice with head in it, padded to a multiple
     of 16; scans on different grids all get the largest of their frames.
     `neighbours` are offsets along z that become channels: (-2, -1, 0, 1) for a 2.5-D network.
-    `pixel_mm` resamples slices whose pixels differ from it by over 1 % (`scale_x` and `scale_y`
-    say by how much).
+    `pixel_mm` resamples slices whose pixels differ from it by over 1 % (`scale_row` and
+    `scale_column` say by how much).
     `workers` processes read scans side by side; `scheduler` is a Dask scheduler's address for
     reading on many machines that share the work folder.
     Stopped at any point and called again, it goes on from what was whole.
@@ -173,7 +173,7 @@ def scan_slices(scan: atlas.Scan, settings: dict) -> Iterator[tuple[np.ndarray, 
     """
     intensity = Intensity.of(scan.image)
     image, mask, scale = _rescaled(scan, settings["pixel_mm"])
-    voxel_ml = anatomy.voxel_ml(scan.affine) / (scale[0] * scale[1])  # of a stored pixel
+    voxel_ml = anatomy.voxel_ml(scan.affine)
     oracle = settings["protocol"] == "lesion_crop"
     if oracle and mask is None:
         raise atlas.ScanError(
@@ -195,8 +195,8 @@ def scan_slices(scan: atlas.Scan, settings: dict) -> Iterator[tuple[np.ndarray, 
         lesion = int(truth.sum())
         row = dict(
             z=int(z),
-            scale_x=scale[0],
-            scale_y=scale[1],
+            scale_row=scale[0],
+            scale_column=scale[1],
             voxel_ml=voxel_ml,
             lesion_pixels=lesion,
             lesion_rows=int(np.ptp(np.flatnonzero(truth.any(1)))) + 1 if lesion else 0,
@@ -373,6 +373,9 @@ def _rescaled(scan: atlas.Scan, pixel_mm: float | None):
         return scan.image, scan.mask, (1.0, 1.0)
     image = zoom(scan.image, (*factors, 1), order=1)
     mask = None if scan.mask is None else zoom(scan.mask, (*factors, 1), order=0)
-    # An image has whole pixels: what was scaled by is their number after and before.
-    scaled = np.divide(image.shape[:2], scan.image.shape[:2])
-    return image, mask, tuple(float(factor) for factor in scaled)
+    return image, mask, tuple(map(_scale, scan.image.shape[:2], image.shape[:2]))
+
+
+def _scale(before: int, after: int) -> float:
+    """How many pixels stand for one after a resampling that keeps first and last in place."""
+    return (after - 1) / (before - 1) if min(before, after) > 1 else after / before

@@ -24,8 +24,8 @@ class SliceSet:
     `stored` is the key of the arrays in `folder`; `rows` are the positions in them that belong to
     this set, in order.
     `index` has subject, session, site, scan (what tells a session's scans apart), z, placement
-    (top, left, height, width, source_height, source_width), scale_x and scale_y (how many stored
-    pixels became of one of the scan's), voxel_ml (millilitres of a stored pixel and its slice),
+    (top, left, height, width, source_height, source_width), scale_row and scale_column (stored
+    pixels for one of the scan's, along each axis), voxel_ml (millilitres of the scan's voxel),
     lesion_pixels, lesion_rows and lesion_columns (the sides of the box around the slice's lesion),
     outside (share of the slice's lesion that the window misses) and the sides of the scan's own
     voxel, row_mm, column_mm, slice_mm.
