@@ -144,10 +144,10 @@ def two(values):
 @pytest.mark.parametrize(
     ("network", "told"),
     [
-        (Answers(two(0.5), classes=3), "gives 3 classes"),
-        (Answers(two((-4.0, 7.0))), "no probabilities: give it a softmax"),
-        (Answers(two(float("nan"))), "no probabilities"),
-        (Answers(lambda batch: batch[..., 0]), "answers with shape"),
+        (Answers(two(0.5), classes=3), "one class or two"),
+        (Answers(two((-4.0, 7.0))), "end it with a softmax"),
+        (Answers(two(float("nan"))), "answered with NaN"),
+        (Answers(lambda batch: batch[..., 0]), "answered with shape"),
     ],
     ids=["three classes", "logits", "NaN", "no classes"],
 )
