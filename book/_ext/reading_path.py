@@ -5,7 +5,9 @@ from pathlib import Path
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
-ROOT = Path(__file__).resolve().parents[2]
+import kenseg_utils
+
+ROOT = Path(kenseg_utils.__file__).resolve().parents[1]
 
 
 def lines(path: Path) -> int:

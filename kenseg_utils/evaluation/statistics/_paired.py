@@ -202,11 +202,11 @@ def paired_table(
 
     `wide`: a row a subject, a column a method, NaN where there is no score. `reference`: compare
     every method with this one only.
-    A row a pair: method, other, pairs, unpaired, mean_difference (method - other) with its
-    interval low and high and what to print as its level, median_difference, p (sign flips),
-    p_holm, cohen_d, rank_biserial, verdict, note. "… is better" is said only where p_holm is at
-    most 1 - level *and* the interval leaves zero out, both to the same side; otherwise "no
-    difference shown", or why it is undefined. The note says where the family can find nothing with so few subjects.
+    A row a pair: method, other, pairs, unpaired, mean_difference (method - other) with its interval
+    low and high and what to print as its level, median_difference, p (sign flips), p_holm, cohen_d,
+    rank_biserial, verdict, note. "… is better" is said only where p_holm is at most 1 - level *and*
+    the interval leaves zero out, both to the same side; otherwise "no difference shown", or why it
+    is undefined. The note says where the family can find nothing with so few subjects.
     Raises ValueError for fewer than two methods, no subjects, a subject in two rows, or an
     unknown reference.
     """
