@@ -6,6 +6,7 @@ import signal
 import socket
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 from conftest import write_release
 
 from kenseg_utils import experiments, slices
+from kenseg_utils.experiments import _runs
 from kenseg_utils.machine import _cluster as cluster
 from kenseg_utils.training import _loop
 
@@ -372,10 +374,8 @@ def test_a_scheduler_that_does_not_answer(crops, recipes, tmp_path, silent_port,
 
 
 def test_a_worker_without_the_work_folder_says_so(crops, recipes, tmp_path):
-    experiment = next(
-        iter(experiments._plan(recipes, crops, 3, (0,), None, tmp_path, stand_in).values())
-    )
-    elsewhere = experiments.replace(experiment, slices_folder="/not/mounted/here")
+    experiment = next(iter(_runs._plan(recipes, crops, 3, (0,), None, tmp_path, stand_in).values()))
+    elsewhere = replace(experiment, slices_folder="/not/mounted/here")
     result = experiments.perform(elsewhere, stand_in, None)
     assert result["status"] == "failed"
     assert "every worker must reach the same work folder" in result["error"]
@@ -385,7 +385,7 @@ def test_nothing_large_travels_to_a_worker(crops, recipes, tmp_path):
     from distributed.protocol.pickle import dumps
 
     for data in (crops, crops.subset(range(1, 24))):
-        plan = experiments._plan(recipes, data, 3, (0,), None, tmp_path, stand_in)
+        plan = _runs._plan(recipes, data, 3, (0,), None, tmp_path, stand_in)
         assert max(len(dumps(experiment)) for experiment in plan.values()) < 2000
 
 
