@@ -376,7 +376,7 @@ def test_a_scheduler_that_does_not_answer(crops, recipes, tmp_path, silent_port,
 def test_a_worker_without_the_work_folder_says_so(crops, recipes, tmp_path):
     experiment = next(iter(_runs._plan(recipes, crops, 3, (0,), None, tmp_path, stand_in).values()))
     elsewhere = replace(experiment, slices_folder="/not/mounted/here")
-    result = experiments.perform(elsewhere, stand_in, None)
+    result = _runs.perform(elsewhere, stand_in, None)
     assert result["status"] == "failed"
     assert "every worker must reach the same work folder" in result["error"]
 
