@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from kenseg_utils import anatomy, atlas, metrics, networks, profiles
+from kenseg_utils import anatomy, atlas, metrics, networks, prediction, profiles
 from kenseg_utils.experiments import whole_slices
-from kenseg_utils.prediction import _volumes as prediction
 
 
 @pytest.fixture(scope="module")
