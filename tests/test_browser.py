@@ -9,7 +9,6 @@ import http.server
 import io
 import json
 import re
-import shutil
 import sys
 import threading
 
@@ -25,28 +24,6 @@ PAGES = [*re.findall(r"(?:root|file): (\S+)", CONTENTS), "search", "genindex"]
 LIVELY = [page for page in PAGES if page.startswith("notebooks/")]
 STANDARD = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
 COLOURS = ["color-contrast", "link-in-text-block"]
-
-
-@pytest.fixture(scope="session")
-def chromium():
-    """A browser, or the reason why there is none."""
-    program = next(
-        filter(
-            None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))
-        ),
-        None,
-    )
-    if not program:
-        pytest.skip("no Chromium on the path: install chromium for the browser tests")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=program,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-        )
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="session")
