@@ -9,10 +9,11 @@ import os
 import re
 from pathlib import Path
 
+from kenseg_utils import artifacts
+
 GZIP_MAGIC = b"\x1f\x8b"
 COPY_AGAIN = "Copy or download it again, and compare its size or checksum with the source's."
 _CONVERT = "Convert it to .nii.gz first"
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.I)
 _WINDOWS = re.compile(r"[A-Za-z]:\\")
 _LONE = re.compile("[\udc80-\udcff]")
 
@@ -38,14 +39,11 @@ def readable(text: str) -> str:
 
 
 def as_path(path: str | os.PathLike) -> Path:
-    """A path as a Path, `~` expanded; ScanError for what is none, or an address on the net."""
-    if isinstance(path, bytes):
-        path = os.fsdecode(path)
-    if not isinstance(path, (str, os.PathLike)) or not str(path).strip() or "\0" in str(path):
-        raise ScanError(f"A path is needed, and {path!r} is none: name a file or a folder.")
-    if _ADDRESS.match(str(path)):
-        raise ScanError(f"{path} is an address on the net: download it, and name the file.")
-    text = os.path.expanduser(os.fspath(path))
+    """What `artifacts.as_path` gives; ScanError for what is none, or has more around it."""
+    try:
+        text = str(artifacts.as_path(path))
+    except ValueError as error:
+        raise ScanError(str(error)) from error
     bare = text.strip().strip("'\"").strip()
     if bare != text and not os.path.lexists(text):
         raise ScanError(

@@ -20,7 +20,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from kenseg_utils import anatomy, atlas, metrics, prediction
-from kenseg_utils.artifacts import checked_target, write_aside
+from kenseg_utils.artifacts import as_path, checked_target, write_aside
 from kenseg_utils.prediction import report
 
 from ._comparison import failed, interval_columns
@@ -364,6 +364,7 @@ def open_table(path: str | os.PathLike) -> pd.DataFrame:
 
     A site "NA" or "None" is a name, too; only numbers can be missing.
     """
+    path = as_path(path)
     numbers = [name for name in _columns(path) if name not in TEXT]
     return pd.read_csv(
         path,

@@ -149,7 +149,7 @@ def prepare(
 
 def open_set(folder: str | os.PathLike) -> SliceSet:
     """Open a folder that `prepare` wrote."""
-    folder = Path(folder)
+    folder = artifacts.as_path(folder)
     settings = json.loads((folder / "settings.json").read_text())
     # The names in it are text, even where they look like numbers (site 0003).
     text = dict.fromkeys(_TEXT, str)

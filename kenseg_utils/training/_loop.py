@@ -163,7 +163,7 @@ def train(
             weights=[hashlib.sha256(w.tobytes()).hexdigest() for w in start]
         )
     folder = (
-        Path(run_dir)
+        artifacts.as_path(run_dir)
         if run_dir
         else (
             artifacts.work_dir(work_dir) / "runs" / f"{recipe.network}-{artifacts.key(**identity)}"
@@ -231,7 +231,7 @@ def _weights_of(start: Any) -> list[np.ndarray]:
     import keras
 
     if isinstance(start, str | os.PathLike):
-        path = Path(start).expanduser()
+        path = artifacts.as_path(start)
         file = path / "model.keras" if path.is_dir() else path
         if not file.is_file():
             raise ValueError(
