@@ -14,7 +14,7 @@ import pandas as pd
 _ONE_SESSION = re.compile(r"^(sub-[^_]+)(?:_(ses-[^_]+))?_metadata\.csv$")
 _WHOLE_RELEASE = re.compile(r"^participants\.tsv$|meta-?_?data|atlas|supplement", re.I)
 _SURELY_METADATA = re.compile(r"^participants\.tsv$|meta-?_?data", re.I)
-_SHEETS = (".xlsx", ".xls", ".ods", ".numbers")
+SHEETS = (".xlsx", ".xls", ".ods", ".numbers")
 _MISSING = {"", "na", "n/a", "nan", "null"}
 _MOST_BYTES = 20_000_000
 _DELIMITERS = ",;\t|"
@@ -23,11 +23,15 @@ _DECIMAL_COMMA = re.compile(r"^\s*[-+]?\d+,\d+\s*$")
 
 @dataclass(frozen=True)
 class Read:
-    """A table as text: column names, and a dict a row with its line's number in `lines`."""
+    """A table as text: column names, and a dict a row with its line's number in `lines`.
+
+    header: the names as they stand, with empty and repeated ones.
+    """
 
     columns: tuple[str, ...]
     rows: tuple[dict[str, str], ...]
     lines: tuple[int, ...]
+    header: tuple[str, ...] = ()
 
 
 def read(path: str | os.PathLike) -> Read:
@@ -60,7 +64,7 @@ def read(path: str | os.PathLike) -> Read:
         for _, line in filled[1:]
     ]
     names = tuple(dict.fromkeys(name for name in columns if name))
-    return Read(names, tuple(rows), tuple(number for number, _ in filled[1:]))
+    return Read(names, tuple(rows), tuple(number for number, _ in filled[1:]), tuple(columns))
 
 
 def _width(line: list[str]) -> int:
@@ -69,9 +73,12 @@ def _width(line: list[str]) -> int:
 
 
 def _decoded(content: bytes) -> str:
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+    content = content.removesuffix(b"\x1a")  # an end of file as DOS wrote it
+    if content.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        encodings = ["utf-32"]
+    elif content.startswith((b"\xff\xfe", b"\xfe\xff")):
         encodings = ["utf-16"]
-    elif content[:200].count(b"\0") > len(content[:200]) // 4:
+    elif (start := content.rstrip(b"\0")[:200]).count(b"\0") > len(start) // 4:
         encodings = ["utf-16-le" if content[1:2] == b"\0" else "utf-16-be"]
     else:
         encodings = ["utf-8-sig", "cp1252", "latin-1"]
@@ -80,6 +87,7 @@ def _decoded(content: bytes) -> str:
             text = content.decode(encoding)
         except UnicodeDecodeError:
             continue
+        text = text.rstrip("\0")  # a disk that was full, or a block that was filled up
         if "\0" not in text:
             return text.removeprefix("\ufeff")
     raise ValueError("it is no text")
@@ -132,7 +140,7 @@ def metadata(scans: pd.DataFrame, tables: list[str]) -> tuple[pd.DataFrame, list
         one = _ONE_SESSION.match(name)
         if not one and not (_WHOLE_RELEASE.search(name) and by_folder[folder]):
             continue
-        if name.lower().endswith(_SHEETS):
+        if name.lower().endswith(SHEETS):
             useless.append((path, "a spreadsheet is not read: save it as .csv in the same folder"))
             continue
         try:
