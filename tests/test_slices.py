@@ -148,6 +148,68 @@ def test_bad_scans_become_rows_of_the_report(smoke_scans, tmp_path, capsys):
         slices.prepare(scans.tail(1), work_dir=tmp_path)
 
 
+@pytest.mark.parametrize(
+    "options, told",
+    [
+        (dict(size="124"), "size is '124'"),
+        (dict(size=0), "size is 0"),
+        (dict(size=-3), "size is -3"),
+        (dict(padded=120.5), "padded is 120.5"),
+        (dict(padded=100), "padded is 100, less than size, 124"),
+        (dict(neighbours=()), "neighbours is"),
+        (dict(neighbours=(0.5,)), "neighbours is"),
+        (dict(neighbours=0), "neighbours is 0"),
+        (dict(neighbours="01"), "neighbours is"),
+        (dict(pixel_mm=0), "pixel_mm is 0"),
+        (dict(pixel_mm=-1.0), "pixel_mm is -1.0"),
+        (dict(pixel_mm="1"), "pixel_mm is '1'"),
+        (dict(pixel_mm=float("nan")), "pixel_mm is nan"),
+        (dict(pixel_mm=True), "pixel_mm is True"),
+    ],
+)
+def test_options_are_checked_before_any_work(tmp_path, options, told):
+    scans = pd.DataFrame(dict(t1w=["never read"], masks=[()]))
+    with pytest.raises(ValueError, match=told):
+        slices.prepare(scans, work_dir=tmp_path / "work", **options)
+    assert not (tmp_path / "work").exists()
+
+
+def test_slices_with_other_images_are_a_set_of_their_own(tmp_path):
+    scans = write_release(tmp_path, 3, (24, 28, 20), lambda number: np.s_[5:12, 6:15, 4:9])
+    made = slices.prepare(scans, size=16, padded=16, work_dir=tmp_path / "work", workers=1)
+    part = made.subset([3, 1, 7])
+    other = slices.with_images(part, lambda images: images * 2 + 1, "brighter", tmp_path / "work")
+    np.testing.assert_allclose(other.images, part.images * 2 + 1, atol=0.01)
+    assert (other.masks == part.masks).all() and other.protocol == part.protocol
+    pd.testing.assert_frame_equal(other.index, part.index)
+    assert other.key != part.key and slices.open_set(other.folder).key == other.key
+    again = slices.with_images(part, pytest.fail, "brighter", tmp_path / "work")  # it is there
+    darker = slices.with_images(part, lambda images: images / 2, "darker", tmp_path / "work")
+    assert again.key == other.key and darker.key != other.key
+    with pytest.raises(ValueError, match="'flat' made"):
+        slices.with_images(part, lambda images: images[..., 0], "flat", tmp_path / "work")
+    assert not list((tmp_path / "work").glob(".partial*"))
+
+
+@pytest.mark.parametrize(
+    "options, told",
+    [
+        (dict(folds="2"), "'2' folds of 3 subjects"),
+        (dict(folds=2.5), "2.5 folds"),
+        (dict(folds=True), "True folds"),
+        (dict(folds=4), "4 folds of 3 subjects: choose between 2 and 3"),
+        (dict(folds=2, by="age"), "by is 'age', and no column.*subject, session, site"),
+        (dict(folds=2, by="site"), "one site only"),
+        (dict(folds=2, seed="abc"), "seed is 'abc'"),
+    ],
+)
+def test_a_split_that_cannot_be_is_refused_in_words(tmp_path, options, told):
+    scans = write_release(tmp_path, 3, (24, 28, 20), lambda number: np.s_[5:12, 6:15, 4:9])
+    made = slices.prepare(scans, size=16, padded=16, work_dir=tmp_path / "work", workers=1)
+    with pytest.raises(ValueError, match=told):
+        made.split(**options)
+
+
 def test_unknown_protocol_and_no_scans(smoke_scans, tmp_path):
     with pytest.raises(ValueError, match="lesion_crop, whole_slice"):
         slices.prepare(smoke_scans, protocol="patches", work_dir=tmp_path)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -104,16 +104,16 @@ def prepare(
     Stopped at any point and called again, it goes on from what was whole.
     A scan that cannot be used, or has no mask to learn from, becomes a row of `SliceSet.report`,
     which is also printed.
-    Raises ValueError for unknown protocols, atlas.ScanError where no scan could be used.
+    Raises ValueError, before any work, for unknown protocols and options out of range;
+    atlas.ScanError where no scan could be used.
     """
-    if protocol not in PROTOCOLS:
-        raise ValueError(f"Unknown protocol {protocol!r}: choose one of {', '.join(PROTOCOLS)}.")
+    _check_options(protocol, size, padded, neighbours, pixel_mm)
     if not len(scans):
         raise ValueError("No scans to prepare: the table is empty.")
     settings = dict(
         protocol=protocol,
-        size=size,
-        padded=padded,
+        size=int(size),
+        padded=int(padded),
         neighbours=list(map(int, neighbours)),
         pixel_mm=pixel_mm,
         format=FORMAT,
@@ -147,6 +147,30 @@ def prepare(
     return open_set(folder)
 
 
+def _check_options(protocol, size, padded, neighbours, pixel_mm) -> None:
+    """ValueError for an option of `prepare` that is out of range, with what it should be."""
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"Unknown protocol {protocol!r}: choose one of {', '.join(PROTOCOLS)}.")
+    for name, value in dict(size=size, padded=padded).items():
+        if not _is_whole(value) or value < 1:
+            raise ValueError(f"{name} is {value!r}: give a whole number of pixels, 1 or more.")
+    if padded < size:
+        raise ValueError(f"padded is {padded}, less than size, {size}: it is the side around it.")
+    offsets = [] if isinstance(neighbours, str) or not np.iterable(neighbours) else neighbours
+    if not len(offsets) or not all(map(_is_whole, offsets)):
+        raise ValueError(
+            f"neighbours is {neighbours!r}: give whole numbers, the offsets along z that become "
+            "channels, such as (0,)."
+        )
+    is_number = isinstance(pixel_mm, (int, float, np.number)) and not isinstance(pixel_mm, bool)
+    if pixel_mm is not None and not (is_number and 0 < pixel_mm < np.inf):
+        raise ValueError(f"pixel_mm is {pixel_mm!r}: give millimetres above 0, or None.")
+
+
+def _is_whole(value) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
 def open_set(folder: str | os.PathLike) -> SliceSet:
     """Open a folder that `prepare` wrote."""
     folder = artifacts.as_path(folder)
@@ -164,6 +188,39 @@ def open_set(folder: str | os.PathLike) -> SliceSet:
     return SliceSet(
         folder, np.arange(len(index)), index, settings["protocol"], settings["key"], report
     )
+
+
+def with_images(
+    slice_set: SliceSet,
+    change: Callable[[np.ndarray], np.ndarray],
+    name: str,
+    work_dir: str | os.PathLike | None = None,
+) -> SliceSet:
+    """The same slices with other images, and the same masks: as another scanner shows them, say.
+
+    `change` gets (n, H, W, channels) float32 and returns that shape; `name` stands for it in the
+    key, so another change needs another name.
+    Written once, then opened. Raises ValueError where `change` returns another shape or NaN.
+    """
+    key = artifacts.key(images_of=slice_set.key, change=name, format=FORMAT)
+
+    def make(folder: Path) -> None:
+        images, masks = slice_set.batch(range(len(slice_set)))
+        changed = np.asarray(change(images), np.float16)
+        if changed.shape != images.shape or not np.isfinite(changed).all():
+            raise ValueError(
+                f"The change {name!r} made {changed.shape} of images of shape {images.shape}, or "
+                "values that are not finite: return as many numbers as it gets."
+            )
+        for file, array in (("images", changed), ("masks", masks)):
+            np.save(folder / f"{file}.npy", array, allow_pickle=False)
+        for file, table in (("index", slice_set.index), ("report", slice_set.report.head(0))):
+            table.to_csv(folder / f"{file}.csv", index=False, errors="surrogateescape")
+        scans = int(slice_set.index["scan"].nunique())
+        settings = dict(protocol=slice_set.protocol, key=key, scans=scans, images=name)
+        artifacts.write_json(folder / "settings.json", settings)
+
+    return open_set(artifacts.build(artifacts.work_dir(work_dir) / f"slices-{key}", make))
 
 
 def scan_slices(scan: atlas.Scan, settings: dict) -> Iterator[tuple[np.ndarray, np.ndarray, dict]]:
