@@ -82,6 +82,39 @@ def test_normalisation_cancels_gain_and_offset():
     assert np.isfinite(slices.Intensity.of(np.ones((9, 9, 9))).apply(np.ones((9, 9, 9)))).all()
 
 
+@pytest.mark.parametrize("way", ["whole volume", "inside the head", "inside, air at 0"])
+def test_z_scores_give_the_slices_of_the_scan_that_they_were_made_of(tmp_path, way):
+    grid = np.indices((40, 44, 30)) - np.reshape((20, 22, 15), (3, 1, 1, 1))
+    ball = lambda radius: (grid**2).sum(0) < radius**2  # noqa: E731
+    image = np.where(ball(14), 100.0 + grid[0] + 2 * grid[1], 0.0)
+    image[ball(5)] = 25  # fluid, and the lesion in it
+    head = image > 5
+    chosen = slice(None) if way == "whole volume" else head
+    scored = (image - image[chosen].mean()) / image[chosen].std()
+    if way == "inside, air at 0":
+        scored[~head] = 0
+    parts = []
+    for name, values in (("plain", image), ("scored", scored)):
+        for suffix, array in (("T1w", values), ("mask", ball(3))):
+            nib.save(
+                nib.Nifti1Image(array.astype(np.float32), np.diag([4.0, 4, 4, 1])),
+                tmp_path / f"{name}_{suffix}.nii.gz",
+            )
+        row = dict(
+            t1w=tmp_path / f"{name}_T1w.nii.gz",
+            masks=(tmp_path / f"{name}_mask.nii.gz",),
+            subject="a",
+        )
+        settings = dict(protocol="whole_slice", neighbours=[0, 3], pixel_mm=None)
+        made = list(slices.scan_slices(atlas.load_scan(row), settings))
+        parts.append(np.stack([part[0] for part in made]))
+    plain, other = parts
+    assert plain.shape == other.shape
+    inside = plain > plain.min() + 0.1
+    np.testing.assert_allclose(other[inside], plain[inside], atol=0.05)
+    assert other[~inside].max() < np.percentile(other[inside], 1)  # air, padding and all
+
+
 def test_lesion_crops_are_what_the_scan_holds(smoke_scans, work_dir):
     crops = slices.prepare(smoke_scans, work_dir=work_dir)
     row = smoke_scans.iloc[0]

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -29,7 +29,7 @@ from ._windows import crop, lesion_centre, pad
 
 PROTOCOLS = ("lesion_crop", "whole_slice")
 # Raised whenever the code below would give other slices, so that old artifacts are not reused.
-FORMAT = 4
+FORMAT = 5
 _TEXT = ("subject", "session", "site", "scan")
 # What a row says of a scan that slices, or their index, depend on, beside the files.
 _NAMES = (
@@ -63,6 +63,10 @@ class Intensity:
 
         Scanners choose gain and offset freely, so both are taken out, volume by volume.
         The median and the quartiles ignore a bright vessel; every second voxel suffices.
+        What brighter than the mean is hangs on the air, too. Measured on a phantom: Rician noise
+        up to a fifth of the head's median moves the centre by 1 % and the spread by -5 to +12 %; a
+        field of view 1.9 times as large lowers the mean, takes in darker tissue and widens the
+        spread by 30 %. Compare scans in boxes of one size, as `prediction` does.
         """
         sample = image[::2, ::2, ::2] if image.ndim == 3 and min(image.shape) > 8 else image
         head = sample[sample > sample.mean()]
@@ -226,8 +230,13 @@ def with_images(
 def scan_slices(scan: atlas.Scan, settings: dict) -> Iterator[tuple[np.ndarray, np.ndarray, dict]]:
     """The slices of one loaded scan under a protocol: image (H, W, C), mask (H, W), index row.
 
-    The row's `fill` is what lies around the head, the normalised value of 0.
+    The row's `fill` is what lies around the head: the normalised value of its air, which is 0, or
+    the darkest value of a scan whose values were shifted (z-scores). Air that was set to 0 amid
+    these is made dark first, as `prediction` makes it.
     """
+    dark = anatomy.with_dark_air(scan.image)
+    scan = scan if dark is scan.image else replace(scan, image=dark)
+    air = min(0.0, float(np.percentile(scan.image[::3, ::3, ::3], 1)))
     intensity = Intensity.of(scan.image)
     image, mask, scale = _rescaled(scan, settings["pixel_mm"])
     voxel_ml = anatomy.voxel_ml(scan.affine)
@@ -238,7 +247,7 @@ def scan_slices(scan: atlas.Scan, settings: dict) -> Iterator[tuple[np.ndarray, 
             "window by the mask. Use protocol='whole_slice'."
         )
     levels = mask.any((0, 1)) if oracle else anatomy.slices_to_train_on(image)
-    fill = float(intensity.apply(np.zeros(())))
+    fill = float(intensity.apply(np.full((), air)))
     frame = (
         (settings["padded"],) * 2 if oracle else tuple(-(-n // 16) * 16 for n in image.shape[:2])
     )
@@ -247,7 +256,7 @@ def scan_slices(scan: atlas.Scan, settings: dict) -> Iterator[tuple[np.ndarray, 
         centre = lesion_centre(truth) if oracle else (0, 0)
         size = settings["size"] if oracle else max(image.shape)
         window_mask, place = crop(truth, centre, size)
-        channels = [_level(image, z + offset) for offset in settings["neighbours"]]
+        channels = [_level(image, z + offset, air) for offset in settings["neighbours"]]
         window, _ = crop(np.stack(channels, -1), centre, size)
         lesion = int(truth.sum())
         row = dict(
@@ -417,10 +426,10 @@ def _label(row: dict) -> str:
     return "_".join(prefix + value for prefix, value in parts if value)
 
 
-def _level(image: np.ndarray, z: int) -> np.ndarray:
-    """The slice at z, or zeros beyond the volume's ends."""
+def _level(image: np.ndarray, z: int, air: float) -> np.ndarray:
+    """The slice at z, or air beyond the volume's ends."""
     inside = 0 <= z < image.shape[2]
-    return image[:, :, z] if inside else np.zeros(image.shape[:2], image.dtype)
+    return image[:, :, z] if inside else np.full(image.shape[:2], air, image.dtype)
 
 
 def _rescaled(scan: atlas.Scan, pixel_mm: float | None):
