@@ -156,9 +156,13 @@ def test_a_table_of_scans_is_never_overwritten_however_it_is_written(scans, tmp_
         with pytest.raises(ValueError, match="is a table of scans"):
             evaluation.evaluate(crashes, scans, save_as=path)
         assert path.read_bytes() == content
-    table = pd.DataFrame(dict(subject=["a"], error=["ValueError: the image, or its affine"]))
+    other = tmp_path / "MetaData.csv"
+    other.write_text("subject,age\na,61\n")
+    with pytest.raises(ValueError, match="holds no scores of scans"):
+        evaluation.evaluate(crashes, scans, save_as=other)
+    assert other.read_text() == "subject,age\na,61\n"
     for _ in range(2):  # a table of scores may be written anew
-        evaluation.save_table(table, tmp_path / "scores.csv")
+        evaluation.evaluate(find_bright, scans[:3], save_as=tmp_path / "new.csv", progress=False)
 
 
 def test_a_model_goes_through_segment_volume(scans, monkeypatch):

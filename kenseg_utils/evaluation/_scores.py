@@ -53,11 +53,18 @@ def evaluate(
     failed or returned no mask, keeps its row, with the error and without scores; how many there are
     is also warned of.
     Raises ValueError, before any work, for no scans, or none with a mask, a threshold outside
-    (0, 1], a model that cannot segment slices, or a file that cannot be written or is an input.
+    (0, 1], a model that cannot segment slices, or a file that cannot be written, is an input or
+    holds something else than such scores.
     """
     prediction.check_cut(threshold)
     if save_as is not None:
         save_as = checked_table(save_as, _inputs(scans))
+        # Every such table has a column for errors.
+        if save_as.is_file() and save_as.stat().st_size and "error" not in _names_in(save_as):
+            raise ValueError(
+                f"{save_as} is there and holds no scores of scans, so it would be lost: choose "
+                "another name."
+            )
     if not len(scans):
         raise ValueError("There are no scans to evaluate: the table is empty.")
     if not any(map(len, scans["masks"])):
