@@ -224,6 +224,18 @@ LINES = "subject,age,days\nsub-r001s001,61,182\nsub-r039s004,70,12\n"
             b'subject,note,age\nsub-r001s001,"a, b",61\nsub-r039s004,c,70\n',
             (61, 70),
         ),
+        ("MetaData.csv", ("ATLAS,R2.0,metadata\n" + LINES).encode(), (61, 70)),
+        ("MetaData.csv", ("# made by hand\n# a, b, c\n" + LINES).encode(), (61, 70)),
+        ("MetaData.csv", ("sep=;\n" + LINES.replace(",", ";")).encode(), (61, 70)),
+        ("MetaData.csv", LINES.replace("\n", "\r\n").encode("utf-32"), (61, 70)),
+        ("MetaData.csv", LINES.replace(",", "|").encode() + b"\x1a", (61, 70)),
+        ("METADATA.CSV", LINES.replace("age,days", "age,age").encode(), (61, 70)),
+        ("participants.csv", LINES.encode(), (61, 70)),
+        (
+            "participants.tsv",
+            LINES.replace(",", "\t").replace("subject", "participant_id").encode("utf-16"),
+            (61, 70),
+        ),
         ("MetaData.csv", LINES.replace("61", "none").encode(), (None, 70)),
         (
             "MetaData.csv",
@@ -250,6 +262,13 @@ def test_metadata_as_spreadsheets_save_them(tmp_path, name, content, ages):
         ("ATLAS_MetaData.csv", b"name,age\nx,3\n", "no column of it names these subjects"),
         ("participants.tsv", b"\xff\xfe\x00", "cannot be read"),
         ("participants.tsv", bytes(range(256)) * 4, "not joined"),
+        ("MetaData.csv.gz", b"\x1f\x8b", "compressed: unpack it"),
+        ("participants.tsv.gz", b"\x1f\x8b", "compressed: unpack it"),
+        (
+            "MetaData.csv",
+            b"subject,age\nsub-r009s020,71\nsub-r009s020,72\n",
+            "for 1 subject(s), such as r009s020, it has several rows",
+        ),
     ],
 )
 def test_metadata_that_cannot_be_joined_does_not_vanish_silently(tmp_path, name, content, told):

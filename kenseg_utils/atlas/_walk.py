@@ -20,6 +20,7 @@ _ARCHIVE = re.compile(
 )
 _NO_ARCHIVE = re.compile(r"\.(nii|tsv|csv|json|txt|bval|bvec|mgh|nrrd)\.gz$")
 _TABLE = re.compile(r"\.(tsv|csv|xlsx|xls|ods)$")
+_PACKED_TABLE = re.compile(r"(^participants|meta-?_?data.*)\.(tsv|csv)\.gz$")
 _COPY = re.compile(r"_(?:T1w|mask|FLAIR|T2w)\b.+\.nii(\.gz)?$", re.I)  # "…_T1w (1).nii.gz"
 _KINDS = {
     "DICOM files": re.compile(r"\.(dcm|ima)$"),
@@ -144,7 +145,7 @@ def _sort_other(found: Found, path: str, name: str) -> None:
     lower = name.lower()
     if name == DESCRIPTION:
         found.descriptions.append(path)
-    if _TABLE.search(lower):
+    if _TABLE.search(lower) or _PACKED_TABLE.search(lower):
         found.tables.append(path)
     elif _ARCHIVE.search(lower) and not _NO_ARCHIVE.search(lower):
         found.archives.append(path)

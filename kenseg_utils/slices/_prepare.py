@@ -160,7 +160,7 @@ def _check_options(protocol, size, padded, neighbours, pixel_mm) -> None:
             raise ValueError(f"{name} is {value!r}: give a whole number of pixels, 1 or more.")
     if padded < size:
         raise ValueError(f"padded is {padded}, less than size, {size}: it is the side around it.")
-    offsets = [] if isinstance(neighbours, str) or not np.iterable(neighbours) else neighbours
+    offsets = [] if isinstance(neighbours, str) or not np.iterable(neighbours) else [*neighbours]
     if not len(offsets) or not all(map(_is_whole, offsets)):
         raise ValueError(
             f"neighbours is {neighbours!r}: give whole numbers, the offsets along z that become "
