@@ -475,6 +475,7 @@ def test_the_scan_is_never_its_own_target(stored, monkeypatch):
     [
         ("lesion", "must end in"),
         ("lesion.mgz", "must end in"),
+        ("lesion.nii.gz.txt", "must end in"),
         ("folder.nii.gz", "is a folder"),
         ("head.nii.gz/lesion.nii.gz", "is no folder"),
     ],

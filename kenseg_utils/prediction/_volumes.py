@@ -9,7 +9,6 @@ import os
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,13 +26,11 @@ from kenseg_utils.anatomy import (
     with_dark_air,
     without_spikes,
 )
-from kenseg_utils.slices import Intensity, Placement, pad, unpad
+from kenseg_utils.slices import NEIGHBOURS, Intensity, Placement, pad, unpad
 
 from ._doubts import check_is_head, t1w_doubts
 from ._recorded import recorded_network
 
-# Offsets along z that a network with this many input channels was trained with.
-NEIGHBOURS = {1: (0,), 4: (-2, -1, 0, 1)}
 BOX = (197, 233, 189)  # ATLAS's grid, 1 mm, on which networks are trained
 HEAD = (98, 117, 172)  # where in it a head's middle (x, y) and top (z) come to lie
 _ANSWER = "the lesion's probability is needed, (slices, height, width) and one class or two"
@@ -192,7 +189,7 @@ def open_network(path: str | os.PathLike | None = None) -> Any:
                 "--record trains and records one; or give the path of yours."
             )
         return kept[0]
-    path = Path(path).expanduser()
+    path = artifacts.as_path(path)
     file = path / "model.keras" if path.is_dir() else path
     if not file.is_file():
         raise ValueError(

@@ -138,17 +138,13 @@ def train(
     several; on a GPU only as far as its kernels are deterministic (sums of floats in changing
     order differ in the last digits).
     Raises ValueError where the folder holds another recipe or other data, where validation and
-    training are the same slices, where a mask has a label beyond the network's classes, or where
-    `start_from` is another network; TrainingError where the loss is not a number, memory does not
-    suffice, or a checkpoint cannot be written.
+    training share slices (shared subjects are warned of), where a mask has a label beyond the
+    network's classes, or where `start_from` is another network; TrainingError where the loss is not
+    a number, memory does not suffice, or a checkpoint cannot be written.
     """
     if not len(validation):
         raise ValueError("The validation set is empty: nothing would show over-fitting.")
-    if validation.key == train.key:
-        raise ValueError(
-            "The validation set is the training set: its scores would show what was learned by "
-            "heart. Split by subject first: SliceSet.split(folds)."
-        )
+    _check_apart(train, validation)
     if recipe.batch_size > len(train):
         raise ValueError(
             f"Recipe.batch_size is {recipe.batch_size}, and there are only "
@@ -163,7 +159,7 @@ def train(
             weights=[hashlib.sha256(w.tobytes()).hexdigest() for w in start]
         )
     folder = (
-        Path(run_dir)
+        artifacts.as_path(run_dir)
         if run_dir
         else (
             artifacts.work_dir(work_dir) / "runs" / f"{recipe.network}-{artifacts.key(**identity)}"
@@ -177,6 +173,28 @@ def train(
             with machine.spread_over(count), _advice_on_memory(recipe, folder):
                 _fit(recipe, train, validation, folder, count, progress, start)
     return Run(folder)
+
+
+def _check_apart(train: SliceSet, validation: SliceSet) -> None:
+    """Refuse slices that are in both sets, and warn of subjects that are.
+
+    Their scores would show what was learned by heart.
+    """
+    remedy = "its scores would show what was learned by heart. Split by subject: SliceSet.split."
+    if validation.key == train.key:
+        raise ValueError(f"The validation set is the training set: {remedy}")
+    if validation.stored == train.stored:
+        if shared := np.isin(validation.rows, train.rows).sum():
+            raise ValueError(
+                f"{shared} of the validation set's {len(validation)} slices are in the training "
+                f"set: {remedy}"
+            )
+    if both := sorted(set(train.index["subject"]) & set(validation.index["subject"])):
+        warnings.warn(
+            f"{len(both)} subject(s) are in the training and in the validation set, such as "
+            f"{both[0]}: {remedy}",
+            stacklevel=3,
+        )
 
 
 def _check_labels(recipe: Recipe, **parts: SliceSet) -> None:
@@ -231,7 +249,7 @@ def _weights_of(start: Any) -> list[np.ndarray]:
     import keras
 
     if isinstance(start, str | os.PathLike):
-        path = Path(start).expanduser()
+        path = artifacts.as_path(start)
         file = path / "model.keras" if path.is_dir() else path
         if not file.is_file():
             raise ValueError(
