@@ -368,7 +368,8 @@ def test_the_page_prints_what_the_recorded_numbers_say(executed):
             pd.DataFrame() if wide is None else pairs.full_width(wide.tables["history"])
         ),
         pairs.find_effect(results, ablation.BASE, "block: plain").words,
-        pairs.find_effect(results, "widths: 2 … 64", ablation.BASE).words,
+        pairs.find_effect(results, "widths: 8 … 256", ablation.BASE).collapsed_words,
+        pairs.find_effect(results, "widths: 2 … 64", ablation.BASE).collapsed_words,
     ]
     if results["factors"] is not None:
         sentences.append(pairs.family_words(results["factors"].tables["effects"]))
