@@ -40,6 +40,36 @@ class Progress:
     waiting: float = 0.0  # of these, without a batch to train on
 
 
+@dataclass
+class Speed:
+    """How quick the calls of this process were: `compiling` is the first one's seconds.
+
+    `steps` and `seconds` are of the calls after it, `waiting` the seconds without a batch.
+    """
+
+    compiling: float | None = None
+    steps: int = 0
+    seconds: float = 0.0
+    waiting: float = 0.0
+
+    def add(self, steps: int, seconds: float, waiting: float) -> None:
+        """Count a call."""
+        if self.compiling is None:
+            self.compiling = seconds
+            return
+        self.steps += steps
+        self.seconds += seconds
+        self.waiting += waiting
+
+    def as_dict(self) -> dict[str, float | None]:
+        """Seconds of compiling, steps a second, and the share of time without a batch."""
+        return dict(
+            compile_seconds=self.compiling,
+            steps_per_second=self.steps / self.seconds if self.seconds else None,
+            waiting=self.waiting / self.seconds if self.seconds else None,
+        )
+
+
 @dataclass(frozen=True)
 class Steps:
     """A compiled network and `take(images, labels, rows, count)`: `count` steps in one call.
@@ -50,6 +80,7 @@ class Steps:
 
     model: object
     take: Callable
+    speed: Speed = field(default_factory=Speed)
 
 
 def compile_steps(model) -> Steps:
@@ -161,7 +192,7 @@ class Epochs:
         if not self.stays:
             return _MadeAhead(source, first)
         if self._arrays is None:
-            self._arrays = _on_device(self.slices.images), _on_device(self.slices.masks)
+            self._arrays = place(self.slices.images, self.slices.masks)
         return _Resident(source, self._arrays)
 
 
@@ -223,16 +254,17 @@ class _MadeAhead:
         self.pool.shutdown(cancel_futures=True)
 
 
-def _on_device(array: np.ndarray):
+def place(*arrays: np.ndarray) -> tuple:
+    """Arrays copied to the device, where they stay."""
     import keras
 
     if keras.backend.backend() == "jax":
         import jax
 
-        return jax.device_put(array)
+        return tuple(jax.device_put(array) for array in arrays)
     import tensorflow as tf
 
-    return tf.constant(array)
+    return tuple(tf.constant(array) for array in arrays)
 
 
 def run(
@@ -296,6 +328,7 @@ def _go_on(steps: Steps, data: Epochs, state: Progress, count: int, late: Callab
             state.batches += some
             state.seconds += took
             state.waiting += epoch.waited - waited
+            steps.speed.add(some, took, epoch.waited - waited)
             if not first:
                 count = int(np.clip(some * SECONDS_A_CALL / max(took, 1e-9), 1, 4 * count))
             first = False
