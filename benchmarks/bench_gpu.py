@@ -147,8 +147,6 @@ def batch_of(row: Row) -> tuple[np.ndarray, np.ndarray]:
 
 def measure_ours(row: Row) -> dict:
     """Our network in the compiled loop, over slices that lie on the device."""
-    from paper_loop import compile_steps, place
-
     from kenseg_utils import machine, networks, training
 
     machine.spare_graph_optimisers()
@@ -163,9 +161,9 @@ def measure_ours(row: Row) -> dict:
         options=options,
     )
     model = training.build(recipe, (SIDE, SIDE, 1))
-    steps = compile_steps(model)
+    steps = training.compile_steps(model)
     images, labels = batch_of(row)
-    arrays = place(images.astype(np.float16), labels.astype(np.uint8))
+    arrays = training.place(images.astype(np.float16), labels.astype(np.uint8))
     most = 4096
     rows = np.zeros((most, row.batch), np.int32) + np.arange(row.batch, dtype=np.int32)
 

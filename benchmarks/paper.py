@@ -32,7 +32,7 @@ from filelock import FileLock, Timeout
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from paper_loop import Epochs, Progress, Speed, compile_steps, run  # noqa: E402
+from paper_loop import Progress, run  # noqa: E402
 
 from kenseg_utils import (  # noqa: E402
     artifacts,
@@ -242,7 +242,7 @@ class Piece:
         self.ending = False
         self.saved = self.scored = self.epoch_begun = time.time()
         self.scoring = 0.0  # seconds that the test set took
-        self.speed = Speed()
+        self.speed = training.Speed()
 
     def train(self) -> None:
         """Go on from what is there until the run is whole or time is up."""
@@ -250,12 +250,10 @@ class Piece:
         recipe = self.plan.recipe
         steps = len(train) // recipe.batch_size * recipe.epochs
         self.model = build(self.plan, train.shape, steps)
-        take = compile_steps(self.model)
+        take = training.compile_steps(self.model)
         self.speed = take.speed
         state = open_state(self.model, self.folder)
-        data = Epochs(train, recipe.batch_size, recipe.seed, recipe.augment)
-        if not data.stays and not recipe.augment:
-            print("  the slices do not fit on the device: they are handed over in batches")
+        data = training.Epochs(train, recipe.batch_size, recipe.seed, recipe.augment)
         print(
             f"  {len(train)} slices, {self.model.count_params():,} weights, "
             f"from epoch {len(state.history) + 1}, batch {state.batches + 1}",
