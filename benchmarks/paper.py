@@ -533,7 +533,8 @@ def record(
         tables = merge(before.tables if before else {}, fresh)
         by_run = dict(before.provenance.get("by_run", {})) if before else {}
         recipes = dict(before.provenance.get("recipes", {})) if before else {}
-        kept = {"data": before.provenance["data"]} if before and "data" in before.provenance else {}
+        said = before.provenance if before else {}
+        kept = {name: said[name] for name in ("data", "speed") if name in said}
         row = fresh["runs"].iloc[0]
         title = f"{row['run']}-{row['seed']}"
         if _rows_of(tables["runs"], row).iloc[0]["key"] == row["key"]:

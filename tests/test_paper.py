@@ -77,7 +77,10 @@ def test_what_is_recorded_says_where_it_came_from():
     assert "H100" in first["device"] and first["versions"]["jax"] == "0.11.2"
     assert set(about["by_run"]) == set(about["recipes"])
     assert training.Recipe(**about["recipes"]["paper-0"]) == training.Recipe.paper()
-    assert about["data"]["keys"]["train"] == "45cf2ee62d8a"
+    # Keys were computed otherwise at first; by subject and pixel the slices are the same.
+    assert about["data"]["keys"]["train"] == "b90f4db86793"
+    assert about["data"]["keys_at_first"]["train"] == "45cf2ee62d8a"
+    assert about["by_run"]["paper_unet-0"]["device"] == "GPU (NVIDIA H200)"
 
 
 def test_rows_of_subjects_and_means_agree(tables):
@@ -96,6 +99,26 @@ def test_rows_of_subjects_and_means_agree(tables):
             (2 * tp / (2 * tp + fp + fn), "test_dice_pooled"),
         ):
             assert found == pytest.approx(row[column], abs=1e-8), (row["run"], column)
+
+
+def test_all_runs_were_tested_on_the_same_slices(tables):
+    """Whichever card and day: the same lesions' pixels in as many slices of each subject."""
+    subjects = tables["test_subjects"].assign(
+        lesion=lambda rows: rows["tp"] + rows["fn"], rest=lambda rows: rows["fp"] + rows["tn"]
+    )
+    counts = subjects.groupby("subject")[["slices", "lesion", "rest"]].nunique()
+    assert len(counts) == 16 and counts.eq(1).all(axis=None)
+    assert tables["runs"]["data"].nunique() == 1
+
+
+def test_one_run_has_all_its_epochs(tables):
+    """The U-Net under the paper's recipe: over-fits, too, and is scored."""
+    row = paper._rows_of(tables["runs"], dict(run="paper_unet", seed=0)).iloc[0]
+    assert (row["epochs"], row["steps"], row["ended"]) == (40, 97160, "complete")
+    epochs = curve(tables, "paper_unet")
+    assert epochs["val_loss"].idxmin() < 20 and epochs["loss"].idxmin() == 40
+    assert epochs["val_loss"][40] > 1.2 * epochs["val_loss"].min()
+    assert epochs["val_dice_per_slice"].notna().all()
 
 
 def test_rows_of_epochs_and_runs_agree(tables):
