@@ -196,7 +196,7 @@ def history(paper, no_ken, seeds=(0,)):
 
 
 def test_full_width_is_compared_at_the_same_epoch():
-    table = pairs.full_width(history([0.1, 0.3, 0.5, 0.4], [0.2, 0.25, 0.1]))
+    table = pairs.full_width(history([0.1, 0.3, 0.5, 0.9], [0.2, 0.25, 0.1]))  # 0.9 comes later
     row = table.iloc[0]
     assert row["epoch"] == 3 and row["same_with"] == 0.5 and row["same_without"] == 0.1
     assert row["best_with"] == 0.5 and row["best_without"] == 0.25

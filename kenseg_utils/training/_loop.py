@@ -12,7 +12,7 @@ import os
 import platform
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,7 +29,7 @@ from kenseg_utils import artifacts, losses, machine, metrics, networks
 from kenseg_utils.artifacts import commit
 from kenseg_utils.slices import SliceSet
 
-from . import _batches, _checkpoints
+from . import _batches, _checkpoints, _device
 from ._recipes import Recipe
 
 if TYPE_CHECKING:
@@ -317,22 +317,11 @@ def _fit(
         desc=f"{recipe.network}",
         disable=not progress,
     )
-    tick = keras.callbacks.LambdaCallback(
-        on_train_batch_end=lambda step, logs: bar.update(recipe.steps_per_execution)
-    )
+    on_device = _device.is_wanted(count)
+    run_epoch = (_looped if on_device else _streamed)(model, recipe, train, bar)
     silent_epochs = 0
     for epoch in range(len(history), recipe.epochs):
-        source = _batches.Batches(train, recipe.batch_size, recipe.seed, epoch, recipe.augment)
-        begun = time.perf_counter()
-        logs = model.fit(
-            machine.feed(source, len(model.outputs)),
-            verbose=0,
-            steps_per_epoch=steps,
-            shuffle=False,
-            callbacks=[tick],
-        )
-        seconds = time.perf_counter() - begun
-        loss = float(logs.history["loss"][0])
+        loss, seconds, waited = run_epoch(epoch)
         if not np.isfinite(loss):
             raise TrainingError(
                 f"The loss became {loss} in epoch {epoch + 1}: lower learning_rate (now "
@@ -345,7 +334,7 @@ def _fit(
             **validate(model, recipe, validation),
             learning_rate=float(model.optimizer.learning_rate),
             seconds=seconds,
-            waiting=source.waited / seconds,
+            waiting=waited / max(seconds, 1e-9),
         )
         silent_epochs = 0 if row.pop("found_lesion") else silent_epochs + 1
         if silent_epochs == 3:
@@ -370,12 +359,56 @@ def _fit(
                 validation=validation.key,
                 recipe=recipe.as_dict(),
                 devices=count,
+                loop="one on the device" if on_device else "a call a step",
                 parameters=model.count_params(),
                 seconds=sum(row["seconds"] for row in history),
             ),
         )
     for old in folder.glob("epoch-*.keras"):
         old.unlink()
+
+
+def _streamed(
+    model: Model, recipe: Recipe, train: SliceSet, bar: tqdm
+) -> Callable[[int], tuple[float, float, float]]:
+    """An epoch by Keras's own loop, a batch at a time: loss, seconds, and those of waiting."""
+    import keras
+
+    tick = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda step, logs: bar.update(recipe.steps_per_execution)
+    )
+
+    def run_epoch(epoch: int) -> tuple[float, float, float]:
+        source = _batches.Batches(train, recipe.batch_size, recipe.seed, epoch, recipe.augment)
+        begun = time.perf_counter()
+        logs = model.fit(
+            machine.feed(source, len(model.outputs)),
+            verbose=0,
+            steps_per_epoch=len(source),
+            shuffle=False,
+            callbacks=[tick],
+        )
+        return float(logs.history["loss"][0]), time.perf_counter() - begun, source.waited
+
+    return run_epoch
+
+
+def _looped(
+    model: Model, recipe: Recipe, train: SliceSet, bar: tqdm
+) -> Callable[[int], tuple[float, float, float]]:
+    """The same by one compiled loop on the device."""
+    steps = _device.compile_steps(model)
+    data = _device.Epochs(train, recipe.batch_size, recipe.seed, recipe.augment)
+
+    def tick(count: int) -> bool:
+        bar.update(count)
+        return False  # go on
+
+    def run_epoch(epoch: int) -> tuple[float, float, float]:
+        part = _device.run_epoch(steps, data, epoch, after=tick)
+        return float(model.get_metrics_result()["loss"]), part.seconds, part.waited
+
+    return run_epoch
 
 
 @contextmanager
@@ -386,13 +419,7 @@ def _advice_on_memory(recipe: Recipe, folder: Path) -> Iterator[None]:
     except TrainingError:
         raise
     except Exception as error:
-        told = f"{type(error).__name__} {error}".lower().replace("_", " ")
-        if not (
-            isinstance(error, MemoryError)
-            or "resource exhausted" in told
-            or "resourceexhausted" in told
-            or "out of memory" in told
-        ):
+        if not machine.is_out_of_memory(error):
             raise
         raise TrainingError(
             f"The memory of {machine.device()} does not suffice: lower batch_size first (now "
