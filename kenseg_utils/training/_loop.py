@@ -133,6 +133,8 @@ def train(
     The folder is `run_dir`, else one in the work folder named by recipe and data.
     `start_from` gives the weights to begin with in place of random ones: a Run, a Keras model, a
     .keras file, or a run's folder; it must be the network that the recipe builds.
+    On one GPU, by TensorFlow or JAX, one compiled loop takes many steps a call over slices that lie
+    on the device; slices that do not fit there are handed over in batches, and a warning says so.
     Several GPUs share each batch, if they can share it evenly; `devices` gives another number of
     them. Same recipe, data and seed give the same history on one device, and to rounding on
     several; on a GPU only as far as its kernels are deterministic (sums of floats in changing
