@@ -51,8 +51,8 @@ _AS_BYTES = dict(encoding="utf-8", encoding_errors="surrogateescape")
 
 # What is brighter than the mean hangs on the air, too. Measured on a phantom: Rician noise up to a
 # fifth of the head's median moves the centre by 1 % and the spread by -5 to +12 %; a field of view
-# 1.9 times as large lowers the mean, takes in darker tissue, and widens the spread by 30 %. So scans
-# are best compared in boxes of one size, as `prediction` does.
+# 1.9 times as large lowers the mean, takes in darker tissue, and widens the spread by 30 %. So
+# scans are best compared in boxes of one size, as `prediction` does.
 @dataclass(frozen=True)
 class Intensity:
     """How one volume's grey values become comparable: (value - centre) / spread, clipped."""
