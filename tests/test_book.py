@@ -8,6 +8,7 @@ import subprocess
 import sys
 from urllib.parse import unquote, urlsplit
 
+import pytest
 from bs4 import BeautifulSoup
 from conftest import NOTEBOOKS, ROOT, render
 from PIL import Image
@@ -87,11 +88,20 @@ def test_no_made_up_launch_button(html):
     assert ("colab.research.google.com" in pages) == bool(known)
 
 
-def test_progress_bars_and_warnings_stay_off_the_pages(html):
-    for path in NOTEBOOKS:
-        page = (html / "notebooks" / f"{path.stem}.html").read_text()
-        assert "it/s]" not in page and "step/s]" not in page and "scan/s]" not in page
-        assert "Traceback" not in page
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_page_gives_no_answer_away_and_labels_what_it_folds(path, html):
+    page = BeautifulSoup((html / "notebooks" / f"{path.stem}.html").read_text(), "html.parser")
+    assert page.h1.get_text().startswith(f"{int(path.stem[:2])} · ")
+    code = "".join(part.get_text() for part in page.select(".cell_input"))
+    assert "teaching.quiz(" not in code and "teaching.bet(" not in code
+    labels = {part.get_text() for part in page.select("details.hide > summary")}
+    assert not [text for text in labels if "code cell" in text], "a label that says nothing"
+    hints = {part.get_text() for part in page.find_all("summary")} & {"Hint", "Solution"}
+    assert not hints, "one wording: Show hint, Show solution"
+    outputs = "".join(part.get_text() for part in page.select(".cell_output"))
+    assert "Not there yet" not in outputs, "an untouched blank looks like a failure"
+    for trace in ("it/s]", "step/s]", "scan/s]", "\r", "oneDNN", "WARNING:", "Traceback"):
+        assert trace not in outputs, trace
 
 
 def test_a_notebook_without_outputs_stops_the_build(executed, tmp_path):

@@ -105,6 +105,19 @@ LAYOUT = """() => {
   }
   return found.slice(-4);
 }"""
+# What a reader sees of the code: its share of the page's height, and what does not fit its box.
+SHOWN_CODE = """() => {
+  const whole = document.querySelector(".bd-article").getBoundingClientRect().height;
+  const seen = [...document.querySelectorAll(".cell_input")]
+    .filter((cell) => !cell.closest("details:not([open])") && cell.offsetHeight);
+  return {
+    share: seen.reduce((sum, cell) => sum + cell.offsetHeight, 0) / whole,
+    sideways: seen.flatMap((cell) => [...cell.querySelectorAll("pre")])
+      .filter((pre) => pre.scrollWidth > pre.clientWidth + 1)
+      .map((pre) => pre.textContent.slice(0, 60)),
+  };
+}"""
+MOSTLY_PROSE = ("01", "02", "06", "10", "11", "12")  # chapters whose code fills a fifth at most
 NAMELESS = """() => [...document.querySelectorAll("main img")].filter(
   (image) => !image.closest("[aria-hidden=true]") && image.alt.trim().split(/\\s+/).length < 3)
   .map((image) => image.outerHTML.slice(0, 120))"""
@@ -153,6 +166,10 @@ def test_page_is_quiet_quick_and_for_everybody(name, tab, address, vendored, axe
     assert not tab.errors
     assert [url for url in tab.requests if not url.startswith((address, "data:", "blob:"))] == []
     assert page.evaluate(NAMELESS) == [], "pictures without alternative text"
+    code = page.evaluate(SHOWN_CODE)
+    assert code["sideways"] == [], "shown code scrolls sideways"
+    if name.removeprefix("notebooks/").startswith(MOSTLY_PROSE):
+        assert code["share"] <= 0.2, f"code fills {code['share']:.0%} of the page"
     paints = [first_paint(page)]
     while min(paints) > 1000 and len(paints) < 4:  # the machine may have been at something else
         paints.append(first_paint(tab.open(f"{address}/{name}.html")))

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import address
 import claims_page
+import first_look
+import fold
 import social_card
 import status
 import vendor
@@ -34,8 +36,10 @@ def stage(executed: Path, staged: Path) -> None:
         _check_outputs(notebook, content)
         if published and commit:
             content = stamped(content, published, commit)
-        (staged / "notebooks" / notebook.name).write_text(json.dumps(_for_page(content)))
+        content = _numbered(_for_page(content), notebook.stem)
+        (staged / "notebooks" / notebook.name).write_text(json.dumps(content))
     status.fill(staged / "book/status.md", executed, notebooks)
+    first_look.fill(staged / "book/reading-a-head.md", first_look.Heads.drawn())
     claims_page.fill(staged / "book/claims.md", Path("book/claims.yml"), executed)
     settings = yaml.safe_load(Path("_config.yml").read_text())
     if published and commit:
@@ -87,7 +91,7 @@ def _check_outputs(notebook: Path, content: dict) -> None:
 
 
 def _for_page(content: dict) -> dict:
-    """What the page needs besides the executed notebook: alternative texts, no injected cell."""
+    """What the page makes of an executed notebook: alternative texts, no injected cell, folds."""
     kept = []
     for cell in content["cells"]:
         tags = cell["metadata"].setdefault("tags", [])
@@ -100,7 +104,14 @@ def _for_page(content: dict) -> dict:
             if "text/markdown" in output.get("data", {}):
                 output["data"]["text/markdown"] = _to_pages(output["data"]["text/markdown"])
         kept.append(cell)
-    return content | {"cells": kept}
+    return content | {"cells": fold.for_page(kept)}
+
+
+def _numbered(content: dict, name: str) -> dict:
+    """A chapter with its number before its title: the text says "chapter 6", so pages do, too."""
+    first, *rest = content["cells"]
+    title = re.sub(r"^# ", f"# {int(name[:2])} · ", "".join(first["source"]), count=1, flags=re.M)
+    return content | {"cells": [first | {"source": title}, *rest]}
 
 
 def _to_pages(words) -> str:
