@@ -67,6 +67,24 @@ def test_pages_are_light(html):
         assert weight <= 3e6, f"{page.relative_to(html)} weighs {weight / 1e6:.1f} MB"
 
 
+def test_what_pages_share_is_light(html):
+    """Icons are those in use, formulas load MathJax only where there are any, no widget manager."""
+    icons = html / "_static/scripts/fontawesome.js"
+    assert icons.stat().st_size < 150_000 and not list(html.glob("_static/scripts/*.map"))
+    for page in html.rglob("*.html"):
+        text = page.read_text()
+        assert ("tex-svg.js" in text) <= ('class="math' in text), page.name
+        assert "embed-amd" not in text and "require.js" not in text
+
+
+def test_every_page_has_its_license_and_leads_to_how_to_cite(html):
+    for name in ("book/intro", "notebooks/06_dice_evaluation", "search"):
+        page = BeautifulSoup((html / f"{name}.html").read_text(), "html.parser")
+        link = page.select_one("footer a[href$='citing.html']")
+        assert link and ((html / name).parent / link["href"]).resolve().exists()
+        assert "MIT license" in link.find_parent("footer").get_text()
+
+
 def test_old_and_short_names_lead_on(html):
     page = (html / "intro.html").read_text()
     assert 'url=book/intro.html"' in page and (html / "book/intro.html").exists()

@@ -58,6 +58,11 @@ def test_what_teaches_stays_and_the_figure_that_follows_is_folded():
         (f"shown = present.sum(1)\n{FIGURE}", "figure"),  # a line that only serves it
         ("viewers.slice_browser(\n    image,\n    mask)", "viewer"),
         (f"share = present.mean()\n{SENTENCE}", "result"),
+        (
+            "lines = []\nfor one in found:\n    lines.append({'name': one})\n"
+            "display(teaching.output_table(pd.DataFrame(lines), 'Lines.'))",
+            "table",
+        ),
         ('table = pd.DataFrame(rows)\nteaching.output_table(\n    table, "Rows.")', "table"),
         (f"if present.any():\n    {FIGURE.replace(chr(10), chr(10) + '    ')}", "figure"),
     ],
@@ -72,6 +77,8 @@ def test_a_cell_that_only_shows_is_folded_whole(source, label):
     "source",
     [
         TEACHING,
+        f"{TEACHING}\ntable = pd.DataFrame(present)",  # nothing is seen of it here
+        "lines = []\nfor one in found:\n    lines.append(one)",
         f"{TEACHING}\nprint(most)",  # too short an end for a label of its own
         f"{FIGURE}\n\n\ndef taught(x):\n    return x",  # what is defined must be seen
         "def taught(x):\n    return x\n\n\nprint(taught(1))",

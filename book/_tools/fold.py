@@ -154,7 +154,9 @@ def _first_to_fold(statements: list[ast.stmt]) -> int | None:
     first = next((k for k, one in enumerate(statements) if _draws(one) or _speaks(one)), None)
     if first is None or any(map(_teaches, statements[first:])):
         first = len(statements)
-    while first and _only_shows(statements[first - 1]):
+    if first == len(statements) and not any(map(_shows_itself, statements[-1:])):
+        return None
+    while first and (_only_shows(statements[first - 1]) or _gathers(statements[first - 1])):
         first -= 1
     return first if first < len(statements) else None
 
@@ -191,6 +193,23 @@ def _only_shows(statement: ast.stmt) -> bool:
         inner = [*statement.body, *getattr(statement, "orelse", [])]
         return all(map(_only_shows, inner))
     return _draws(statement)
+
+
+def _shows_itself(statement: ast.stmt) -> bool:
+    """Whether something is seen of a statement: not only words or a table being put together."""
+    return not isinstance(statement, ast.Assign) and _only_shows(statement)
+
+
+def _gathers(statement: ast.stmt) -> bool:
+    """Whether a statement only collects rows for a table: `rows = []`, and a loop that fills it."""
+    if isinstance(statement, ast.Assign):
+        return ast.unparse(statement.value) in ("[]", "{}")
+    if not isinstance(statement, ast.For):
+        return False
+    last = statement.body[-1]
+    if isinstance(last, ast.For):
+        return _gathers(last)
+    return isinstance(last, ast.Expr) and ".append(" in ast.unparse(last)
 
 
 def _is_text(value: ast.expr) -> bool:

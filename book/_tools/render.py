@@ -15,6 +15,8 @@ import address
 import claims_page
 import first_look
 import fold
+import icons
+import plain_viewers
 import social_card
 import status
 import vendor
@@ -36,8 +38,9 @@ def stage(executed: Path, staged: Path) -> None:
         _check_outputs(notebook, content)
         if published and commit:
             content = stamped(content, published, commit)
-        content = _numbered(_for_page(content), notebook.stem)
+        content = plain_viewers.in_plain_html(_numbered(_for_page(content), notebook.stem))
         (staged / "notebooks" / notebook.name).write_text(json.dumps(content))
+    _say_what_is_published(staged / "book", bool(published))
     status.fill(staged / "book/status.md", executed, notebooks)
     first_look.fill(staged / "book/reading-a-head.md", first_look.Heads.drawn())
     claims_page.fill(staged / "book/claims.md", Path("book/claims.yml"), executed)
@@ -57,6 +60,16 @@ def stage(executed: Path, staged: Path) -> None:
         name: str((staged / place).resolve()) for name, place in extensions.items()
     }
     (staged / "_config.yml").write_text(yaml.safe_dump(settings, sort_keys=False))
+
+
+def _say_what_is_published(book: Path, published: bool) -> None:
+    """Words that are true only where the repository is known: `<!-- published: … -->`."""
+    if not published:
+        print("Launch buttons: none, no repository is known (REPOSITORY=owner/name names one)")
+    for page in book.glob("*.md"):
+        text = page.read_text(encoding="utf-8")
+        kept = re.sub(r"<!-- published: (.*?) -->", r"\1" if published else "", text)
+        page.write_text(kept, encoding="utf-8")
 
 
 def _network(executed: Path, static: Path) -> None:
@@ -144,6 +157,7 @@ def main() -> int:
         print(log.read_text()[-4000:], file=sys.stderr)
         print(f"Rendering failed (whole log: {log}); the last good book stays.", file=sys.stderr)
         return 1
+    icons.keep_used(fresh / "_build" / "html")
     old = build / "old-html"
     shutil.rmtree(old, ignore_errors=True)
     if (build / "html").exists():
