@@ -67,6 +67,16 @@ def test_pages_are_light(html):
         assert weight <= 3e6, f"{page.relative_to(html)} weighs {weight / 1e6:.1f} MB"
 
 
+def test_the_first_page_has_three_doors_and_the_second_is_the_network(html):
+    page = BeautifulSoup((html / "book/intro.html").read_text(), "html.parser")
+    cards = page.select(".sd-card a[href]")
+    doors = [(html / "book" / urlsplit(card["href"]).path).resolve() for card in cards]
+    assert len(doors) == 3 and all(door.exists() for door in doors)
+    assert "try-it.html" in page.select_one("a.right-next")["href"]
+    known = os.environ.get("REPOSITORY") or os.environ.get("GITHUB_REPOSITORY")
+    assert ("rocket" in page.select_one("article").get_text()) == bool(known)
+
+
 def test_what_pages_share_is_light(html):
     """Icons are those in use, formulas load MathJax only where there are any, no widget manager."""
     icons = html / "_static/scripts/fontawesome.js"
