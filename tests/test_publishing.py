@@ -232,6 +232,7 @@ def staged(tmp_path, monkeypatch):
     monkeypatch.setattr(render, "_network", lambda *_: None)
     monkeypatch.setattr(render.first_look.Heads, "drawn", lambda: None)
     monkeypatch.setattr(render.first_look, "fill", lambda *_: None)
+    monkeypatch.setattr(render.first_look, "editor_slice", lambda *_: None)
     monkeypatch.setattr(render.claims_page, "fill", lambda *_: None)
     executed = tmp_path / "executed"
     executed.mkdir()

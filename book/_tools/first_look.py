@@ -4,6 +4,8 @@ A line such as `<!-- picture: planes -->` in the page becomes a figure with its 
 alternative text; the numbers in them are counted here.
 """
 
+import base64
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy import ndimage
 
-from kenseg_utils import anatomy, figures, phantom
+from kenseg_utils import anatomy, figures, phantom, slices
 
 PICTURE = re.compile(r"^<!-- picture: ([\w-]+) -->$", re.M)
 VENTRICLES = 94  # an axial slice 22 mm above the template's origin
@@ -214,6 +216,29 @@ DRAW: dict[str, Callable[[Heads], Picture]] = {
     "small": small,
     "mimics": mimics,
 }
+
+
+def editor_slice(heads: Heads, path: Path, side: int = 96) -> None:
+    """The slice of the page where masks are drawn: grey values and truth around the lesion.
+
+    As a script, since a page that is opened from a file may load scripts and nothing else. Rows go
+    from top to bottom, as a picture's do.
+    """
+    z = widest(heads.mask)
+    image, mask = heads.image[:, :, z], heads.mask[:, :, z] > 0
+    centre = slices.lesion_centre(mask)
+    low, high = figures.window(image)
+    grey = 255 * np.clip((image - low) / (high - low), 0, 1)
+    grey, truth = (
+        slices.crop(one, centre, side)[0].T[::-1].astype(np.uint8) for one in (grey, mask)
+    )
+    content = {
+        "wide": grey.shape[1],
+        "high": grey.shape[0],
+        "grey": base64.b64encode(grey.tobytes()).decode("ascii"),
+        "truth": base64.b64encode(truth.tobytes()).decode("ascii"),
+    }
+    path.write_text(f"window.kensegSlice = {json.dumps(content)};\n", encoding="utf-8")
 
 
 def fill(page: Path, heads: Heads) -> None:

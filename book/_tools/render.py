@@ -42,7 +42,9 @@ def stage(executed: Path, staged: Path) -> None:
         (staged / "notebooks" / notebook.name).write_text(json.dumps(content))
     _say_what_is_published(staged / "book", bool(published))
     status.fill(staged / "book/status.md", executed, notebooks)
-    first_look.fill(staged / "book/reading-a-head.md", first_look.Heads.drawn())
+    heads = first_look.Heads.drawn()
+    first_look.fill(staged / "book/reading-a-head.md", heads)
+    first_look.editor_slice(heads, staged / "book/_static/editor-slice.js")
     claims_page.fill(staged / "book/claims.md", Path("book/claims.yml"), executed)
     settings = yaml.safe_load(Path("_config.yml").read_text())
     if published and commit:
