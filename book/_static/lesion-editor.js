@@ -115,8 +115,12 @@
   function letters() {
     pen.font = "bold 18px sans-serif";
     pen.fillStyle = "#fff";
-    pen.fillText("L", 8, 22);
-    pen.fillText("R", canvas.width - 22, 22);
+    pen.strokeStyle = "#000";
+    pen.lineWidth = 3;
+    for (const [letter, x] of [["L", 8], ["R", canvas.width - 22]]) {
+      pen.strokeText(letter, x, 22);
+      pen.fillText(letter, x, 22);
+    }
   }
 
   const small = document.createElement("canvas");
@@ -134,7 +138,7 @@
     pen.imageSmoothingEnabled = false;
     pen.drawImage(small, 0, 0, canvas.width, canvas.height);
     if (part("truth").checked) outline(truth, TRUTH, []);
-    outline(mask, DRAWN, [6, 5]);
+    outline(mask, DRAWN, [SCALE / 2, SCALE / 2]);  // each pixel's side begins anew
     letters();
     if (cursor) {
       pen.strokeStyle = "#fff";
