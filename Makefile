@@ -86,8 +86,10 @@ book: $(VENV)/.book ## Execute every notebook, render _build/html/index.html
 	@$(PY) book/_tools/report.py _build/executed/$(RUN)
 	@echo "The book: _build/html/index.html"
 
-test: $(VENV)/.test ## Run all tests: units, notebooks in profile smoke, built pages
-	$(PY) -m pytest $(TESTS)
+# Two processes, a file of tests at a time each. One test alone: make test JOBS=0 TESTS=tests/test_x.py
+test: JOBS ?= 2
+test: $(VENV)/.test ## Run all tests: units, notebooks in profile smoke, built pages (JOBS=2, TESTS=)
+	$(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 lint: $(VENV)/.test ## Ruff (lint and format), the order of the rooms, types: seconds
 	$(PY) -m ruff check . && $(PY) -m ruff format --check .

@@ -16,6 +16,21 @@ CHAPTERS = [path for path in NOTEBOOKS if not path.stem.startswith("00_")]
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+# Of processes side by side each takes a file at a time: the long ones first, and last those that
+# look at what the notebooks made, so that at the end nobody waits for one long file.
+FIRST = ("test_notebooks", "test_networks", "test_training", "test_prediction", "test_experiments")
+LAST = ("test_exercises", "test_book", "test_publishing", "test_browser")
+
+
+def pytest_collection_modifyitems(items):
+    def order(item):
+        name = item.path.stem
+        if name in FIRST:
+            return FIRST.index(name)
+        return len(FIRST) + (1 + LAST.index(name) if name in LAST else 0)
+
+    items.sort(key=order)
+
 
 @pytest.fixture(scope="session")
 def root() -> Path:

@@ -138,7 +138,11 @@ def main() -> int:
     executed = Path(sys.argv[1])
     build = Path(sys.argv[2] if len(sys.argv) > 2 else "_build").resolve()
     staged, fresh, log = build / "source", build / "fresh", build / "render.log"
-    stage(executed, staged)
+    try:
+        stage(executed, staged)
+    except ValueError as error:  # a page or a chapter lacks what another asks of it
+        print(f"{error}\nNothing was rendered; the last good book stays.", file=sys.stderr)
+        return 1
     shutil.rmtree(fresh, ignore_errors=True)
     command = [
         Path(sys.executable).with_name("jupyter-book"),

@@ -8,15 +8,7 @@ in the scan's own grid.
 from ._foreign import ScanError
 from ._nnunet import write_nnunet
 from ._releases import find_scans, require_masks
-from ._scans import (
-    LOADER_VERSION,
-    Scan,
-    check_scan,
-    load_image,
-    load_scan,
-    save_mask,
-    to_original_grid,
-)
+from ._scans import LOADER_VERSION, Scan, load_image, load_scan, save_mask, to_original_grid
 from ._seen import LeftOut, Seen
 
 __all__ = [
@@ -25,7 +17,6 @@ __all__ = [
     "Scan",
     "ScanError",
     "Seen",
-    "check_scan",
     "find_scans",
     "load_image",
     "load_scan",

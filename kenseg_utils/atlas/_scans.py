@@ -142,15 +142,6 @@ def _scan(volume: Volume) -> Scan:
     )
 
 
-def check_scan(row: Any, *, allow_empty_mask: bool = False) -> str:
-    """Load a row and forget it: "" where all is well, else what `load_scan` says is wrong."""
-    try:
-        load_scan(row, allow_empty_mask=allow_empty_mask)
-    except ScanError as error:
-        return str(error)
-    return ""
-
-
 def to_original_grid(scan: Scan, array: np.ndarray) -> np.ndarray:
     """Bring an array (X,Y,Z) on the scan's RAS grid back to the order in which its file stores.
 

@@ -9,7 +9,6 @@ import os
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from scipy import ndimage
 
 from kenseg_utils import artifacts, atlas, machine, metrics
 from kenseg_utils.anatomy import (
+    air_value,
     brain_hull,
     head_box,
     slices_to_segment,
@@ -26,13 +26,11 @@ from kenseg_utils.anatomy import (
     with_dark_air,
     without_spikes,
 )
-from kenseg_utils.slices import Intensity, Placement, pad, unpad
+from kenseg_utils.slices import NEIGHBOURS, Intensity, Placement, pad, unpad
 
 from ._doubts import check_is_head, t1w_doubts
 from ._recorded import recorded_network
 
-# Offsets along z that a network with this many input channels was trained with.
-NEIGHBOURS = {1: (0,), 4: (-2, -1, 0, 1)}
 BOX = (197, 233, 189)  # ATLAS's grid, 1 mm, on which networks are trained
 HEAD = (98, 117, 172)  # where in it a head's middle (x, y) and top (z) come to lie
 _ANSWER = "the lesion's probability is needed, (slices, height, width) and one class or two"
@@ -89,9 +87,10 @@ def lesion_probability(
     grid = WorkingGrid.of(image, affine)
     working = grid.there(image)
     hull = brain_hull(working) if inside_brain else np.ones(working.shape, bool)
-    working = np.where(hull, working, working.min())
+    dark = air_value(working)
+    working = np.where(hull, working, dark)
     intensity = Intensity.of(working)
-    air = float(intensity.apply(working.min()))
+    air = float(intensity.apply(dark))
     return grid.back(hull * by_slices(model, intensity.apply(working), batch_size, air, flips))
 
 
@@ -190,7 +189,7 @@ def open_network(path: str | os.PathLike | None = None) -> Any:
                 "--record trains and records one; or give the path of yours."
             )
         return kept[0]
-    path = Path(path).expanduser()
+    path = artifacts.as_path(path)
     file = path / "model.keras" if path.is_dir() else path
     if not file.is_file():
         raise ValueError(
@@ -250,7 +249,7 @@ class WorkingGrid:
     def there(self, image: np.ndarray) -> np.ndarray:
         """A scan (as stored) on the working grid: float32 of shape BOX; beyond it is air."""
         resampled = self._resampled(image)
-        box = np.full(BOX, resampled.min(), np.float32)
+        box = np.full(BOX, air_value(resampled), np.float32)
         inside, beyond = self._overlap()
         box[inside] = resampled[beyond]
         return box

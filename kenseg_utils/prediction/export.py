@@ -57,13 +57,13 @@ def to_litert(model: Any, path: str | os.PathLike) -> Path:
     return path
 
 
-def run(path: str | os.PathLike, images: np.ndarray) -> np.ndarray:
+def run_exported(path: str | os.PathLike, images: np.ndarray) -> np.ndarray:
     """What an exported file makes of images (batch, H, W, channels): (batch, H, W, classes).
 
     Without Keras: by onnxruntime or by the LiteRT interpreter. Raises ValueError where neither is
     installed, the file is of another kind, or the images do not fit it.
     """
-    path, images = Path(path), np.asarray(images, np.float32)
+    path, images = artifacts.as_path(path), np.asarray(images, np.float32)
     if path.suffix not in (".onnx", ".tflite"):
         raise ValueError(
             f"{path.name} is no exported network: it ends neither in .onnx nor in .tflite."
