@@ -105,8 +105,8 @@ _DIAL = """<form id="@NAME@" class="kenseg-play kenseg-dial" onsubmit="return fa
 <p data-part="off">@SUMMARY@</p>
 <div data-part="game" hidden>@DIALS@
 <p data-part="said" role="status" style="min-height:3.2em"></p>
-<svg data-part="picture" viewBox="0 0 640 96" role="img" aria-label="" \
-style="width:100%;max-width:640px;height:auto"></svg>
+<svg data-part="picture" viewBox="0 0 400 96" role="img" aria-label="" \
+style="width:100%;max-width:560px;height:auto"></svg>
 <p>A line for each of the 27 protocols, the chosen one long: the predictions are the same.</p>
 </div></form>
 <script>
@@ -136,7 +136,7 @@ style="width:100%;max-width:640px;height:auto"></svg>
   const all = values.scope.flatMap((scope) => values.reduction.flatMap((reduction) =>
     values.empty.map((empty) => score(scope, reduction, empty))));
   const known = all.filter((one) => !Number.isNaN(one)), low = Math.min(...known);
-  const high = Math.max(...known), across = (value) => 20 + 600 * value;
+  const high = Math.max(...known), across = (value) => 20 + 360 * value;
   const svg = (kind, attributes, text) => {
     const part = document.createElementNS("http://www.w3.org/2000/svg", kind);
     for (const [name, value] of Object.entries(attributes)) part.setAttribute(name, value);
@@ -160,13 +160,13 @@ style="width:100%;max-width:640px;height:auto"></svg>
         + `the ${known.length} protocols, which run from ${low.toFixed(3)} to ${high.toFixed(3)}.`;
       const line = {stroke: "currentColor", "stroke-width": 1};
       const label = {fill: "currentColor", "font-size": 14, "text-anchor": "middle"};
-      part("picture").replaceChildren(svg("line", {x1: 20, x2: 620, y1: 66, y2: 66, ...line}),
+      part("picture").replaceChildren(svg("line", {x1: 20, x2: 380, y1: 66, y2: 66, ...line}),
         ...[0, 0.5, 1].map((at) => svg("text", {x: across(at), y: 86, ...label}, String(at))),
         ...known.map((at) => svg("line", {x1: across(at), x2: across(at), y1: 50, y2: 66, ...line,
           "stroke-width": 2, opacity: 0.6})),
         svg("line", {x1: across(value), x2: across(value), y1: 26, y2: 66, ...line,
           "stroke-width": 5}),
-        svg("text", {x: Math.max(50, Math.min(590, across(value))), y: 18, ...label,
+        svg("text", {x: Math.max(50, Math.min(350, across(value))), y: 18, ...label,
           "font-weight": "bold"}, `Dice ${value.toFixed(3)}`));
       part("picture").setAttribute("aria-label", `The chosen protocol's Dice, ${value.toFixed(3)}, `
         + `among those of ${known.length}, from ${low.toFixed(3)} to ${high.toFixed(3)}`);
@@ -374,9 +374,11 @@ your mask: blue, dashed line.</p>
       form.kensegMask = mask;
       const told = [scores.dice.toFixed(3), Number.isNaN(scores.hd95) ? "not defined"
         : `${scores.hd95.toFixed(2)} mm`, scores.f1.toFixed(3)];
+      const pieces = lesions(mask).length;
       part("now").querySelectorAll("td").forEach((cell, k) => { cell.textContent = told[k]; });
-      part("said").textContent = `${count(mask)} pixels in ${lesions(mask).length} pieces: Dice `
-        + `${told[0]}, HD95 ${told[1]}, F1 of lesions ${told[2]}.`;
+      part("said").textContent = `${count(mask)} pixels in `
+        + `${pieces === 1 ? "1 piece" : `${pieces} pieces`}: Dice ${told[0]}, `
+        + `HD95 ${told[1]}, F1 of lesions ${told[2]}.`;
       canvas.setAttribute("aria-label", `A slice with its true lesion and your mask. `
         + part("said").textContent);
       draw();
