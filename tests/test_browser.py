@@ -343,6 +343,10 @@ def stored(html):
 
 def start(tab, where):
     page = tab.open(where)
+    page.wait_for_selector('#kenseg-try[data-state="asking"]')
+    fetched = [url for url in tab.requests if re.search(r"onnx|/ort|worker", url)]
+    assert fetched == [], "loaded before it was asked for"
+    page.locator("[data-part=load]").click()
     page.wait_for_selector('#kenseg-try[data-state="live"]', timeout=60_000)
     page.wait_for_function("() => document.getElementById('kenseg-try').kensegResult")
     return page
@@ -383,6 +387,19 @@ def test_the_network_in_the_page_agrees_with_keras(tab, address, stored):
         assert same[sure].mean() >= 0.999
         assert (found["mask"] == (keras >= 0.5)).mean() >= 0.999
     assert not tab.errors
+
+
+def test_what_the_network_weighs_is_said_and_small(tab, address, stored):
+    """Each network with the runtime is at most 6 MB on the way, whatever the server packs."""
+    page = tab.open(f"{address}/book/try-it.html")
+    said = page.locator("[data-part=load]").text_content()
+    sizes = []
+    page.on("response", lambda answer: sizes.append((answer.url, len(answer.body()))))
+    page.locator("[data-part=load]").click()
+    page.wait_for_function("() => document.getElementById('kenseg-try').kensegResult")
+    total = sum(size for url, size in sizes if re.search(r"onnx|/ort", url))
+    assert f"({total / 1e6:.1f} MB)" in said
+    assert 2e6 < total <= 6e6
 
 
 def test_the_threshold_moves_by_keyboard(tab, address, stored):
@@ -434,7 +451,7 @@ def test_a_picture_of_ones_own(tab, address, stored):
     "name, content, why",
     [
         ("notes.png", b"no picture at all", "cannot read it as a picture"),
-        ("scan.nii.gz", b"\x1f\x8b" + bytes(100), "cannot read it as a picture"),
+        ("scan.nii.gz", b"\x1f\x8b" + bytes(100), "cannot be unpacked"),
         ("huge.png", png(np.zeros((9000, 9000), np.uint8)), "9000 × 9000 pixels"),
         ("tiny.png", png(np.zeros((4, 4), np.uint8)), "at least 16"),
         ("heavy.png", bytes(31_000_000), "31 MB"),
@@ -479,6 +496,8 @@ def test_without_npm_at_build_time_the_stored_answer_is_shown(tab, address, stor
 def test_without_webassembly_the_stored_answer_is_shown(lack, said, tab, address, stored):
     tab.page.add_init_script(lack)
     page = tab.open(f"{address}/book/try-it.html")
+    if "Worker" in lack:  # it is only needed when it is asked for
+        page.locator("[data-part=load]").click()
     page.wait_for_selector('#kenseg-try[data-state="stored"]')
     assert said in page.locator("[data-part=message]").text_content()
     assert "stored when the book was built" in page.locator("[data-part=result]").text_content()

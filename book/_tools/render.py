@@ -94,6 +94,12 @@ def _network(executed: Path, static: Path) -> None:
         print(f"The network in the page: stored answers only. {log.read_text().strip()}")
     with open(folder / "slices.js", "a") as more:
         more.write(f"window.kensegNetwork.runtime = {json.dumps(runtime)};\n")
+        more.write(f"window.kensegNetwork.runtime_weight = {_weight(static / runtime)};\n")
+
+
+def _weight(folder: Path) -> int:
+    """Bytes of the runtime, which the page fetches when it is asked to load a network."""
+    return sum(file.stat().st_size for file in folder.glob("ort*"))
 
 
 def _check_outputs(notebook: Path, content: dict) -> None:

@@ -13,6 +13,7 @@ from ._pages import (
     output_table,
     quiz,
 )
+from ._play import lesion_editor, protocol_dial
 
 __all__ = [
     "Chapter",
@@ -21,10 +22,12 @@ __all__ = [
     "data_key",
     "device",
     "feedback",
+    "lesion_editor",
     "lock_hash",
     "on_colab",
     "open_chapter",
     "output_table",
+    "protocol_dial",
     "quiz",
     "seed_dice",
     "settle",
