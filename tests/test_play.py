@@ -1,7 +1,6 @@
-"""The protocol dial and the lesion editor: whole without scripts, and right in a real browser."""
+"""The protocol dial: whole without scripts, and right in a real browser."""
 
 import math
-import re
 
 import numpy as np
 import pandas as pd
@@ -30,15 +29,6 @@ def counts():
             found[:, :, 6] = False
         tables.append(protocols.count_scopes(truth, found, f"sub-{number}", size=10))
     return pd.concat(tables, ignore_index=True)
-
-
-@pytest.fixture(scope="module")
-def masks():
-    """Two lesions of which one is found, and something that is none."""
-    truth, start = np.zeros((2, 26, 22), bool)
-    truth[4:9, 5:12] = truth[16:20, 14:17] = True
-    start[5:11, 4:12] = start[22:24, 3:5] = True
-    return truth, start
 
 
 # --- Counting ------------------------------------------------------------------------------------
@@ -107,41 +97,18 @@ def test_the_dial_is_a_sentence_where_scripts_are_off(counts):
         teaching.protocol_dial(counts[counts.scope != "crops"], SUMMARY)
 
 
-def test_the_editor_tells_its_first_scores_without_scripts(masks):
-    text = teaching.lesion_editor(*masks, spacing=(1, 2)).data
-    page = Page(text)
-    for value in (metrics.dice(*masks), metrics.f1_atlas22(*masks)):
-        assert f"{value:.3f}" in page.text
-    assert f"{metrics.hd95_mm(*masks, (1, 2)):.2f} mm" in page.text
-    assert "not defined" in teaching.lesion_editor(masks[0], masks[0] * 0).data
-    assert not re.search(r"@[A-Z]+@", text + teaching.protocol_dial(None, "x").data)
-
-
-@pytest.mark.parametrize(
-    "truth, image",
-    [(np.zeros((3, 3, 3)), None), (np.zeros((3, 3)), np.zeros((4, 4))), (np.zeros((130, 3)), None)],
-)
-def test_the_editor_says_what_it_takes(truth, image):
-    with pytest.raises(ValueError, match="takes one slice"):
-        teaching.lesion_editor(truth, truth, image)
-
-
 # --- In a browser --------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def page(chromium, counts, masks):
-    """A phone's page with both, whose complaints are kept."""
+def page(chromium, counts):
+    """A phone's page with the dial, whose complaints are kept."""
     context = chromium.new_context(viewport={"width": 360, "height": 700})
     tab = context.new_page()
     complaints = []
     tab.on("pageerror", lambda error: complaints.append(str(error)))
-    image = np.random.default_rng(0).random(masks[0].shape)
-    parts = (
-        teaching.protocol_dial(counts, SUMMARY).data,
-        teaching.lesion_editor(*masks, image, (1, 2)).data,
-    )
-    tab.set_content(f"<!doctype html><html lang=en><body>{''.join(parts)}</body></html>")
+    dial = teaching.protocol_dial(counts, SUMMARY).data
+    tab.set_content(f"<!doctype html><html lang=en><body>{dial}</body></html>")
     assert tab.evaluate("document.scrollingElement.scrollWidth <= innerWidth"), "scrolls sideways"
     yield tab
     assert not complaints
@@ -186,60 +153,3 @@ def test_a_dial_turns_by_the_keyboard(page):
     page.keyboard.press("ArrowDown")
     assert dial.locator('input[value="slices"]').is_checked()
     assert dial.locator('[data-part="said"]').text_content() != before
-
-
-def test_the_editor_s_scores_are_the_package_s(page, masks):
-    truth, start = masks
-    form = page.locator("form.kenseg-editor")
-
-    def state():
-        told = form.evaluate(
-            "(form) => ({...form.kensegScores, mask: Array.from(form.kensegMask),"
-            " lost: Number.isNaN(form.kensegScores.hd95)})"
-        )
-        return np.array(told["mask"], bool).reshape(truth.shape), told
-
-    def agrees():
-        mask, told = state()
-        assert told["dice"] == pytest.approx(metrics.dice(truth, mask), abs=1e-9)
-        assert told["f1"] == pytest.approx(metrics.f1_atlas22(truth, mask), abs=1e-9)
-        expected = metrics.hd95_mm(truth, mask, (1, 2))
-        assert math.isnan(expected) == told["lost"]
-        assert told["lost"] or told["hd95"] == pytest.approx(expected, abs=1e-9)
-        said = form.locator('[data-part="said"]').text_content()
-        assert f"Dice {metrics.dice(truth, mask):.3f}" in said
-        return mask
-
-    def press(act):
-        form.locator(f'[data-act="{act}"]').click()
-        return agrees()
-
-    from scipy import ndimage
-
-    assert np.array_equal(agrees(), start)
-    assert np.array_equal(press("grow"), ndimage.binary_dilation(start))
-    assert np.array_equal(press("undo"), start)
-    assert np.array_equal(press("shrink"), ndimage.binary_erosion(start))
-    assert np.array_equal(press("shift")[1:], ndimage.binary_erosion(start)[:-1])
-    assert not press("clear").any()
-    assert np.array_equal(press("truth"), truth)
-    assert np.array_equal(press("again"), start)
-    canvas = form.locator("canvas")
-    canvas.focus()  # the cursor begins in the middle
-    page.keyboard.press("ArrowLeft")
-    page.keyboard.press("Space")
-    painted = agrees()
-    assert painted[12, 11] and painted.sum() > start.sum()
-    form.get_by_label("erase").check()
-    canvas.focus()
-    page.keyboard.press("Space")
-    assert not agrees()[12, 11]
-    form.get_by_label("paint").check()
-    box = canvas.bounding_box()
-    across, down = box["width"] / truth.shape[0], box["height"] / truth.shape[1]
-    page.mouse.move(box["x"] + 2.5 * across, box["y"] + 1.5 * down)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 6.5 * across, box["y"] + 1.5 * down, steps=6)
-    page.mouse.up()
-    drawn = agrees()
-    assert drawn[2:7, truth.shape[1] - 2].all(), "x goes right and y up"

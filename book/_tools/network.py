@@ -70,29 +70,6 @@ def _text(array: np.ndarray) -> str:
     return base64.b64encode(array.tobytes()).decode("ascii")
 
 
-def halve(path: Path) -> None:
-    """Keep an ONNX file's kernels in half precision, to be computed in single precision again.
-
-    Recorded networks keep them so anyway. Vectors (biases, normalisation) stay as they are.
-    """
-    import onnx
-    from onnx import numpy_helper
-
-    model = onnx.load(path)
-    graph, casts = model.graph, []
-    for weight in graph.initializer:
-        array = numpy_helper.to_array(weight)
-        if array.dtype != np.float32 or array.ndim < 2:
-            continue
-        name = weight.name
-        weight.CopyFrom(numpy_helper.from_array(array.astype(np.float16), f"{name}_half"))
-        casts.append(onnx.helper.make_node("Cast", [f"{name}_half"], [name], to=1))  # float32
-    for place, cast in enumerate(casts):
-        graph.node.insert(place, cast)
-    onnx.checker.check_model(model)
-    onnx.save(model, path)
-
-
 def whole(folder: Path) -> dict:
     """Write the recorded whole-slice network as `whole.onnx`; what the page is told of it."""
     kept = prediction.recorded_network("whole_slices")
@@ -100,7 +77,6 @@ def whole(folder: Path) -> dict:
         return {"whole": "", "whole_weight": 0}
     model, about = kept
     path = export.to_onnx(prediction.at_shape(model, FRAME), folder / "whole.onnx")
-    halve(path)
     network = about["recipe"]["network"]
     made = f"{network}, {model.count_params():,} weights, commit {about['commit']}"
     return {"whole": path.name, "whole_weight": path.stat().st_size, "whole_made": made}

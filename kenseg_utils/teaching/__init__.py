@@ -13,7 +13,7 @@ from ._pages import (
     output_table,
     quiz,
 )
-from ._play import lesion_editor, protocol_dial
+from ._play import protocol_dial
 
 __all__ = [
     "Chapter",
@@ -22,7 +22,6 @@ __all__ = [
     "data_key",
     "device",
     "feedback",
-    "lesion_editor",
     "lock_hash",
     "on_colab",
     "open_chapter",

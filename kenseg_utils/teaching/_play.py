@@ -1,31 +1,17 @@
-"""Two things to play with: a dial of protocols that a Dice hangs on, and an editor of one mask.
+"""Something to play with: the protocol that a Dice hangs on, as three dials.
 
 HTML with a script of its own, as the games are: no kernel, nothing from the network, worked by the
-keyboard, and a sentence or a table where scripts are off.
+keyboard, and a sentence where scripts are off.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import html
 import json
-from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 from IPython.display import HTML
-
-from kenseg_utils import metrics
-
-
-def _name(kind: str, text: str) -> str:
-    """An id that is the same in every build of the book."""
-    return f"kenseg-{kind}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
-
-
-def _as_script(content: dict) -> str:
-    return json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def protocol_dial(counts: pd.DataFrame | None, summary: str) -> HTML:
@@ -58,9 +44,9 @@ def protocol_dial(counts: pd.DataFrame | None, summary: str) -> HTML:
             rows=[[int(p), *map(int, row)] for p, row in zip(places[filled], numbers)],
             empty=[int((~filled & (places == place)).sum()) for place in subjects.values()],
         )
-    text = _as_script(content)
+    text = json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
     dials = "".join(_dial(name, legend, choices) for name, legend, choices in _DIALS)
-    name = _name("dial", text)
+    name = f"kenseg-dial-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     return HTML(
         _DIAL.replace("@DIALS@", dials)
         .replace("@NAME@", name)
@@ -174,276 +160,6 @@ style="width:100%;max-width:560px;height:auto"></svg>
     form.addEventListener("change", show);
     part("off").hidden = true;
     part("game").hidden = false;
-    show();
-  }
-})();
-</script>"""
-
-
-def lesion_editor(
-    truth: np.ndarray,
-    start: np.ndarray,
-    image: np.ndarray | None = None,
-    spacing: Sequence[float] = (1.0, 1.0),
-) -> HTML:
-    """A slice whose mask can be painted, erased, grown and shrunk, while its scores follow.
-
-    `truth`, `start`: masks (X, Y) of the lesion and of the prediction to begin with; `image`: grey
-    values of the same shape; `spacing`: a pixel's sides in mm. Shown with x to the right and y up.
-    Scores are those of `metrics`: Dice, `hd95_mm` and `f1_atlas22`, computed in the page. Where
-    scripts are off, a table tells those of `start`. Raises ValueError for arrays that do not fit,
-    masks that are none, or more than 128 pixels a side.
-    """
-    truth, start = metrics.checked_masks(truth, start)
-    image = np.zeros(truth.shape) if image is None else np.asarray(image, float)
-    if truth.ndim != 2 or image.shape != truth.shape or max(truth.shape) > 128:
-        raise ValueError(
-            f"a lesion editor takes one slice, up to 128 pixels a side, with an image of its "
-            f"shape; got masks of {truth.shape} and an image of {image.shape}."
-        )
-    low, high = np.percentile(image, (0.5, 99.5))
-    grey = np.clip((image - low) / (high - low or 1) * 255, 0, 255).astype(np.uint8)
-    sizes = [float(size) for size in spacing]
-    scores = dict(
-        dice=metrics.dice(truth, start),
-        hd95=metrics.hd95_mm(truth, start, sizes),
-        f1=metrics.f1_atlas22(truth, start),
-    )
-    content = dict(
-        wide=truth.shape[0],
-        high=truth.shape[1],
-        spacing=sizes,
-        **{
-            name: base64.b64encode(np.asarray(array, np.uint8).tobytes()).decode()
-            for name, array in (("truth", truth), ("start", start), ("grey", grey))
-        },
-    )
-    text = _as_script(content)
-    cells = [f"{scores['dice']:.3f}", _mm(scores["hd95"]), f"{scores['f1']:.3f}"]
-    return HTML(
-        _EDITOR.replace("@NAME@", _name("editor", text))
-        .replace("@START@", "".join(f"<td>{cell}</td>" for cell in cells))
-        .replace("@CONTENT@", text)
-    )
-
-
-def _mm(value: float) -> str:
-    return "not defined" if np.isnan(value) else f"{value:.2f} mm"
-
-
-_EDITOR = """<form id="@NAME@" class="kenseg-play kenseg-editor" onsubmit="return false">
-<div data-part="game" hidden>
-<p><label><input type="radio" name="@NAME@-tool" value="1" checked> paint</label>
-<label><input type="radio" name="@NAME@-tool" value="0"> erase</label>
-<label>with <select data-part="brush" style="min-height:2rem"><option value="0">1 pixel</option>
-<option value="1" selected>3 pixels</option><option value="3">7 pixels</option></select></label></p>
-<canvas data-part="canvas" tabindex="0" role="img" aria-label="" style="display:block;width:100%;\
-max-width:480px;height:auto;background:#000;touch-action:pinch-zoom;cursor:crosshair"></canvas>
-<p>Drag, or move by the arrow keys and paint by the space bar. True lesion: orange, solid line; \
-your mask: blue, dashed line.</p>
-<p><button type="button" data-act="grow" style="min-height:2rem">Grow by a pixel</button>
-<button type="button" data-act="shrink" style="min-height:2rem">Shrink by a pixel</button>
-<button type="button" data-act="shift" style="min-height:2rem">Move right by a pixel</button>
-<button type="button" data-act="clear" style="min-height:2rem">Nothing</button>
-<button type="button" data-act="truth" style="min-height:2rem">The truth</button>
-<button type="button" data-act="undo" style="min-height:2rem">Undo</button>
-<button type="button" data-act="again" style="min-height:2rem">Start again</button></p>
-<p data-part="said" role="status"></p></div>
-<table class="kenseg-table"><caption style="color:inherit">A mask's three scores</caption>
-<thead><tr>
-<th scope="col">mask</th><th scope="col">Dice</th><th scope="col">HD95</th>
-<th scope="col">F1 of lesions</th></tr></thead><tbody>
-<tr><th scope="row">to begin with</th>@START@</tr>
-<tr data-part="now" hidden><th scope="row">as it is now</th><td></td><td></td><td></td></tr>
-</tbody></table></form>
-<script>
-(() => {
-  const given = @CONTENT@, {wide, high, spacing} = given;
-  const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-  const truth = bytes(given.truth), start = bytes(given.start), grey = bytes(given.grey);
-  const STEPS = [[1, 0], [-1, 0], [0, 1], [0, -1]];
-  const inside = (x, y) => x >= 0 && y >= 0 && x < wide && y < high;
-  const at = (mask, x, y) => inside(x, y) ? mask[x * high + y] : 0;
-  const each = (make) => Uint8Array.from({length: wide * high}, (_, k) =>
-    make(Math.floor(k / high), k % high));
-  const grown = (mask) => each((x, y) => at(mask, x, y)
-    || STEPS.some(([dx, dy]) => at(mask, x + dx, y + dy)) ? 1 : 0);
-  const shrunk = (mask) => each((x, y) => at(mask, x, y)
-    && STEPS.every(([dx, dy]) => at(mask, x + dx, y + dy)) ? 1 : 0);
-  const count = (mask) => mask.reduce((sum, one) => sum + one, 0);
-
-  const dice = (mask) => {
-    const sum = count(truth) + count(mask);
-    return sum ? 2 * mask.reduce((both, one, k) => both + (one & truth[k]), 0) / sum : 1;
-  };
-  const surface = (mask) => {
-    const points = [];
-    mask.forEach((one, k) => {
-      const x = Math.floor(k / high), y = k % high;
-      if (one && !STEPS.every(([dx, dy]) => at(mask, x + dx, y + dy))) {
-        points.push([x * spacing[0], y * spacing[1]]);
-      }
-    });
-    return points;
-  };
-  const percentile = (values, share) => {
-    const ordered = values.sort((one, other) => one - other), place = share * (ordered.length - 1);
-    const low = Math.floor(place), next = Math.min(low + 1, ordered.length - 1);
-    return ordered[low] + (place - low) * (ordered[next] - ordered[low]);
-  };
-  const hd95 = (mask) => {
-    const [a, b] = [surface(truth), surface(mask)];
-    if (!a.length || !b.length) return a.length || b.length ? NaN : 0;
-    const away = (from, to) => from.map(([x, y]) =>
-      Math.min(...to.map(([u, v]) => Math.hypot(x - u, y - v))));
-    return Math.max(percentile(away(a, b), 0.95), percentile(away(b, a), 0.95));
-  };
-  /* Lesions hang together across sides; each is a list of places. */
-  const lesions = (mask) => {
-    const seen = new Uint8Array(mask.length), found = [];
-    mask.forEach((one, seed) => {
-      if (!one || seen[seed]) return;
-      const own = [seed];
-      seen[seed] = 1;
-      for (let next = 0; next < own.length; next++) {
-        const x = Math.floor(own[next] / high), y = own[next] % high;
-        for (const [dx, dy] of STEPS) {
-          const place = (x + dx) * high + y + dy;
-          if (at(mask, x + dx, y + dy) && !seen[place]) {
-            seen[place] = 1;
-            own.push(place);
-          }
-        }
-      }
-      found.push(own);
-    });
-    return found;
-  };
-  const f1 = (mask) => {
-    const real = lesions(truth), called = lesions(mask);
-    const hit = real.filter((own) => own.some((k) => mask[k])).length;
-    const wrong = called.filter((own) => !own.some((k) => truth[k])).length;
-    const total = hit + (real.length - hit + wrong) / 2;
-    return total ? hit / total : 1;
-  };
-
-  for (const form of document.querySelectorAll("form#@NAME@")) {
-    const part = (name) => form.querySelector(`[data-part="${name}"]`);
-    const canvas = part("canvas"), pen = canvas.getContext("2d"), SCALE = Math.ceil(480 / wide);
-    canvas.width = wide * SCALE;
-    canvas.height = high * SCALE;
-    let mask = start.slice(), before = [], cursor = [wide >> 1, high >> 1], drawing = false;
-    const outline = (some, colour, dashes) => {
-      pen.strokeStyle = pen.fillStyle = colour;
-      pen.lineWidth = 2.5;
-      pen.beginPath();
-      some.forEach((one, k) => {
-        if (!one) return;
-        const x = Math.floor(k / high), y = k % high, left = x * SCALE;
-        const top = (high - 1 - y) * SCALE, gap = dashes ? SCALE / 5 : 0;
-        pen.globalAlpha = 0.25;
-        pen.fillRect(left, top, SCALE, SCALE);
-        for (const [dx, dy] of STEPS) {
-          if (at(some, x + dx, y + dy)) continue;
-          const from = dx ? left + (dx > 0 ? SCALE : 0) : left + gap;
-          const level = dx ? top + gap : top + (dy < 0 ? SCALE : 0);
-          pen.moveTo(from, level);
-          pen.lineTo(dx ? from : left + SCALE - gap, dx ? top + SCALE - gap : level);
-        }
-      });
-      pen.globalAlpha = 1;
-      pen.stroke();
-    };
-    const draw = () => {
-      grey.forEach((value, k) => {
-        pen.fillStyle = `rgb(${value}, ${value}, ${value})`;
-        pen.fillRect(Math.floor(k / high) * SCALE, (high - 1 - k % high) * SCALE, SCALE, SCALE);
-      });
-      outline(truth, "#E69F00", false);
-      outline(mask, "#56B4E9", true);
-      if (document.activeElement === canvas) {
-        const reach = Number(part("brush").value), side = (2 * reach + 1) * SCALE;
-        const corner = [cursor[0] - reach, high - 1 - cursor[1] - reach].map((one) => one * SCALE);
-        pen.strokeStyle = "#fff";
-        pen.strokeRect(...corner, side, side);
-      }
-    };
-    const show = () => {
-      const scores = {dice: dice(mask), hd95: hd95(mask), f1: f1(mask)};
-      form.kensegScores = scores;
-      form.kensegMask = mask;
-      const told = [scores.dice.toFixed(3), Number.isNaN(scores.hd95) ? "not defined"
-        : `${scores.hd95.toFixed(2)} mm`, scores.f1.toFixed(3)];
-      const pieces = lesions(mask).length;
-      part("now").querySelectorAll("td").forEach((cell, k) => { cell.textContent = told[k]; });
-      part("said").textContent = `${count(mask)} pixels in `
-        + `${pieces === 1 ? "1 piece" : `${pieces} pieces`}: Dice ${told[0]}, `
-        + `HD95 ${told[1]}, F1 of lesions ${told[2]}.`;
-      canvas.setAttribute("aria-label", `A slice with its true lesion and your mask. `
-        + part("said").textContent);
-      draw();
-    };
-    const keep = () => { before = [...before.slice(-49), mask.slice()]; };
-    const paint = ([x, y]) => {
-      const value = Number(form.querySelector('input[type="radio"]:checked').value);
-      const reach = Number(part("brush").value);
-      for (let dx = -reach; dx <= reach; dx++) {
-        for (let dy = -reach; dy <= reach; dy++) {
-          const near = dx * dx + dy * dy <= (reach + 0.5) ** 2;
-          if (near && inside(x + dx, y + dy)) mask[(x + dx) * high + y + dy] = value;
-        }
-      }
-      show();
-    };
-    const place = (event) => {
-      const box = canvas.getBoundingClientRect();
-      return [Math.floor((event.clientX - box.left) / box.width * wide),
-        high - 1 - Math.floor((event.clientY - box.top) / box.height * high)];
-    };
-    canvas.addEventListener("pointerdown", (event) => {
-      drawing = true;
-      canvas.setPointerCapture(event.pointerId);
-      keep();
-      paint(cursor = place(event));
-    });
-    canvas.addEventListener("pointermove", (event) => {
-      if (drawing) paint(cursor = place(event));
-    });
-    for (const end of ["pointerup", "pointercancel"]) {
-      canvas.addEventListener(end, () => { drawing = false; });
-    }
-    const KEYS = {ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1]};
-    canvas.addEventListener("keydown", (event) => {
-      const step = KEYS[event.key];
-      if (!step && event.key !== " ") return;
-      event.preventDefault();
-      if (step) {
-        cursor = [Math.max(0, Math.min(wide - 1, cursor[0] + step[0])),
-          Math.max(0, Math.min(high - 1, cursor[1] + step[1]))];
-        draw();
-      } else {
-        keep();
-        paint(cursor);
-      }
-    });
-    canvas.addEventListener("focus", draw);
-    canvas.addEventListener("blur", draw);
-    const acts = {grow: () => grown(mask), shrink: () => shrunk(mask),
-      shift: () => each((x, y) => at(mask, x - 1, y)), clear: () => each(() => 0),
-      truth: () => truth.slice(), again: () => start.slice()};
-    for (const button of form.querySelectorAll("[data-act]")) {
-      button.addEventListener("click", () => {
-        const act = button.dataset.act;
-        if (act === "undo") {
-          mask = before.pop() || mask;
-        } else {
-          keep();
-          mask = acts[act]();
-        }
-        show();
-      });
-    }
-    part("game").hidden = part("now").hidden = false;
     show();
   }
 })();
