@@ -15,6 +15,7 @@ from ._scans import (
     load_image,
     load_scan,
     save_mask,
+    save_probability,
     to_original_grid,
 )
 from ._seen import LeftOut, Seen
@@ -31,6 +32,7 @@ __all__ = [
     "load_scan",
     "require_masks",
     "save_mask",
+    "save_probability",
     "to_original_grid",
     "write_nnunet",
 ]

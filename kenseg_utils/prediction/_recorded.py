@@ -11,6 +11,9 @@ import numpy as np
 
 from kenseg_utils import artifacts
 
+# What `open_network` opens, by preference: the 3-D network, else the one of whole slices.
+BEST_FIRST = ("heads", "whole_slices")
+
 
 def save_network(
     name: str,
@@ -21,7 +24,8 @@ def save_network(
 ) -> Path:
     """Record a finished run's network as `results/<name>.npz`: its weights, and what made it.
 
-    `threshold`: from which probability on its answer is lesion; `more` joins what is kept of it.
+    `threshold`: from which probability on its answer is lesion; `more` joins what is kept of it,
+    among it `least_ml`, the smallest find in millilitres that shall count.
     Kernels are kept in half precision and vectors (biases, normalisation) in single precision; a
     test holds what that changes in a probability below 0.01. Numbers and text, never code.
     """
@@ -47,10 +51,12 @@ def recorded_network(name: str, folder: str | os.PathLike | None = None) -> tupl
     """The network that `save_network` recorded and its provenance, or None if there is none.
 
     It is built anew from its recipe and given the recorded weights. Its lesion scores are shifted
-    so that the threshold recorded with it becomes 0.5, which is what everything else assumes.
+    so that the threshold recorded with it becomes 0.5, which is what everything else assumes; its
+    attribute `least_ml` is what was recorded, if it was. A network of volumes computes in float32
+    on whatever device, so that its masks are everywhere the same.
     Raises ValueError for a file that holds something else.
     """
-    from kenseg_utils import networks, training
+    from kenseg_utils import networks
 
     file = artifacts.results_file(name, folder, ".npz")
     if not file.exists():
@@ -59,12 +65,33 @@ def recorded_network(name: str, folder: str | os.PathLike | None = None) -> tupl
         with np.load(file, allow_pickle=False) as found:
             about = json.loads(found["about"].tobytes())
             weights = [found[key].astype(np.float32) for key in sorted(found) if key != "about"]
-        model = training.build(training.Recipe(**about["recipe"]), tuple(about["input_shape"]))
+        model = _built(about)
         model.set_weights(weights)
         networks.shift_scores(model, 1 - about.get("threshold", 0.5))
+        if "least_ml" in about:
+            model.least_ml = float(about["least_ml"])
     except Exception as error:  # an archive can be broken in many ways
         raise ValueError(
             f"{file} is no recorded network ({type(error).__name__}: "
             f"{str(error)[:200]}): record it anew, or remove it."
         ) from error
     return model, about
+
+
+def _built(about: dict) -> Any:
+    """The untrained network of a recorded one's recipe."""
+    import keras
+
+    from kenseg_utils import networks, training
+
+    recipe, shape = about["recipe"], tuple(about["input_shape"])
+    if recipe["network"] not in networks.volume_names():
+        return training.build(training.Recipe(**recipe), shape)
+    previous = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        return networks.build(
+            recipe["network"], shape, widths=recipe["widths"], **recipe.get("options", {})
+        )
+    finally:
+        keras.config.set_dtype_policy(previous)
