@@ -91,6 +91,14 @@ def without_spikes(volume: np.ndarray) -> np.ndarray:
     return np.clip(volume, low - reach, high + reach)
 
 
+def air_value(volume: np.ndarray) -> np.float32:
+    """What lies beyond a volume of dark air: its darkest value but for a thousandth of them.
+
+    One stray voxel that is darker, however far `without_spikes` let it go, does not decide it.
+    """
+    return np.float32(np.percentile(_every_third(volume), 0.1, method="nearest"))
+
+
 def head_mask(volume: np.ndarray) -> np.ndarray:
     """The bright voxels of the head and nothing else that is bright: bool (X, Y, Z).
 

@@ -113,24 +113,22 @@ def _of_size(image: np.ndarray, size: np.ndarray) -> list[str]:
     upper = head[:, :, max(0, top - int(round(150 / size[2]))) : top]
     sides = [(part.stop - part.start) * mm for part, mm in zip(anatomy.filled_box(upper), size)]
     shares = [upper.sum(tuple(other for other in range(3) if other != a)) for a in range(2)]
-    edges = {
-        name: share[at] / share.max()
-        for name, share, at in (
-            ("left", shares[0], 0),
-            ("right", shares[0], -1),
-            ("back", shares[1], 0),
-            ("front", shares[1], -1),
-            ("top", head.sum((0, 1)), -1),
-        )
-    }
-    cut = [name for name, share in edges.items() if share > 0.15]
+    edges = (  # a side, and not which: the header may leave that open
+        ("a side", shares[0], (0, -1)),
+        ("the back", shares[1], (0,)),
+        ("the front", shares[1], (-1,)),
+        ("the top", head.sum((0, 1)), (-1,)),
+    )
+    cut = [
+        name for name, share, ends in edges if max(share[end] for end in ends) > 0.15 * share.max()
+    ]
     doubts = []
     if cut:
         doubts.append(
-            f"its field of view cuts the head at the {', '.join(cut)}: a lesion beyond is not "
+            f"its field of view cuts the head at {', '.join(cut)}: a lesion beyond is not "
             "seen, and the head may be laid wrongly."
         )
-    whole = [not {"left", "right"} & set(cut), not {"back", "front"} & set(cut), True]
+    whole = ["a side" not in cut, not {"the back", "the front"} & set(cut)]
     small = [mm < low for mm, (low, _) in zip(sides, HEAD_MM)]
     if (small[0] and whole[0]) or (small[1] and whole[1]):
         doubts.append(

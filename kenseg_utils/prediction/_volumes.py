@@ -18,6 +18,7 @@ from scipy import ndimage
 
 from kenseg_utils import artifacts, atlas, machine, metrics
 from kenseg_utils.anatomy import (
+    air_value,
     brain_hull,
     head_box,
     slices_to_segment,
@@ -89,9 +90,10 @@ def lesion_probability(
     grid = WorkingGrid.of(image, affine)
     working = grid.there(image)
     hull = brain_hull(working) if inside_brain else np.ones(working.shape, bool)
-    working = np.where(hull, working, working.min())
+    dark = air_value(working)
+    working = np.where(hull, working, dark)
     intensity = Intensity.of(working)
-    air = float(intensity.apply(working.min()))
+    air = float(intensity.apply(dark))
     return grid.back(hull * by_slices(model, intensity.apply(working), batch_size, air, flips))
 
 
@@ -250,7 +252,7 @@ class WorkingGrid:
     def there(self, image: np.ndarray) -> np.ndarray:
         """A scan (as stored) on the working grid: float32 of shape BOX; beyond it is air."""
         resampled = self._resampled(image)
-        box = np.full(BOX, resampled.min(), np.float32)
+        box = np.full(BOX, air_value(resampled), np.float32)
         inside, beyond = self._overlap()
         box[inside] = resampled[beyond]
         return box

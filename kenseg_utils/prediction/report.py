@@ -26,14 +26,17 @@ def volume_report(scan: atlas.Scan, mask: np.ndarray, space: str | None = None) 
     `space`.
     Where the header leaves open which side is which, side is "unknown" and there are no x, y, z;
     the table's attrs["sides"] then says why, and `summary` repeats it.
-    Raises ValueError for a mask of another shape than the scan's.
+    Raises ValueError for a mask of another shape than the scan's, or other values than 0 and 1.
     """
-    mask = np.asarray(mask) > 0
+    mask = np.asarray(mask)
     if mask.shape != scan.image.shape:
         raise ValueError(
             f"The mask is {mask.shape} and the scan {scan.image.shape}: report a mask "
             "on the scan's own grid."
         )
+    if not np.isin(mask, (0, 1)).all():
+        raise ValueError("The mask holds values other than 0 and 1: threshold it first.")
+    mask = mask.astype(bool)
     labels, count = metrics.label_lesions(mask, corners=True)
     parted = scan_midline(scan, space) if count else None
     unknown = why_sides_are_unknown(scan)

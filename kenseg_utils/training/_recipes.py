@@ -54,7 +54,7 @@ class Recipe:
         if self.widths is not None:
             object.__setattr__(self, "widths", tuple(int(width) for width in self.widths))
         for name, choices in dict(
-            network=networks.names(),
+            network=(*networks.names(), *networks.volume_names()),
             loss=losses.names(),
             optimizer=OPTIMIZERS,
             schedule=SCHEDULES,
