@@ -130,13 +130,7 @@ class Feed:
     """
 
     def __init__(
-        self,
-        pool: Pool,
-        heads: int,
-        cut: Cut,
-        seed: int = 0,
-        threads: int = 4,
-        first: int = FIRST,
+        self, pool: Pool, heads: int, cut: Cut, seed: int = 0, threads: int = 4, first: int = FIRST
     ):
         self.pool, self.heads, self.cut = pool, heads, cut
         self.waited = 0.0
@@ -144,7 +138,9 @@ class Feed:
         self._ended = threading.Event()
         self._wait_for_heads(min(first, pool.size))
         self._threads = [
-            threading.Thread(target=self._work, args=(np.random.default_rng((seed, k)),), daemon=True)
+            threading.Thread(
+                target=self._work, args=(np.random.default_rng((seed, k)),), daemon=True
+            )
             for k in range(threads)
         ]
         for thread in self._threads:

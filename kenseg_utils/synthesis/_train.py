@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -22,8 +22,6 @@ from ._heads import VERSION, make_head
 from ._lesions import VOXEL_ML
 from ._views import VIEWS
 
-if TYPE_CHECKING:
-    from keras import Model
 
 CHECKPOINT = "checkpoint.npz"
 DEVELOPMENT_SEED = 900_000_000  # no training head has it
@@ -72,9 +70,7 @@ def develop_on(plan: Plan, healthy: Sequence[np.ndarray] = ()) -> Development:
     seeds = range(DEVELOPMENT_SEED, DEVELOPMENT_SEED + plan.own)
     own = [make_head(seed, healthy=False)[:2] for seed in seeds]
     empty = [make_head(seed + plan.own, healthy=True)[0] for seed in seeds[: plan.own // 2]]
-    return Development(
-        own, [_phantom(index) for index in range(plan.phantoms)], [*empty, *healthy]
-    )
+    return Development(own, [_phantom(index) for index in range(plan.phantoms)], [*empty, *healthy])
 
 
 def _phantom(index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -212,8 +208,9 @@ class _Clock:
         plan = self.plan
         feed = Feed(self.pool, plan.batch, self.view.cut, seed=plan.seed + 1000 * self.step)
         total = 60 * plan.minutes
-        before, begun = self.seconds, None
-        logged = saved = time.monotonic()
+        before, begun = self.seconds, 0.0
+        logged = saved = 0.0
+        self.view.probability(self.shadow, np.zeros(frames.SHAPE, np.float32))  # compiled here
         losses: list[float] = []
         try:
             while self.seconds < total:
@@ -221,8 +218,9 @@ class _Clock:
                 self.model.optimizer.learning_rate.assign(rate_at(self.seconds / total, plan.rate))
                 losses.append(float(self.model.train_on_batch(images, masks)))
                 self.step += 1
-                if begun is None:  # compiling does not count
-                    begun, feed.waited = time.monotonic(), 0.0
+                if not begun:  # compiling does not count
+                    begun = logged = saved = time.monotonic()
+                    feed.waited = 0.0
                 if self.step % EVERY == 0:
                     self._average()
                 now = time.monotonic()

@@ -56,17 +56,20 @@ class View:
                 plane = int(rng.choice(self.planes))
                 across = mask.any(tuple(k for k in range(3) if k != plane))
                 hit = np.flatnonzero(across)
-                at = rng.choice(hit) if len(hit) and rng.random() < 0.5 else rng.integers(len(across))
+                at = (
+                    rng.choice(hit)
+                    if len(hit) and rng.random() < 0.5
+                    else rng.integers(len(across))
+                )
                 shown.append(self._slabs(image, plane, np.array([at]))[0])
                 truth.append(_square(np.take(mask, [at], plane), plane)[0])
         return np.stack(shown), np.stack(truth).astype(np.float32)[..., None]
 
     def probability(self, model: Any, image: np.ndarray, batch: int = 32) -> np.ndarray:
         """The lesion's probability in a volume of `SHAPE`: float32; the mean of all planes."""
-        import keras
 
         def ask(shown):
-            return keras.ops.convert_to_numpy(model(shown, training=False))[..., 0]
+            return np.asarray(model.predict_on_batch(shown), np.float32)[..., 0]
 
         if not self.planes:
             return ask(image[None, ..., None].astype(np.float32))[0].astype(np.float32)
