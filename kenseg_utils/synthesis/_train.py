@@ -22,7 +22,6 @@ from ._heads import VERSION, make_head
 from ._lesions import VOXEL_ML
 from ._views import VIEWS
 
-
 CHECKPOINT = "checkpoint.npz"
 DEVELOPMENT_SEED = 900_000_000  # no training head has it
 MOMENTUM, EVERY = 0.96, 8  # of the averaged weights: how much stays, each so many steps
