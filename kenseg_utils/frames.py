@@ -111,13 +111,18 @@ def normalised(volume: np.ndarray) -> np.ndarray:
     A volume without anything in it gives 0 everywhere.
     """
     volume = np.asarray(volume, np.float32)
-    air = np.float32(np.percentile(volume, 1))
-    values = volume[_core(volume.shape)] - air
-    solid = values[values > 0.3 * np.percentile(values, 95)]
-    white = np.percentile(solid, 85) if solid.size else 0.0
+    air, white = levels(volume)
     if not white > 0:
         return np.zeros_like(volume)
-    return np.clip((volume - air) / np.float32(white), 0, BRIGHTEST)
+    return np.clip((volume - np.float32(air)) / np.float32(white), 0, BRIGHTEST)
+
+
+def levels(volume: np.ndarray) -> tuple[float, float]:
+    """What `normalised` takes for air, and how much brighter white matter is (0: nothing there)."""
+    air = float(np.percentile(volume, 1))
+    values = volume[_core(volume.shape)] - air
+    solid = values[values > 0.3 * np.percentile(values, 95)]
+    return air, float(np.percentile(solid, 85)) if solid.size else 0.0
 
 
 def _settled(image: np.ndarray) -> np.ndarray:

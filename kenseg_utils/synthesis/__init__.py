@@ -5,5 +5,19 @@
 """
 
 from ._heads import VERSION, make_head
+from ._into import paint_into
+from ._lesions import Piece, draw_plan
+from ._train import Plan, train
+from ._views import VIEWS, View
 
-__all__ = ["VERSION", "make_head"]
+__all__ = [
+    "VERSION",
+    "VIEWS",
+    "Piece",
+    "Plan",
+    "View",
+    "draw_plan",
+    "make_head",
+    "paint_into",
+    "train",
+]

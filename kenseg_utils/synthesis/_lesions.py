@@ -86,7 +86,9 @@ def _draw_piece(rng: np.random.Generator, ml: float, side: int) -> Piece:
     seed = rng.normal(kind.centre, kind.spread)
     seed[0] = side * max(seed[0], 3)
     long = np.exp(rng.normal(0, 0.3, 3)) * ((1, 1.5, 1.1) if kind.wedge or ml > 8 else (1, 1, 1))
-    return Piece(kind, tuple(seed), ml, log_uniform(rng, 0.8, 3.5), tuple(long / np.cbrt(long.prod())))
+    return Piece(
+        kind, tuple(seed), ml, log_uniform(rng, 0.45, 2.2), tuple(long / np.cbrt(long.prod()))
+    )
 
 
 def injury_of(rng: np.random.Generator, plan: tuple[Piece, ...]) -> Injury | None:
@@ -244,18 +246,18 @@ def _look_of_one(rng, person, box, inside, any_lesion, gray, fluid):
     depth = np.where(inside, depth, -SPACING * ndimage.distance_transform_edt(~inside) + 1)
     seen = depth + rng.uniform(0.3, 1.3) * field(7)  # the border seen is not the border drawn
     scar = logistic((seen - rng.uniform(-0.8, 1.5)) / rng.uniform(0.5, 1.1))
-    tone = rng.choice(("grey", "dark", "pale"), p=(0.5, 0.35, 0.15))
+    tone = rng.choice(("grey", "dark", "pale"), p=(0.5, 0.38, 0.12))
     low, high = {"grey": (0.75, 0.98), "dark": (0.5, 0.8), "pale": (0.95, 1.1)}[tone]
     scar_level = (fluid + (gray - fluid) * rng.uniform(low, high)) * (
         1 + 0.06 * field(5) + 0.06 * field(12)
     )
-    rim = log_uniform(rng, 1, 14) if large > 0.5 else log_uniform(rng, 0.7, 4)
+    rim = log_uniform(rng, 0.8, 12) if large > 0.5 else log_uniform(rng, 0.7, 4)
     width = rng.uniform(0.6, 2.5)
     cavity = logistic((seen - rim - 0.35 * rim * field(14)) / width)
     # An old lesion is all cavity; another is scar with holes.
-    hollow = rng.choice((4.0, rng.uniform(-1.5, 2.5)), p=(0.5, 0.5))
+    hollow = rng.choice((4.0, rng.uniform(-1.5, 2.5)), p=(0.65, 0.35))
     cavity *= logistic(2.2 * (hollow + field(12) + 0.6 * field(6)))
-    darkness = rng.choice((rng.uniform(0, 0.15), rng.uniform(0.15, 0.7)), p=(0.65, 0.35))
+    darkness = rng.choice((rng.uniform(0, 0.15), rng.uniform(0.15, 0.7)), p=(0.72, 0.28))
     cavity_level = (fluid + (gray - fluid) * darkness) * (1 + 0.07 * field(8))
     if ml < 2:  # small ones are never seen whole at 2 mm
         cavity *= rng.uniform(0.2, 1)
@@ -266,7 +268,9 @@ def _look_of_one(rng, person, box, inside, any_lesion, gray, fluid):
         scar *= 1 - rng.uniform(0, 0.6) * ribbon
     else:  # open towards the skull
         outer = person.depth[box] < 4
-        cavity = np.where(inside & outer & (rng.random() < 0.7), np.maximum(cavity, 0.6 * scar), cavity)
+        cavity = np.where(
+            inside & outer & (rng.random() < 0.7), np.maximum(cavity, 0.6 * scar), cavity
+        )
     if large and rng.random() < 0.4:  # islands and strands
         strands = logistic(4 * (field(6) - rng.uniform(0.8, 1.8)))
         cavity *= 1 - 0.9 * strands
@@ -276,7 +280,12 @@ def _look_of_one(rng, person, box, inside, any_lesion, gray, fluid):
 
 
 def paint_distractors(
-    rng: np.random.Generator, picture: np.ndarray, person: Person, age: float, gray: float, fluid: float
+    rng: np.random.Generator,
+    picture: np.ndarray,
+    person: Person,
+    age: float,
+    gray: float,
+    fluid: float,
 ) -> np.ndarray:
     """What is dark and no stroke, all growing with `age` 0–1, and some rarities.
 
@@ -309,7 +318,14 @@ def paint_distractors(
 
 def _with_cyst(rng, picture, person, fluid):
     """A smooth sack of fluid at the hull's surface: an arachnoid cyst or a wide cistern."""
-    places = ((42, 18, -28), (-42, 18, -28), (0, -82, -38), (30, -70, -48), (-35, 30, 45), (0, -60, 68))
+    places = (
+        (42, 18, -28),
+        (-42, 18, -28),
+        (0, -82, -38),
+        (30, -70, -48),
+        (-35, 30, 45),
+        (0, -60, 68),
+    )
     centre = np.array(places[rng.integers(len(places))]) + rng.normal(0, 6, 3)
     halves = rng.uniform(6, 20) * np.exp(rng.normal(0, 0.25, 3))
     off = person.places - centre.reshape(3, 1, 1, 1).astype(np.float32)

@@ -29,7 +29,9 @@ def wrapped(
     deep = np.where(
         mosaic > 0.5, muscle, np.where(mosaic > -0.3, 0.8 * scalp, rng.uniform(0.02, 0.3))
     )
-    soft = np.where((person.skin > rng.uniform(5, 9)), np.where(mosaic > -0.2, muscle, scalp), scalp)
+    soft = np.where(
+        (person.skin > rng.uniform(5, 9)), np.where(mosaic > -0.2, muscle, scalp), scalp
+    )
     layers = np.where(outside < start, fluid, np.where(outside < end, bone, soft))
     below = person.places[2] < -20 - 0.35 * np.abs(person.places[1] + 20)
     layers = np.where(below & (outside > start + 2), deep, layers)
