@@ -71,7 +71,7 @@ def test_storage_does_not_change_the_answer(stroke, code):
     assert np.abs(orientations.apply_orientation(here, turn) - there).max() < 1e-3
 
 
-def test_the_mirror_image_is_asked_about_and_log_odds_are_averaged(stroke):
+def test_the_mirror_image_is_asked_about_and_both_answers_are_averaged(stroke):
     image, affine, _ = stroke
 
     class Leaning(Dark):
@@ -87,6 +87,9 @@ def test_the_mirror_image_is_asked_about_and_log_odds_are_averaged(stroke):
     assert inside.size and np.abs(inside - 0.5).max() < 1e-5
     plain = _frames.by_frame(Leaning(), image, affine, flips=False, inside_brain=False)
     assert plain.max() > 0.6
+    once = Leaning(mirrored=False)  # as may be recorded with a network
+    prediction.lesion_probability(once, image, affine)
+    assert len(once.seen) == 1
 
 
 def test_nothing_is_reported_outside_a_generous_hull_of_the_brain(stroke):
@@ -157,7 +160,7 @@ def recorded(toy, tmp_path_factory):
             finished="2026-01-01T00:00:00Z",
         ),
     )
-    prediction.save_network("heads", run, folder, threshold=0.3, least_ml=0.25)
+    prediction.save_network("heads", run, folder, threshold=0.3, least_ml=0.25, mirrored=False)
     return folder
 
 
@@ -165,11 +168,22 @@ def test_a_recorded_network_of_volumes_keeps_threshold_and_least_volume(toy, rec
     model, about = prediction.recorded_network("heads", recorded)
     assert prediction.own_least_ml(model) == 0.25 and about["threshold"] == 0.3
     assert {layer.compute_dtype for layer in model.layers} == {"float32"}
+    assert model.threshold == 0.3 and not model.mirrored
     batch = np.random.default_rng(0).random((1, *frames.SHAPE, 1), np.float32)
     ours, theirs = (one.predict_on_batch(batch) for one in (model, toy))
-    assert np.mean((ours >= 0.5) == (theirs >= 0.3)) > 0.9999
-    odds = theirs / (1 - theirs) * 0.7 / 0.3
-    assert np.abs(ours - odds / (1 + odds)).max() < 1e-4
+    assert np.abs(ours - theirs).max() < 1e-4
+
+
+def test_a_recorded_threshold_becomes_a_half(stroke):
+    image, affine, _ = stroke
+    soft = prediction.lesion_probability(Dark(), image, affine)
+    shifted = prediction.lesion_probability(Dark(threshold=0.3), image, affine)
+    ours, theirs = shifted >= 0.5, soft >= 0.3  # the same but for interpolation between points
+    assert (ours & theirs).sum() > 0.95 * (ours | theirs).sum() > 1000
+    assert (soft >= 0.5).sum() < 0.9 * ours.sum()
+    assert shifted.min() >= 0 and shifted.max() <= 1
+    exact = _frames._shifted(np.float32([0, 0.3, 0.5, 1]), 0.3)
+    assert exact == pytest.approx([0, 0.5, 0.7, 1])
 
 
 def test_the_best_network_is_opened_and_else_the_next(monkeypatch):
@@ -210,6 +224,7 @@ def test_an_exported_file_says_what_it_is(exported, recorded):
     assert file.input_shape == (None, *frames.SHAPE, 1) == file.output_shape
     assert file.about["name"] == "heads" and file.about["commit"] == "abc"
     assert prediction.own_least_ml(file) == 0.25
+    assert file.threshold == 0.3 and not file.mirrored
     kernels = sum(w.size for w in prediction.recorded_network("heads", recorded)[0].get_weights())
     assert exported.stat().st_size < 2 * kernels + 60_000  # half precision, and the graph
 

@@ -10,8 +10,6 @@ from kenseg_utils import anatomy, frames
 
 from ._answers import lesion_channel
 
-_LEAST = np.float32(1e-6)  # closer to 0 or 1 than this, a sigmoid in float32 tells nothing
-
 
 def takes_volumes(model: Any) -> bool:
     """Whether a network takes volumes (batch, x, y, z, channels) in place of slices."""
@@ -35,16 +33,17 @@ def by_frame(
 
     The head is laid into the frame (2 mm, axes of the world, whatever the scan's are), its grey
     values are normalised there, and the network answers about it as a whole; the answer is
-    interpolated on the scan's grid. `flips` asks about the mirror image, too, and averages the
-    log-odds: what shifts all scores, as a recorded threshold does, shifts the mean by as much.
+    interpolated on the scan's grid. `flips` asks about the mirror image, too, and averages. Then
+    log-odds are shifted so that the threshold that was recorded with the network (its attribute
+    `threshold`) becomes 0.5.
     `inside_brain` answers 0 outside a generous hull of the brain. Unlike a network of slices, one
     of volumes is shown all of the head, as it was in training.
     """
     frame, seen = frames.look(image, affine)
     probability = _asked(model, seen)
     if flips:
-        both = (_log_odds(probability) + _log_odds(_asked(model, seen[::-1])[::-1])) / 2
-        probability = 1 / (1 + np.exp(-both))
+        probability = (probability + _asked(model, seen[::-1])[::-1]) / 2
+    probability = _shifted(probability, getattr(model, "threshold", 0.5))
     if inside_brain:
         probability = probability * _hull(seen)
     return frame.back(probability, image.shape, affine)
@@ -55,9 +54,12 @@ def _asked(model: Any, seen: np.ndarray) -> np.ndarray:
     return lesion_channel(model.predict_on_batch(batch), batch.shape[:-1])[0]
 
 
-def _log_odds(probability: np.ndarray) -> np.ndarray:
-    kept = np.clip(probability, _LEAST, 1 - _LEAST)
-    return np.log(kept / (1 - kept))
+def _shifted(probability: np.ndarray, threshold: float) -> np.ndarray:
+    """Log-odds shifted so that `threshold` becomes 0.5."""
+    if threshold == 0.5:
+        return probability
+    here, there = probability * (1 - threshold), (1 - probability) * threshold
+    return here / np.maximum(here + there, np.finfo(np.float32).tiny)
 
 
 def _hull(seen: np.ndarray) -> np.ndarray:

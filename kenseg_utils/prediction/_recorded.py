@@ -25,7 +25,8 @@ def save_network(
     """Record a finished run's network as `results/<name>.npz`: its weights, and what made it.
 
     `threshold`: from which probability on its answer is lesion; `more` joins what is kept of it,
-    among it `least_ml`, the smallest find in millilitres that shall count.
+    among it `least_ml`, the smallest find in millilitres that shall count, and `mirrored`, whether
+    it shall be asked about the mirror image, too.
     Kernels are kept in half precision and vectors (biases, normalisation) in single precision; a
     test holds what that changes in a probability below 0.01. Numbers and text, never code.
     """
@@ -51,9 +52,10 @@ def recorded_network(name: str, folder: str | os.PathLike | None = None) -> tupl
     """The network that `save_network` recorded and its provenance, or None if there is none.
 
     It is built anew from its recipe and given the recorded weights. Its lesion scores are shifted
-    so that the threshold recorded with it becomes 0.5, which is what everything else assumes; its
-    attribute `least_ml` is what was recorded, if it was. A network of volumes computes in float32
-    on whatever device, so that its masks are everywhere the same.
+    so that the threshold recorded with it becomes 0.5, which is what everything else assumes (of a
+    network of volumes, `prediction.by_frame` shifts the mean of both looks); `least_ml` and
+    `mirrored` become its attributes, where they were recorded. A network of volumes computes in
+    float32 on whatever device, so that its masks are everywhere the same.
     Raises ValueError for a file that holds something else.
     """
     from kenseg_utils import networks
@@ -67,9 +69,14 @@ def recorded_network(name: str, folder: str | os.PathLike | None = None) -> tupl
             weights = [found[key].astype(np.float32) for key in sorted(found) if key != "about"]
         model = _built(about)
         model.set_weights(weights)
-        networks.shift_scores(model, 1 - about.get("threshold", 0.5))
+        if len(model.input_shape) == 5:
+            model.threshold = float(about.get("threshold", 0.5))
+        else:
+            networks.shift_scores(model, 1 - about.get("threshold", 0.5))
         if "least_ml" in about:
             model.least_ml = float(about["least_ml"])
+        if "mirrored" in about:
+            model.mirrored = bool(about["mirrored"])
     except Exception as error:  # an archive can be broken in many ways
         raise ValueError(
             f"{file} is no recorded network ({type(error).__name__}: "

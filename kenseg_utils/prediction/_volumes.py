@@ -49,7 +49,7 @@ def segment_volume(
     threshold: float = 0.5,
     batch_size: int = 16,
     *,
-    flips: bool = True,
+    flips: bool | None = None,
     inside_brain: bool = True,
     least_ml: float | None = None,
 ) -> np.ndarray:
@@ -79,19 +79,21 @@ def lesion_probability(
     affine: np.ndarray,
     batch_size: int = 16,
     *,
-    flips: bool = True,
+    flips: bool | None = None,
     inside_brain: bool = True,
 ) -> np.ndarray:
     """The lesion's probability in each voxel of a T1w: float32, of the image's shape.
 
     The scan is brought to the working grid (`WorkingGrid`), normalised and cut into axial slices
     of their full extent: nothing is known of the lesion. The answer is taken all the way back.
-    `flips` asks about each slice twice, once mirrored left to right, and averages the answers.
+    `flips` asks about each slice twice, once mirrored left to right, and averages the answers; so
+    it is done unless something else was recorded with the network.
     `inside_brain` asks about the brain alone: what lies outside a generous hull of it (eyes, neck,
     scalp) is made air before, and 0 afterwards.
     A network of volumes sees the head as one, in the frame of `frames` (see `by_frame`).
     """
     check_network(model, batch_size)
+    flips = getattr(model, "mirrored", True) if flips is None else flips
     image, affine = checked_volume(image, affine)
     if takes_volumes(model):
         return by_frame(model, image, affine, flips, inside_brain)

@@ -26,7 +26,7 @@ from ._recorded import recorded_network
 from ._volumes import BOX, at_shape
 
 # What an exported file says of a recorded network.
-KEPT = ("commit", "device", "finished", "seconds", "threshold", "least_ml")
+KEPT = ("commit", "device", "finished", "seconds", "threshold", "least_ml", "mirrored")
 # By Keras backend, what its ONNX exporter needs.
 ONNX_PACKAGES = {
     "tensorflow": ("onnx", "tf2onnx"),
@@ -62,8 +62,9 @@ def to_onnx(
 def record_onnx(name: str, folder: str | os.PathLike | None = None) -> Path:
     """Write the recorded network `results/<name>.npz` again beside it, as `<name>.onnx`.
 
-    Its scores are shifted as `prediction.recorded_network` shifts them, so that it gives the same
-    masks; a network of slices is bound to slices of the working grid. Returns the path.
+    What was recorded with it stands in the file. Of a network of slices, the scores are shifted as
+    `prediction.recorded_network` shifts them, and slices are those of the working grid. It gives
+    the same masks. Returns the path.
     Raises ValueError where none is recorded, and what `to_onnx` raises.
     """
     kept = recorded_network(name, folder)
