@@ -287,7 +287,7 @@ def test_networks_that_cannot_be_opened(tmp_path):
 
 
 def test_without_a_recorded_network_one_is_told_how_to_make_it(monkeypatch):
-    monkeypatch.setattr(prediction, "recorded_network", lambda name: None)
+    monkeypatch.setattr(prediction, "best_recorded", lambda: None)
     with pytest.raises(ValueError, match="whole_slices --record"):
         prediction.open_network()
 

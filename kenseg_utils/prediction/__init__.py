@@ -6,7 +6,7 @@ Research and teaching only: not for clinical use.
 from ._doubts import check_is_head, t1w_doubts
 from ._frames import by_frame, takes_volumes
 from ._onnx import OnnxNetwork
-from ._recorded import BEST_FIRST, recorded_network, save_network
+from ._recorded import BEST_FIRST, best_recorded, recorded_network, save_network
 from ._volumes import (
     BOX,
     LEAST_ML,
@@ -31,6 +31,7 @@ __all__ = [
     "OnnxNetwork",
     "WorkingGrid",
     "at_shape",
+    "best_recorded",
     "by_frame",
     "by_slices",
     "check_cut",

@@ -24,28 +24,35 @@ def save_network(
 ) -> Path:
     """Record a finished run's network as `results/<name>.npz`: its weights, and what made it.
 
+    In place of a run, a Keras model will do, if `recipe` (a dictionary with `network` and `widths`
+    at least) says how `networks.build` makes another like it.
+
     `threshold`: from which probability on its answer is lesion; `more` joins what is kept of it,
     among it `least_ml`, the smallest find in millilitres that shall count, and `mirrored`, whether
     it shall be asked about the mirror image, too.
     Kernels are kept in half precision and vectors (biases, normalisation) in single precision; a
     test holds what that changes in a probability below 0.01. Numbers and text, never code.
     """
-    model = run.model
+    model = getattr(run, "model", run)
+    if model is run and "recipe" not in more:
+        raise ValueError("A model alone does not say how it was built: give recipe=, too.")
     weights = {
         f"weight_{number:04d}": np.float16(array) if array.ndim > 1 else np.float32(array)
         for number, array in enumerate(model.get_weights())
     }
-    about = run.provenance | dict(
-        history=run.history.to_dict("records"),
-        input_shape=model.input_shape[1:],
-        threshold=threshold,
-        **more,
-    )
+    about = {} if model is run else run.provenance | dict(history=run.history.to_dict("records"))
+    about |= dict(input_shape=model.input_shape[1:], threshold=threshold, **more)
     file = artifacts.results_file(name, folder, ".npz")
     with artifacts.write_aside(file) as aside:
         told = np.frombuffer(json.dumps(about).encode(), np.uint8)
         np.savez_compressed(aside, allow_pickle=False, about=told, **weights)
     return file
+
+
+def best_recorded(folder: str | os.PathLike | None = None) -> tuple[Any, dict] | None:
+    """The first of `BEST_FIRST` that is recorded, as `recorded_network` gives it, or None."""
+    found = (recorded_network(name, folder) for name in BEST_FIRST)
+    return next((kept for kept in found if kept is not None), None)
 
 
 def recorded_network(name: str, folder: str | os.PathLike | None = None) -> tuple[Any, dict] | None:
@@ -98,7 +105,7 @@ def _built(about: dict) -> Any:
     keras.config.set_dtype_policy("float32")
     try:
         return networks.build(
-            recipe["network"], shape, widths=recipe["widths"], **recipe.get("options", {})
+            recipe["network"], shape, widths=recipe.get("widths"), **recipe.get("options", {})
         )
     finally:
         keras.config.set_dtype_policy(previous)

@@ -33,7 +33,7 @@ from ._answers import NEEDED, lesion_channel
 from ._doubts import check_is_head, t1w_doubts
 from ._frames import by_frame, check_volumes, takes_volumes
 from ._onnx import OnnxNetwork
-from ._recorded import BEST_FIRST, recorded_network
+from ._recorded import best_recorded
 
 # Offsets along z that a network with this many input channels was trained with.
 NEIGHBOURS = {1: (0,), 4: (-2, -1, 0, 1)}
@@ -197,17 +197,16 @@ def _is_number(value) -> bool:
 def open_network(path: str | os.PathLike | None = None) -> Any:
     """Load a network for `segment_volume`: from a .keras or .onnx file, or a run's folder.
 
-    Without a path, the best that is recorded with the book (`recorded_network`): the 3-D one of
+    Without a path, the best that is recorded with the book (`best_recorded`): the 3-D one of
     real-looking heads (`results/heads.npz`), else the one of whole slices
     (`results/whole_slices.npz`).
     Keras's safe mode: no code from the file is run; of an .onnx file, onnxruntime runs the
     operators that it knows. Raises ValueError naming file and cause.
     """
     if path is None:
-        for name in BEST_FIRST:
-            kept = recorded_network(name)
-            if kept is not None:
-                return kept[0]
+        kept = best_recorded()
+        if kept is not None:
+            return kept[0]
         raise ValueError(
             "No network is recorded here: python -m kenseg_utils.experiments.whole_slices "
             "--record trains and records one; or give the path of yours."
