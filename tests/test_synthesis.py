@@ -252,7 +252,7 @@ def test_training_by_the_clock_goes_on_where_it_stopped(tmp_path, heads, quick):
     pool_of(tmp_path / "pool", heads)
     out, said = tmp_path / "out", []
     plan = synthesis.Plan(minutes=1 / 60, log_seconds=0.5, **SMALL)
-    file = synthesis.train(plan, out, tmp_path / "pool", say=said.append)
+    file = synthesis.train_by_clock(plan, out, tmp_path / "pool", say=said.append)
     assert file == out / "best.keras" and len(said) >= 2
     rows = list(csv.DictReader(open(out / "log.csv")))
     assert float(rows[-1]["seconds"]) >= 1 and int(rows[-1]["heads made"]) == 4
@@ -261,16 +261,18 @@ def test_training_by_the_clock_goes_on_where_it_stopped(tmp_path, heads, quick):
     model = keras.models.load_model(file)
     assert model.output_shape[-1] == 1 and model.dtype_policy.name == "float32"
     longer = synthesis.Plan(minutes=2 / 60, log_seconds=0.5, **SMALL)
-    synthesis.train(longer, out, tmp_path / "pool")
+    synthesis.train_by_clock(longer, out, tmp_path / "pool")
     again = list(csv.DictReader(open(out / "log.csv")))
     assert again[: len(rows)] == rows and int(again[len(rows)]["step"]) > steps
     with pytest.raises(ValueError, match="another widths"):
-        synthesis.train(synthesis.Plan(**(SMALL | {"widths": (4, 8)})), out, tmp_path / "pool")
+        synthesis.train_by_clock(
+            synthesis.Plan(**(SMALL | {"widths": (4, 8)})), out, tmp_path / "pool"
+        )
 
 
 def test_an_unknown_network_is_refused(tmp_path):
     with pytest.raises(ValueError, match="unet3d, unet25d, unet2d"):
-        synthesis.train(synthesis.Plan(network="unet4d"), tmp_path)
+        synthesis.train_by_clock(synthesis.Plan(network="unet4d"), tmp_path)
 
 
 def test_the_command_says_what_it_knows():

@@ -7,7 +7,7 @@
 from ._heads import VERSION, make_head
 from ._into import paint_into
 from ._lesions import Piece, draw_plan
-from ._train import Plan, train
+from ._train import Plan, train_by_clock
 from ._views import VIEWS, View
 
 __all__ = [
@@ -19,5 +19,5 @@ __all__ = [
     "draw_plan",
     "make_head",
     "paint_into",
-    "train",
+    "train_by_clock",
 ]

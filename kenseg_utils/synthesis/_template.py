@@ -49,13 +49,19 @@ def template() -> Template:
     level = np.percentile(picture[white > 0.9], 50)
     return Template(
         origin,
-        *(np.rint(255 * share).astype(np.uint8) for share in (white, gray, brain)),
-        np.clip(200 * picture / level, 0, 255).astype(np.uint8),
+        _in_bytes(255 * white),
+        _in_bytes(255 * gray),
+        _in_bytes(255 * brain),
+        _in_bytes(200 * picture / level),
         _signed_distance(hull),
         _signed_distance(skin),
         ndimage.gaussian_filter(ventricles, 2 / STEP),
         pull / np.abs(pull).max(),
     )
+
+
+def _in_bytes(volume: np.ndarray) -> np.ndarray:
+    return np.rint(np.clip(volume, 0, 255)).astype(np.uint8)
 
 
 def sample(volume: np.ndarray, places: np.ndarray) -> np.ndarray:
