@@ -78,6 +78,16 @@ def sample_shape(shape: np.ndarray, places: np.ndarray) -> np.ndarray:
     return ndimage.map_coordinates(shape, at, order=1, mode="nearest", output=np.float32)
 
 
+def depth_in_template(places: np.ndarray) -> np.ndarray:
+    """mm beneath the surface of the brain's hull at places (3, n) in mm, negative outside."""
+    return sample_shape(template().depth, places)
+
+
+def tissue_in_template(places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Shares of white and gray matter at places (3, n) in mm."""
+    return sample(template().white, places) / 255, sample(template().gray, places) / 255
+
+
 def _signed_distance(inside: np.ndarray) -> np.ndarray:
     """mm to a mask's surface, positive inside; smoothed a little."""
     distance = ndimage.distance_transform_edt(inside) - ndimage.distance_transform_edt(~inside)
