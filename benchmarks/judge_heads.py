@@ -22,7 +22,9 @@ Volumes are scored in the frame (2 mm). Writes results/NAME.json with all choice
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import joblib
 import nibabel as nib
@@ -31,7 +33,7 @@ import pandas as pd
 from nilearn import datasets
 from scipy import ndimage
 
-from kenseg_utils import frames, metrics, phantom, synthesis
+from kenseg_utils import frames, metrics, phantom, prediction, synthesis, training
 
 THRESHOLDS = tuple(round(0.1 * k, 1) for k in range(2, 10))
 LEAST_ML = (0.1, 0.3, 0.5, 1.0)
@@ -181,46 +183,76 @@ def summary(table: pd.DataFrame, choice: dict) -> pd.DataFrame:
     return pd.DataFrame(rows).drop(columns="number")
 
 
+def record(model, plan: dict, log: Path, choice: dict, scans: pd.DataFrame, note: str) -> Path:
+    """Keep the network as results/heads.npz, with what chose it and how it was trained."""
+    recipe = dict(network=plan["network"], widths=plan["widths"], options={})
+    run = SimpleNamespace(
+        model=model,
+        provenance=training.provenance() | dict(recipe=recipe, plan=plan, training=note),
+        history=pd.read_csv(log),
+    )
+    means = scans[scans.case.str.startswith("mean of")]
+    return prediction.save_network(
+        "heads",
+        run,
+        threshold=choice["threshold"],
+        least_ml=choice["least_ml"],
+        mirrored=choice["mirrored"],
+        judged=json.loads(means.to_json(orient="records", double_precision=4)),
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", type=Path, nargs="+", required=True, help=".keras files")
-    parser.add_argument("--network", nargs="+", required=True, help="a view's name for each model")
+    parser.add_argument("--model", type=Path, required=True, help="a training's best.keras")
+    parser.add_argument("--network", choices=list(synthesis.VIEWS), default="unet3d")
     parser.add_argument("--heads", type=Path, nargs="*", default=[], help="healthy T1w")
     parser.add_argument("--phantoms", type=int, default=12)
     parser.add_argument("--painted", type=int, default=10, help="lesions in each head")
-    parser.add_argument("--name", nargs="+", required=True, help="of the result, for each model")
-    parser.add_argument("--folder", type=Path, help="of the results (default: results/)")
+    parser.add_argument("--name", required=True, help="of the result")
+    parser.add_argument("--folder", type=Path, help="of the result (default: results/)")
+    parser.add_argument("--table", type=Path, help="all cases by all choices; read if it is there")
+    parser.add_argument("--record", type=Path, help="the training's folder: keep the network")
     parser.add_argument("--jobs", type=int, default=1, help="processes that make the cases")
-    parser.add_argument("--note", default="")
+    parser.add_argument("--note", default="", help="how it was trained, in words")
     given = parser.parse_args()
     import keras
 
-    everything = cases(given.heads, given.phantoms, given.painted, given.jobs)
-    for file, network, name in zip(given.model, given.network, given.name):
-        model = keras.models.load_model(file, compile=False)
-        view = synthesis.VIEWS[network]
-        table = judge(lambda seen, v=view, m=model: v.probability(m, seen), everything)
-        if given.folder:
-            given.folder.mkdir(parents=True, exist_ok=True)
-            table.to_csv(given.folder / f"{name}_all.csv.gz", index=False)
-        choice, told = choose(table)
-        scans = summary(table, choice)
-        print(name, choice)
-        print(scans.round(3).to_string())
-        lesions = table[table.group != "healthy"].groupby([*CHOICE, "group"]).dice
-        means = lesions.mean().unstack("group").reset_index()
-        from kenseg_utils import experiments  # which asks for more than judging does
+    model = keras.models.load_model(given.model, compile=False)
+    if given.table and given.table.exists():
+        table = pd.read_csv(given.table)
+    else:
+        everything = cases(given.heads, given.phantoms, given.painted, given.jobs)
+        view = synthesis.VIEWS[given.network]
+        table = judge(lambda seen: view.probability(model, seen), everything)
+        if given.table:
+            given.table.parent.mkdir(parents=True, exist_ok=True)
+            table.to_csv(given.table, index=False)
+    choice, told = choose(table)
+    scans = summary(table, choice)
+    print(given.name, choice)
+    print(scans.round(3).to_string())
+    means = table[table.group != "healthy"].groupby([*CHOICE, "group"]).dice.mean()
+    from kenseg_utils import experiments  # which asks for more than judging does
 
-        print(
-            experiments.save_result(
-                name,
-                {"scans": scans, "choices": told, "all cases by choice": means},
-                given.folder,
-                network=given.note,
-                parameters=model.count_params(),
-                choice=choice,
-            )
+    print(
+        experiments.save_result(
+            given.name,
+            {
+                "scans": scans,
+                "choices": told,
+                "Dice by choice": means.unstack("group").reset_index(),
+            },
+            given.folder,
+            network=given.note,
+            parameters=model.count_params(),
+            choice=choice,
         )
+    )
+    if given.record:
+        plan = json.loads((given.record / "plan.json").read_text())
+        plan["widths"] = plan["widths"] or synthesis.VIEWS[given.network].widths
+        print(record(model, plan, given.record / "log.csv", choice, scans, given.note))
 
 
 if __name__ == "__main__":

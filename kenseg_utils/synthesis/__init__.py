@@ -4,10 +4,11 @@
 `python -m kenseg_utils.synthesis --minutes 15 --out FOLDER` trains a network on them.
 """
 
-from ._heads import VERSION, make_head
+from ._heads import VERSION, lesion_in_template, make_head
 from ._into import paint_into
 from ._lesions import Piece, draw_plan
-from ._train import Plan, train
+from ._template import depth_in_template, tissue_in_template
+from ._train import Plan, train_by_clock
 from ._views import VIEWS, View
 
 __all__ = [
@@ -16,8 +17,11 @@ __all__ = [
     "Piece",
     "Plan",
     "View",
+    "depth_in_template",
     "draw_plan",
+    "lesion_in_template",
     "make_head",
     "paint_into",
-    "train",
+    "tissue_in_template",
+    "train_by_clock",
 ]

@@ -6,12 +6,11 @@ import argparse
 from dataclasses import fields
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 
-from kenseg_utils import frames
+from kenseg_utils import atlas, frames
 
-from ._train import Plan, train
+from ._train import Plan, train_by_clock
 from ._views import VIEWS
 
 
@@ -52,7 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
     if given["widths"]:
         given["widths"] = tuple(int(width) for width in given["widths"].split(","))
     try:
-        file = train(
+        file = train_by_clock(
             Plan(**given),
             out,
             pool,
@@ -65,8 +64,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _seen(path: Path) -> np.ndarray:
-    image = nib.load(path)
-    return frames.look(np.asarray(image.dataobj, np.float32), image.affine)[1]
+    scan = atlas.load_image(path)
+    return frames.look(scan.image, scan.affine)[1]
 
 
 if __name__ == "__main__":

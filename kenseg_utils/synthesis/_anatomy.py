@@ -79,7 +79,7 @@ def grow(
         for shape, shell in (
             (template().depth, True),
             (template().skin, True),
-            (_padded_ventricles(), False),
+            (template().ventricles, False),
         )
     )
     places = head + np.stack([upsampled(part) for part in folds])
@@ -148,10 +148,6 @@ def _rotation(pitch: float, roll: float, yaw: float) -> np.ndarray:
         turn[one, two], turn[two, one] = -np.sin(angle), np.sin(angle)
         turns.append(turn)
     return turns[0] @ turns[1] @ turns[2]
-
-
-def _padded_ventricles() -> np.ndarray:
-    return template().ventricles
 
 
 def _individual(rng, age, white, gray, brain, opened, near):

@@ -34,7 +34,7 @@ class Pool:
     Head number n comes from the seed (seed, n), and lies in place n modulo `size`.
     """
 
-    def __init__(self, folder: str | os.PathLike, size: int):
+    def __init__(self, folder: str | os.PathLike, size: int) -> None:
         self.folder, self.size = Path(folder), size
         self.folder.mkdir(parents=True, exist_ok=True)
         self.images = self._array("images", (size, *SHAPE), np.uint8)
@@ -99,7 +99,7 @@ def start_makers(
     kept = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))  # one process is one core
     try:
-        makers = [
+        makers: list[multiprocessing.process.BaseProcess] = [
             context.Process(
                 target=make_heads,
                 args=(str(pool.folder), pool.size, seed, worker, workers, most),
@@ -131,7 +131,7 @@ class Feed:
 
     def __init__(
         self, pool: Pool, heads: int, cut: Cut, seed: int = 0, threads: int = 4, first: int = FIRST
-    ):
+    ) -> None:
         self.pool, self.heads, self.cut = pool, heads, cut
         self.waited = 0.0
         self._ready: queue.Queue[Batch] = queue.Queue(maxsize=2 * threads)
@@ -180,7 +180,8 @@ class Feed:
                     continue
 
     def _draw(self, rng: np.random.Generator) -> Batch:
-        images, masks = [], []
+        images: list[np.ndarray] = []
+        masks: list[np.ndarray] = []
         while len(images) < self.heads:
             filled = self.pool.filled
             found = self.pool.get(int(filled[rng.integers(len(filled))]))

@@ -75,3 +75,12 @@ def make_head(
             "age": age,
         },
     )
+
+
+def lesion_in_template(seed: int | np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Lesions as `make_head` grows them, without a picture: mask (bool of `frames.SHAPE`), and
+    where each voxel of the frame lies in the template, (3, …) in mm."""
+    rng = np.random.default_rng(seed)
+    plan = draw_plan(rng)
+    person = grow(rng, float(rng.beta(1.3, 1.3)), injury_of(rng, plan))
+    return grow_mask(rng, person, plan), person.places

@@ -97,13 +97,13 @@ def draw_field_of_view(rng: np.random.Generator, person: Person) -> np.ndarray:
     if rng.random() < 0.12:
         edge = int(rng.integers(4, 22))
         cut = ("top", "front", "back", "left", "right", "bottom")[rng.integers(6)]
-        part = {
-            "top": np.s_[:, :, SHAPE[2] - edge :],
-            "bottom": np.s_[:, :, : edge + 22],
-            "front": np.s_[:, SHAPE[1] - edge :],
-            "back": np.s_[:, :edge],
-            "left": np.s_[:edge],
-            "right": np.s_[SHAPE[0] - edge :],
+        axis, part = {
+            "top": (2, slice(SHAPE[2] - edge, None)),
+            "bottom": (2, slice(edge + 22)),
+            "front": (1, slice(SHAPE[1] - edge, None)),
+            "back": (1, slice(edge)),
+            "left": (0, slice(edge)),
+            "right": (0, slice(SHAPE[0] - edge, None)),
         }[cut]
-        shown[part] = False
+        np.moveaxis(shown, axis, 0)[part] = False
     return shown

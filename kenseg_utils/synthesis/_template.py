@@ -49,13 +49,19 @@ def template() -> Template:
     level = np.percentile(picture[white > 0.9], 50)
     return Template(
         origin,
-        *(np.rint(255 * share).astype(np.uint8) for share in (white, gray, brain)),
-        np.clip(200 * picture / level, 0, 255).astype(np.uint8),
+        _in_bytes(255 * white),
+        _in_bytes(255 * gray),
+        _in_bytes(255 * brain),
+        _in_bytes(200 * picture / level),
         _signed_distance(hull),
         _signed_distance(skin),
         ndimage.gaussian_filter(ventricles, 2 / STEP),
         pull / np.abs(pull).max(),
     )
+
+
+def _in_bytes(volume: np.ndarray) -> np.ndarray:
+    return np.rint(np.clip(volume, 0, 255)).astype(np.uint8)
 
 
 def sample(volume: np.ndarray, places: np.ndarray) -> np.ndarray:
@@ -70,6 +76,16 @@ def sample_shape(shape: np.ndarray, places: np.ndarray) -> np.ndarray:
     origin = template().origin - STEP * extra
     at = (places - origin.reshape(3, *(1,) * (places.ndim - 1))) / STEP
     return ndimage.map_coordinates(shape, at, order=1, mode="nearest", output=np.float32)
+
+
+def depth_in_template(places: np.ndarray) -> np.ndarray:
+    """mm beneath the surface of the brain's hull at places (3, n) in mm, negative outside."""
+    return sample_shape(template().depth, places)
+
+
+def tissue_in_template(places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Shares of white and gray matter at places (3, n) in mm."""
+    return sample(template().white, places) / 255, sample(template().gray, places) / 255
 
 
 def _signed_distance(inside: np.ndarray) -> np.ndarray:

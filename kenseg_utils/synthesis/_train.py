@@ -130,7 +130,7 @@ def volume_loss(truth: Any, probability: Any) -> Any:
     return 1 - (2 * overlap + SMOOTH) / (total + SMOOTH) + 2 * entropy
 
 
-def train(
+def train_by_clock(
     plan: Plan,
     out: str | os.PathLike,
     pool_folder: str | os.PathLike | None = None,
