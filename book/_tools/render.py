@@ -13,6 +13,7 @@ from pathlib import Path
 
 import address
 import claims_page
+import model_card
 import social_card
 import status
 import vendor
@@ -37,6 +38,7 @@ def stage(executed: Path, staged: Path) -> None:
         (staged / "notebooks" / notebook.name).write_text(json.dumps(_for_page(content)))
     status.fill(staged / "book/status.md", executed, notebooks)
     claims_page.fill(staged / "book/claims.md", Path("book/claims.yml"), executed)
+    model_card.fill(staged / "book/model-card.md", Path("results"))
     settings = yaml.safe_load(Path("_config.yml").read_text())
     if published and commit:
         settings["repository"] = {"url": published, "branch": address.revision()}
