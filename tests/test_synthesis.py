@@ -256,7 +256,6 @@ def quick(monkeypatch, simple):
     """Training without its waits: heads that are there already."""
     ready = iter([h for _ in range(20) for h in simple])
     monkeypatch.setattr(_train, "make_head", lambda seed, healthy=None: next(ready))
-    monkeypatch.setattr(_feed, "FIRST", 4)
     tenths = itertools.count(1)
     clock = types.SimpleNamespace(monotonic=lambda: next(tenths) / 10)
     monkeypatch.setattr(_train, "time", clock)  # it ticks whenever it is looked at
