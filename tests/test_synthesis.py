@@ -19,8 +19,22 @@ from kenseg_utils.synthesis import _feed, _lesions, _train, _views
 
 @pytest.fixture(scope="module")
 def heads():
-    """Four heads with lesions, as (image, mask, facts)."""
-    return [synthesis.make_head((5, seed), healthy=False) for seed in range(4)]
+    """Two heads with lesions, as (image, mask, facts)."""
+    return [synthesis.make_head((5, seed), healthy=False) for seed in range(2)]
+
+
+@pytest.fixture(scope="module")
+def simple():
+    """Four of what a pool takes for heads, made in no time."""
+    rng = np.random.default_rng(0)
+    made = []
+    for number in range(4):
+        image = np.zeros(frames.SHAPE, np.float32)
+        image[20:70, 20:90, 20:80] = 1 + 0.1 * rng.random((50, 70, 60), dtype=np.float32)
+        mask = np.zeros(frames.SHAPE, np.uint8)
+        mask[30:40, 30 + number : 50, 30:40] = 1
+        made.append((image * (1 - 0.6 * mask), mask, {}))
+    return made
 
 
 def test_a_head_is_as_a_network_is_shown_one(heads):
@@ -105,19 +119,19 @@ def pool_of(folder, heads, size=None):
     return pool
 
 
-def test_a_pool_keeps_heads_for_any_process(tmp_path, heads):
-    pool = pool_of(tmp_path, heads, size=6)
+def test_a_pool_keeps_heads_for_any_process(tmp_path, simple):
+    pool = pool_of(tmp_path, simple, size=6)
     assert list(pool.filled) == [0, 1, 2, 3] and pool.heads_made == 4
     assert pool.get(5) is None
     image, mask = _feed.Pool(tmp_path, 6).get(2)
-    assert np.array_equal(mask, heads[2][1])
-    assert np.abs(image / _feed.LEVELS - heads[2][0]).max() < 0.005
-    pool.put(8, *heads[3][:2])  # takes the place of number 2
-    assert np.array_equal(pool.get(2)[1], heads[3][1]) and pool.heads_made == 9
+    assert np.array_equal(mask, simple[2][1])
+    assert np.abs(image / _feed.LEVELS - simple[2][0]).max() < 0.005
+    pool.put(8, *simple[3][:2])  # takes the place of number 2
+    assert np.array_equal(pool.get(2)[1], simple[3][1]) and pool.heads_made == 9
 
 
-def test_a_head_that_is_being_replaced_is_not_taken(tmp_path, heads):
-    pool = pool_of(tmp_path, heads)
+def test_a_head_that_is_being_replaced_is_not_taken(tmp_path, simple):
+    pool = pool_of(tmp_path, simple)
     pool.made[1] = 0
     assert pool.get(1) is None
 
@@ -140,8 +154,8 @@ def whole(images, masks, rng):
     return images, masks
 
 
-def test_batches_of_a_still_pool_are_the_same_for_a_seed(tmp_path, heads):
-    pool = pool_of(tmp_path, heads)
+def test_batches_of_a_still_pool_are_the_same_for_a_seed(tmp_path, simple):
+    pool = pool_of(tmp_path, simple)
 
     def first(seed):
         feed = _feed.Feed(pool, 2, whole, seed=seed, threads=1, first=4)
@@ -162,8 +176,8 @@ def test_nobody_waits_for_ever(tmp_path, monkeypatch):
         _feed.Feed(_feed.Pool(tmp_path, 4), 1, whole, first=2)
 
 
-def test_what_is_varied_keeps_image_and_mask_together(heads):
-    image, mask, _ = heads[0]
+def test_what_is_varied_keeps_image_and_mask_together(simple):
+    image, mask, _ = simple[0]
     stored = np.rint(image * _feed.LEVELS).astype(np.uint8)
     shown, truth = _feed.varied(stored, mask, np.random.default_rng(1))
     assert shown.shape == truth.shape == frames.SHAPE and shown.max() <= frames.BRIGHTEST
@@ -238,18 +252,17 @@ SMALL = dict(
 
 
 @pytest.fixture
-def quick(monkeypatch, heads):
+def quick(monkeypatch, simple):
     """Training without its waits: heads that are there already."""
-    ready = iter([h for _ in range(20) for h in heads])
+    ready = iter([h for _ in range(20) for h in simple])
     monkeypatch.setattr(_train, "make_head", lambda seed, healthy=None: next(ready))
-    monkeypatch.setattr(_feed, "FIRST", 4)
     tenths = itertools.count(1)
     clock = types.SimpleNamespace(monotonic=lambda: next(tenths) / 10)
     monkeypatch.setattr(_train, "time", clock)  # it ticks whenever it is looked at
 
 
-def test_training_by_the_clock_goes_on_where_it_stopped(tmp_path, heads, quick):
-    pool_of(tmp_path / "pool", heads)
+def test_training_by_the_clock_goes_on_where_it_stopped(tmp_path, simple, quick):
+    pool_of(tmp_path / "pool", simple)
     out, said = tmp_path / "out", []
     plan = synthesis.Plan(minutes=1 / 60, log_seconds=0.5, **SMALL)
     file = synthesis.train_by_clock(plan, out, tmp_path / "pool", say=said.append)

@@ -39,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--healthy", type=Path, nargs="*", default=[], help="T1w of healthy heads to develop on"
     )
+    parser.add_argument("--loop", default=usual["loop"], choices=("auto", "device", "host"))
     parser.add_argument("--log-seconds", type=float, default=usual["log_seconds"])
     parser.add_argument("--save-seconds", type=float, default=usual["save_seconds"])
     return parser

@@ -68,12 +68,12 @@ class Pool:
     @property
     def filled(self) -> np.ndarray:
         """The places that hold a head."""
-        return np.flatnonzero(np.asarray(self.made))
+        return np.flatnonzero(np.array(self.made))  # a copy: makers are writing to it
 
     @property
     def heads_made(self) -> int:
         """How many heads have been made so far, those that are gone included."""
-        return int(np.asarray(self.made).max(initial=0))
+        return int(np.array(self.made).max(initial=0))
 
 
 def make_heads(folder: str, size: int, seed: int, first: int, step: int, most: int | None) -> None:
@@ -118,6 +118,18 @@ def start_makers(
     return makers
 
 
+def wait_for_heads(pool: Pool, first: int) -> None:
+    """Until a pool holds `first` heads (or is full); RuntimeError if it never does."""
+    begun = time.monotonic()
+    while len(pool.filled) < min(first, pool.size):
+        if time.monotonic() - begun > PATIENCE_S:
+            raise RuntimeError(
+                f"{pool.folder} has {len(pool.filled)} heads after {PATIENCE_S} s: "
+                "nobody makes any. Give workers=1 or more, or a pool that is being filled."
+            )
+        time.sleep(0.05)
+
+
 Batch = tuple[np.ndarray, np.ndarray]
 Cut = Callable[[np.ndarray, np.ndarray, np.random.Generator], Batch]
 
@@ -136,7 +148,8 @@ class Feed:
         self.waited = 0.0
         self._ready: queue.Queue[Batch] = queue.Queue(maxsize=2 * threads)
         self._ended = threading.Event()
-        self._wait_for_heads(min(first, pool.size))
+        wait_for_heads(pool, first)
+        self._broken: BaseException | None = None
         self._threads = [
             threading.Thread(
                 target=self._work, args=(np.random.default_rng((seed, k)),), daemon=True
@@ -146,20 +159,17 @@ class Feed:
         for thread in self._threads:
             thread.start()
 
-    def _wait_for_heads(self, first: int) -> None:
-        begun = time.monotonic()
-        while len(self.pool.filled) < first:
-            if time.monotonic() - begun > PATIENCE_S:
-                raise RuntimeError(
-                    f"{self.pool.folder} has {len(self.pool.filled)} heads after {PATIENCE_S} s: "
-                    "nobody makes any. Give workers=1 or more, or a pool that is being filled."
-                )
-            time.sleep(0.05)
-
     def next(self) -> Batch:
         """The next batch; waits if none is ready."""
         begun = time.perf_counter()
-        batch = self._ready.get()
+        while True:
+            if self._broken is not None:
+                raise RuntimeError("A thread that makes batches ended.") from self._broken
+            try:
+                batch = self._ready.get(timeout=1)
+                break
+            except queue.Empty:
+                continue
         self.waited += time.perf_counter() - begun
         return batch
 
@@ -171,7 +181,11 @@ class Feed:
 
     def _work(self, rng: np.random.Generator) -> None:
         while not self._ended.is_set():
-            batch = self._draw(rng)
+            try:
+                batch = self._draw(rng)
+            except BaseException as error:  # `next` says it, where somebody listens
+                self._broken = error
+                return
             while not self._ended.is_set():
                 try:
                     self._ready.put(batch, timeout=0.2)

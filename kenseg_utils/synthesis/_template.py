@@ -42,7 +42,8 @@ def template() -> Template:
     origin = picture_image.affine[:3, 3].astype(np.float32)
     margin = 40 // STEP  # below and around the template, for face and neck
     hull = _hull(brain[::STEP, ::STEP, ::STEP], margin)
-    skin = _head_and_neck(hull, origin - margin * STEP)
+    beyond = ndimage.distance_transform_edt(~hull)  # the quickest way is slow: done once
+    skin = _head_and_neck(beyond, origin - margin * STEP)
     ventricles = _ventricles(white + gray, brain, origin)
     smooth = ndimage.gaussian_filter(ventricles, 4 / STEP)
     pull = np.stack(np.gradient(smooth)).astype(np.float32)
@@ -53,8 +54,8 @@ def template() -> Template:
         _in_bytes(255 * gray),
         _in_bytes(255 * brain),
         _in_bytes(200 * picture / level),
-        _signed_distance(hull),
-        _signed_distance(skin),
+        _signed_distance(hull, beyond),
+        _signed_distance(skin, ndimage.distance_transform_edt(~skin)),
         ndimage.gaussian_filter(ventricles, 2 / STEP),
         pull / np.abs(pull).max(),
     )
@@ -88,9 +89,9 @@ def tissue_in_template(places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return sample(template().white, places) / 255, sample(template().gray, places) / 255
 
 
-def _signed_distance(inside: np.ndarray) -> np.ndarray:
-    """mm to a mask's surface, positive inside; smoothed a little."""
-    distance = ndimage.distance_transform_edt(inside) - ndimage.distance_transform_edt(~inside)
+def _signed_distance(inside: np.ndarray, beyond: np.ndarray) -> np.ndarray:
+    """mm to a mask's surface, positive inside; smoothed a little. `beyond`: points outside it."""
+    distance = ndimage.distance_transform_edt(inside) - beyond
     distance = np.clip(STEP * distance, -SHELL_MM, SHELL_MM).astype(np.float32)
     return ndimage.gaussian_filter(distance, 1)
 
@@ -105,16 +106,19 @@ def _hull(brain: np.ndarray, margin: int) -> np.ndarray:
     return hull[1:-1, 1:-1, 1:-1] | padded
 
 
-def _head_and_neck(hull: np.ndarray, origin: np.ndarray) -> np.ndarray:
-    """A head around the hull: 13 mm of skull and scalp, a face in front and a neck below."""
+def _head_and_neck(beyond: np.ndarray, origin: np.ndarray) -> np.ndarray:
+    """A head around the hull: 13 mm of skull and scalp, a face in front and a neck below.
+
+    `beyond`: how many points each lies outside the hull.
+    """
     x, y, z = (
         STEP * np.arange(n, dtype=np.float32).reshape([-1 if k == axis else 1 for k in range(3)])
         + origin[axis]
-        for axis, n in enumerate(hull.shape)
+        for axis, n in enumerate(beyond.shape)
     )
-    skull = ndimage.distance_transform_edt(~hull) < 13 / STEP
-    stem = ((x / 12) ** 2 + ((y + 35) / 15) ** 2 < 1) & (z < -40)
-    skull &= ~(ndimage.distance_transform_edt(~stem) < 13 / STEP) | (z > -60)
+    skull = beyond < 13 / STEP
+    around_stem = (x / 25) ** 2 + ((y + 35) / 28) ** 2 < 1  # the hull goes on, the skull does not
+    skull &= ~around_stem | (z > -60)
     face = (x / 66) ** 2 + ((y - 32) / 62) ** 2 + ((z + 52) / 72) ** 2 < 1
     jaw = (x / 60) ** 2 + ((y - 10) / 70) ** 2 < 1
     neck = (x / 58) ** 2 + ((y + 22) / 62) ** 2 < 1

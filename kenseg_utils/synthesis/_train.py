@@ -11,16 +11,20 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kenseg_utils import artifacts, frames, machine, phantom
 
-from ._feed import Feed, Pool, start_makers
+from ._device import DeviceLoop
+from ._feed import FIRST, Feed, Pool, start_makers, wait_for_heads
 from ._heads import VERSION, make_head
 from ._lesions import VOXEL_ML
-from ._views import VIEWS
+from ._views import VIEWS, View
+
+if TYPE_CHECKING:
+    from keras import Model
 
 CHECKPOINT = "checkpoint.npz"
 DEVELOPMENT_SEED = 900_000_000  # no training head has it
@@ -48,8 +52,9 @@ class Plan:
     seed: int = 0
     phantoms: int = 4  # to develop on
     own: int = 12  # fresh heads to develop on, and half as many healthy ones
-    log_seconds: float = 30.0
+    log_seconds: float = 30.0  # at least: judging takes no more than a tenth of the time
     save_seconds: float = 180.0
+    loop: str = "auto"  # see `loops_on_device`
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,84 +182,182 @@ def _claim(out: Path, plan: Plan) -> None:
     artifacts.write_json(file, told)
 
 
+class _HostSteps:
+    """A call a step, on batches that threads make ready: for any backend."""
+
+    def __init__(self, model: Model, view: View, pool: Pool, plan: Plan, done: int) -> None:
+        self.model = model
+        self.averages = [np.array(weight) for weight in model.get_weights()]
+        self._losses: list[float] = []
+        self._begun = 0.0
+        self._feed = Feed(pool, plan.batch, view.cut, seed=plan.seed + 1000 * done)
+
+    def advance(self, rate: float, done: int) -> int:
+        """Take a step at a learning rate; how many were taken."""
+        images, masks = self._feed.next()
+        self.model.optimizer.learning_rate.assign(rate)
+        self._losses.append(float(self.model.train_on_batch(images, masks)))
+        if not self._begun:  # the first one compiles
+            self._begun, self._feed.waited = time.monotonic(), 0.0
+        if (done + 1) % EVERY == 0:
+            rounds = (done + 1) / EVERY
+            kept = min(MOMENTUM, rounds / (rounds + 9))
+            for average, weight in zip(self.averages, self.model.get_weights()):
+                average += (1 - kept) * (weight - average)
+        return 1
+
+    def loss(self) -> float:
+        """The mean loss since this was last asked."""
+        mean = float(np.mean(self._losses)) if self._losses else math.nan
+        self._losses = []
+        return mean
+
+    def waiting(self) -> float:
+        """The share of time that steps waited for batches."""
+        return self._feed.waited / max(time.monotonic() - self._begun, 1e-9)
+
+    def averaged(self) -> list[np.ndarray]:
+        """The averaged weights, in the order of the model's."""
+        return self.averages
+
+    def sync(self) -> None:
+        """The model has its weights already."""
+
+    def close(self) -> None:
+        """End the threads."""
+        self._feed.close()
+
+
+class _DeviceSteps:
+    """Many steps a call, on heads that lie on the device: for JAX."""
+
+    def __init__(self, model: Model, view: View, pool: Pool, plan: Plan, done: int) -> None:
+        wait_for_heads(pool, FIRST)
+        self.model = model
+        self._loop = DeviceLoop(model, view, pool, plan.batch, plan.seed + 1000 * done)
+        self._copying = self._working = 0.0
+
+    def advance(self, rate: float, done: int) -> int:
+        """Take some steps at a learning rate; how many were taken."""
+        begun = time.monotonic()
+        self._loop.renew()
+        self._copying += time.monotonic() - begun
+        count, seconds = self._loop.take(rate, done)
+        self._working += seconds
+        return count
+
+    def loss(self) -> float:
+        """The mean loss since this was last asked."""
+        return self._loop.loss()
+
+    def waiting(self) -> float:
+        """The share of time that steps waited for heads to be copied to the device."""
+        return self._copying / max(self._copying + self._working, 1e-9)
+
+    @property
+    def averages(self) -> list[np.ndarray]:
+        """As `averaged`, to be set after resuming."""
+        return self.averaged()
+
+    @averages.setter
+    def averages(self, values: list[np.ndarray]) -> None:
+        self._loop.read(dict(zip(map(id, self.model.weights), values)))
+
+    def averaged(self) -> list[np.ndarray]:
+        """The averaged weights, in the order of the model's; what is not learned as it is."""
+        known = self._loop.by_variable()
+        return [np.array(known[id(variable)]) for variable in self.model.weights]
+
+    def sync(self) -> None:
+        """Give the model its weights."""
+        self._loop.sync()
+
+    def close(self) -> None:
+        """Nothing is running."""
+
+
 class _Clock:
     """One training under way."""
 
-    def __init__(self, plan, out, pool, healthy, say):
+    def __init__(
+        self,
+        plan: Plan,
+        out: Path,
+        pool: Pool,
+        healthy: Sequence[np.ndarray],
+        say: Callable[[str], None],
+    ) -> None:
         import keras
 
         self.plan, self.out, self.pool, self.say = plan, out, pool, say
         self.view = VIEWS[plan.network]
         keras.utils.set_random_seed(plan.seed)
-        previous = keras.config.dtype_policy()
-        keras.config.set_dtype_policy(machine.choose_precision(plan.precision))
-        try:
-            self.model = self.view.build(plan.widths)
-            self.shadow = self.view.build(plan.widths)  # holds averaged weights
-        finally:
-            keras.config.set_dtype_policy(previous)
+        precision = machine.choose_precision(plan.precision)
+        self.model = self._built(precision)
+        self.shadow = self._built(precision)  # holds averaged weights
+        self.plain = self.shadow if precision == "float32" else self._built("float32")
         optimizer = keras.optimizers.AdamW(
             plan.rate, weight_decay=plan.weight_decay, global_clipnorm=1.0
         )
         optimizer.build(self.model.trainable_variables)
         self.model.compile(optimizer, loss=volume_loss)
         self.step, self.seconds, self.best = 0, 0.0, -math.inf
-        self.averages = [np.array(weight) for weight in self.model.get_weights()]
-        self._resume()
+        averages = self._resume()
         self.development = develop_on(plan, healthy)
+        self.view.probability(self.shadow, np.zeros(frames.SHAPE, np.float32))  # compiled here
+        make = _DeviceSteps if loops_on_device(plan.loop) else _HostSteps
+        self.steps = make(self.model, self.view, pool, plan, self.step)
+        if averages:
+            self.steps.averages = averages
+
+    def _built(self, precision: str) -> Model:
+        import keras
+
+        previous = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(precision)
+        try:
+            return self.view.build(self.plan.widths)
+        finally:
+            keras.config.set_dtype_policy(previous)
 
     def run(self) -> Path:
-        plan = self.plan
-        feed = Feed(self.pool, plan.batch, self.view.cut, seed=plan.seed + 1000 * self.step)
-        total = 60 * plan.minutes
+        plan, total = self.plan, 60 * self.plan.minutes
         before, begun = self.seconds, 0.0
         logged = saved = 0.0
-        self.view.probability(self.shadow, np.zeros(frames.SHAPE, np.float32))  # compiled here
-        losses: list[float] = []
+        pause = plan.log_seconds
         try:
             while self.seconds < total:
-                images, masks = feed.next()
-                self.model.optimizer.learning_rate.assign(rate_at(self.seconds / total, plan.rate))
-                losses.append(float(self.model.train_on_batch(images, masks)))
-                self.step += 1
+                rate = rate_at(self.seconds / total, plan.rate)
+                self.step += self.steps.advance(rate, self.step)
                 if not begun:  # compiling does not count
                     begun = logged = saved = time.monotonic()
-                    feed.waited = 0.0
-                if self.step % EVERY == 0:
-                    self._average()
                 now = time.monotonic()
                 self.seconds = before + now - begun
-                if now - logged > plan.log_seconds or self.seconds >= total:
-                    waiting = feed.waited / max(now - begun, 1e-9)
-                    self._log(losses, waiting)
-                    losses, logged = [], time.monotonic()
+                if now - logged > pause or self.seconds >= total:
+                    self._log()
+                    logged = time.monotonic()
+                    pause = max(plan.log_seconds, 9 * (logged - now))  # judging takes a tenth
                 if now - saved > plan.save_seconds:
                     self._save()
                     saved = time.monotonic()
         finally:
-            feed.close()
+            self.steps.close()
         self._save()
         self._keep("last.keras")
         best = self.out / "best.keras"
         return best if best.exists() else self._keep("best.keras")
 
-    def _average(self) -> None:
-        """Take a part of today's weights into the averaged ones; more of it at the start."""
-        kept = min(MOMENTUM, self.step / EVERY / (self.step / EVERY + 9))
-        for average, weight in zip(self.averages, self.model.get_weights()):
-            average += (1 - kept) * (weight - average)
-
-    def _log(self, losses: list[float], waiting: float) -> None:
-        self.shadow.set_weights(self.averages)
+    def _log(self) -> None:
+        self.shadow.set_weights(self.steps.averaged())
         scores = judged(lambda image: self.view.probability(self.shadow, image), self.development)
         row = {
             "seconds": round(self.seconds, 1),
             "step": self.step,
             "heads made": self.pool.heads_made,
             "rate": rate_at(self.seconds / (60 * self.plan.minutes), self.plan.rate),
-            "loss": float(np.mean(losses)) if losses else math.nan,
+            "loss": self.steps.loss(),
             **scores,
-            "waiting": waiting,
+            "waiting": self.steps.waiting(),
         }
         if scores["score"] > self.best:
             self.best = scores["score"]
@@ -270,25 +373,18 @@ class _Clock:
 
     def _keep(self, name: str) -> Path:
         """Save the averaged network in float32."""
-        import keras
-
-        previous = keras.config.dtype_policy()
-        keras.config.set_dtype_policy("float32")
-        try:
-            plain = self.view.build(self.plan.widths)
-        finally:
-            keras.config.set_dtype_policy(previous)
-        plain.set_weights(self.averages)
+        self.plain.set_weights(self.steps.averaged())
         with artifacts.write_aside(self.out / name) as aside:
-            plain.save(aside)
+            self.plain.save(aside)
         return self.out / name
 
     def _save(self) -> None:
         """Weights, optimiser and averages in one file, written aside: numbers and text."""
+        self.steps.sync()
         parts = {
             "weight": self.model.get_weights(),
             "optimizer": [np.asarray(v) for v in self.model.optimizer.variables],
-            "average": self.averages,
+            "average": self.steps.averaged(),
         }
         arrays = {
             f"{part}_{number:04d}": array
@@ -299,10 +395,11 @@ class _Clock:
         with artifacts.write_aside(self.out / CHECKPOINT) as aside:
             np.savez(aside, allow_pickle=False, about=json.dumps(about), **arrays)
 
-    def _resume(self) -> None:
+    def _resume(self) -> list[np.ndarray]:
+        """Give model and optimiser what the folder has; the averaged weights, or none."""
         file = self.out / CHECKPOINT
         if not file.exists():
-            return
+            return []
         with np.load(file, allow_pickle=False) as found:
             about = json.loads(str(found["about"]))
             parts: dict[str, list[np.ndarray]] = {"weight": [], "optimizer": [], "average": []}
@@ -313,8 +410,23 @@ class _Clock:
         self.model.set_weights(parts["weight"])
         for variable, value in zip(self.model.optimizer.variables, parts["optimizer"]):
             variable.assign(value)
-        self.averages = parts["average"]
         self.step, self.seconds, self.best = about["step"], about["seconds"], about["best"]
+        return parts["average"]
+
+
+def loops_on_device(wanted: str) -> bool:
+    """Whether steps loop on the device: "device", "host", or "auto" (JAX on a GPU).
+
+    ValueError for another word, or where there is no such loop.
+    """
+    import keras
+
+    jax = keras.backend.backend() == "jax"
+    if wanted not in ("auto", "device", "host"):
+        raise ValueError(f'loop is "auto", "device" or "host"; got {wanted!r}.')
+    if wanted == "device" and not jax:
+        raise ValueError('The loop on the device needs KERAS_BACKEND=jax; take loop="host".')
+    return wanted == "device" or (wanted == "auto" and jax and machine.device().startswith("GPU"))
 
 
 def _short(value: float) -> str:
