@@ -105,7 +105,8 @@ def heads(rounds: int) -> None:
         {
             "what": "a whole head, from the start of the process to the mask in its file",
             "shape": list(HEAD),
-            "network": f"unet3d, untrained, {model.count_params():,} parameters, float32, two looks",
+            "network": "unet3d, untrained, float32, asked twice",
+            "parameters": model.count_params(),
             "rounds": rows,
             **{
                 f"{key}, {way}": medians({way: [row[key] for row in found]})[way]
