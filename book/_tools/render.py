@@ -16,6 +16,7 @@ import claims_page
 import first_look
 import fold
 import icons
+import model_card
 import plain_viewers
 import social_card
 import status
@@ -46,6 +47,7 @@ def stage(executed: Path, staged: Path) -> None:
     first_look.fill(staged / "book/reading-a-head.md", heads)
     first_look.editor_slice(heads, staged / "book/_static/editor-slice.js")
     claims_page.fill(staged / "book/claims.md", Path("book/claims.yml"), executed)
+    model_card.fill(staged / "book/model-card.md", Path("results"))
     settings = yaml.safe_load(Path("_config.yml").read_text())
     if published and commit:
         settings["repository"] = {"url": published, "branch": address.revision()}
