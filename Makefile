@@ -86,8 +86,10 @@ book: $(VENV)/.book ## Execute every notebook, render _build/html/index.html
 	@$(PY) book/_tools/report.py _build/executed/$(RUN)
 	@echo "The book: _build/html/index.html"
 
-test: $(VENV)/.test ## Run all tests: units, notebooks in profile smoke, built pages
-	$(PY) -m pytest $(TESTS)
+# Two processes, a file of tests at a time each. One test alone: make test JOBS=0 TESTS=tests/test_x.py
+test: JOBS ?= 2
+test: $(VENV)/.test ## Run all tests: units, notebooks in profile smoke, built pages (JOBS=2, TESTS=)
+	$(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 lint: $(VENV)/.test ## Ruff (lint and format), the order of the rooms, types: seconds
 	$(PY) -m ruff check . && $(PY) -m ruff format --check .
@@ -121,9 +123,10 @@ serve: book ## Build, then serve the book on http://localhost:8000 (PORT=)
 
 lock: ## Resolve requirements*.lock anew (needs uv: pip install uv)
 	uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 --upgrade \
-	    --extra book --extra fast --extra cluster --extra export pyproject.toml -o requirements.lock
+	    --extra full --extra book --extra fast --extra cluster --extra export pyproject.toml \
+	    -o requirements.lock
 	uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 --upgrade \
-	    --extra book --extra fast --extra cluster --extra export --extra test \
+	    --extra full --extra book --extra fast --extra cluster --extra export --extra test \
 	    -c requirements.lock pyproject.toml | $(PY) book/_tools/extra_lock.py requirements.lock \
 	    > requirements-test.lock
 	printf 'isal\nnilearn\n' | uv pip compile -q --universal --generate-hashes --no-header \

@@ -32,7 +32,7 @@ from filelock import FileLock, Timeout
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from paper_loop import Epochs, Progress, compile_steps, run  # noqa: E402
+from paper_loop import Progress, run  # noqa: E402
 
 from kenseg_utils import (  # noqa: E402
     artifacts,
@@ -49,6 +49,7 @@ from kenseg_utils.experiments import lineup  # noqa: E402
 NAME = "paper_scale"
 DONE, MORE, FAILED = 0, 75, 1  # exit statuses; 75 is "try again later" elsewhere too
 SAVED_EVERY = 60  # seconds between checkpoints, unless a piece ends sooner
+SCORED_EVERY = 150  # seconds between scores of the test set, should a piece be cut off
 AVERAGES = {
     "per slice": "test_dice_per_slice",
     "per subject": "test_dice_per_subject",
@@ -239,7 +240,9 @@ class Piece:
         self.plan, self.parts, self.folder, self.watch = plan, parts, folder, watch
         self.deadline = deadline or float("inf")
         self.ending = False
-        self.saved = self.epoch_begun = time.time()
+        self.saved = self.scored = self.epoch_begun = time.time()
+        self.scoring = 0.0  # seconds that the test set took
+        self.speed = training.Speed()
 
     def train(self) -> None:
         """Go on from what is there until the run is whole or time is up."""
@@ -247,11 +250,10 @@ class Piece:
         recipe = self.plan.recipe
         steps = len(train) // recipe.batch_size * recipe.epochs
         self.model = build(self.plan, train.shape, steps)
-        take = compile_steps(self.model)
+        take = training.compile_steps(self.model)
+        self.speed = take.speed
         state = open_state(self.model, self.folder)
-        data = Epochs(train, recipe.batch_size, recipe.seed, recipe.augment)
-        if not data.stays and not recipe.augment:
-            print("  the slices do not fit on the device: they are handed over in batches")
+        data = training.Epochs(train, recipe.batch_size, recipe.seed, recipe.augment)
         print(
             f"  {len(train)} slices, {self.model.count_params():,} weights, "
             f"from epoch {len(state.history) + 1}, batch {state.batches + 1}",
@@ -279,8 +281,8 @@ class Piece:
             save_state(self.model, state, self.folder)
             return
         now, whole = time.time(), len(state.history) == self.plan.recipe.epochs
-        self.ending = now + (now - self.epoch_begun) > self.deadline
-        if whole or self.ending:
+        self.ending = now + 1.1 * (now - self.epoch_begun) + self.scoring > self.deadline
+        if whole or self.ending or now > self.scored + SCORED_EVERY:
             self.score(len(state.history))
         if whole or self.ending or now > self.saved + SAVED_EVERY:
             save_state(self.model, state, self.folder)
@@ -291,12 +293,23 @@ class Piece:
         print(
             f"  epoch {row['epoch']}: loss {row['loss']:.4f}, validation {row['val_loss']:.4f}, "
             f"Dice {row['val_dice_per_slice']:.3f} per slice, {row['val_dice']:.3f} per subject, "
-            f"{row['val_dice_pooled']:.3f} pooled, {row['seconds']:.0f} s",
+            f"{row['val_dice_pooled']:.3f} pooled, {row['seconds']:.0f} s{self.told()}",
             flush=True,
+        )
+
+    def told(self) -> str:
+        """How quick the steps of this piece were, as far as is known."""
+        speed = self.speed.as_dict()
+        if speed["steps_per_second"] is None:
+            return ""
+        return (
+            f" ({speed['steps_per_second']:.1f} steps a second, {speed['waiting']:.1%} of it "
+            f"waiting; the first call took {speed['compile_seconds']:.1f} s)"
         )
 
     def score(self, epoch: int) -> None:
         """Score the test set with the weights after an epoch."""
+        begun = time.time()
         scores = evaluation.evaluate_slices(self.model, self.parts[2])
         means = scores.reductions("dice").set_index("reduction")["mean"]
         evaluation.save_table(scores.subjects, self.folder / "test_subjects.csv")
@@ -310,6 +323,8 @@ class Piece:
                 },
             ),
         )
+        self.scored = time.time()
+        self.scoring = self.scored - begun
 
     def finish(self, history: list[dict]) -> None:
         """Leave what `training.train` leaves: the network, and what made it."""
@@ -518,7 +533,8 @@ def record(
         tables = merge(before.tables if before else {}, fresh)
         by_run = dict(before.provenance.get("by_run", {})) if before else {}
         recipes = dict(before.provenance.get("recipes", {})) if before else {}
-        kept = {"data": before.provenance["data"]} if before and "data" in before.provenance else {}
+        said = before.provenance if before else {}
+        kept = {name: said[name] for name in ("data", "speed") if name in said}
         row = fresh["runs"].iloc[0]
         title = f"{row['run']}-{row['seed']}"
         if _rows_of(tables["runs"], row).iloc[0]["key"] == row["key"]:
@@ -601,6 +617,7 @@ def advance(
         about = training.provenance(
             precision=machine.choose_precision(plan.recipe.precision),
             parameters=piece.model.count_params(),
+            speed=piece.speed.as_dict(),
         )
         artifacts.write_json(folder / "about.json", about)
         keep(plan, parts, folder, history, results, name)

@@ -1,33 +1,23 @@
-"""Training with the loop over steps on the device: a call for many steps, not one for each.
+"""A training by the loop on the device, in pieces that a clock ends, also within an epoch.
 
-`training.train` hands over a batch at a time, and with a batch of one that takes a GPU longer than
-the step itself. Here the slices lie on the device, where a compiled loop draws its batches from
-them; where they are augmented, or too many, threads make the batches of the next call meanwhile.
-Order, augmentation and steps are those of `training.train`, so the history is the same to rounding.
+`training.train` closes an epoch before it can be stopped for good; at the paper's scale one may
+take longer than a piece. Here the state says how many batches of an epoch are done, and whoever
+keeps it goes on with exactly the steps that are left.
 
-    history = run(compile_steps(model), Epochs(train, recipe.batch_size), Progress(), epochs=40)
+    history = run(training.compile_steps(model), data, Progress(), epochs=40)
 
-TensorFlow and JAX; a device. Nothing here knows of files: `keep` is told when to write.
+Nothing here knows of files: `keep` is told when to write.
 """
 
 from __future__ import annotations
 
-import os
-import time
 import warnings
-from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from kenseg_utils import training
-from kenseg_utils.training import Batches
-
-SECONDS_A_CALL = 5.0  # so that a clock can end a training between two calls
-BYTES_A_CALL = 64 * 2**20  # of batches that are made ahead
-BYTES_ON_DEVICE = 4 * 2**30  # of slices that stay there
 
 
 @dataclass
@@ -40,204 +30,9 @@ class Progress:
     waiting: float = 0.0  # of these, without a batch to train on
 
 
-@dataclass(frozen=True)
-class Steps:
-    """A compiled network and `take(images, labels, rows, count)`: `count` steps in one call.
-
-    images (n, H, W, channels) and labels (n, H, W) lie on the device or are copied there; `rows`
-    (at least `count`, batch) says which of them make each batch.
-    """
-
-    model: object
-    take: Callable
-
-
-def compile_steps(model) -> Steps:
-    """The training step of a compiled Keras model, many times over in one call.
-
-    Raises ValueError on a backend that has no such loop.
-    """
-    import keras
-
-    makers = {"jax": _steps_on_jax, "tensorflow": _steps_on_tensorflow}
-    backend = keras.backend.backend()
-    if backend not in makers:
-        raise ValueError(
-            f"There is no loop on the device for {backend}: set KERAS_BACKEND to "
-            f"{' or '.join(makers)}."
-        )
-    _make_variables(model)
-    return Steps(model, makers[backend](model))
-
-
-def _make_variables(model) -> None:
-    """Let loss and optimiser make their variables now, for a compiled loop could not."""
-    model.optimizer.build(model.trainable_variables)
-    shapes = [(1, *output.shape[1:]) for output in model.outputs]
-    guesses = [np.full(shape, 1 / shape[-1], np.float32) for shape in shapes]
-    labels = [np.zeros(shape[:-1], np.int32) for shape in shapes]
-    one = len(shapes) == 1
-    model.compute_loss(y=labels[0] if one else labels, y_pred=guesses[0] if one else guesses)
-
-
-def _steps_on_jax(model) -> Callable:
-    import jax
-
-    heads = len(model.outputs)
-
-    @jax.jit
-    def loop(state, images, labels, rows, count):
-        def step(number, state):
-            chosen = labels[rows[number]].astype("int32")
-            batch = (
-                images[rows[number]].astype("float32"),
-                chosen if heads == 1 else (chosen,) * heads,
-            )
-            return model.train_step(state, batch)[1]
-
-        # Its length is not compiled in, as that of `scan` would be: one program for any count.
-        return jax.lax.fori_loop(0, count, step, state)
-
-    def take(images, labels, rows, count):
-        groups = (
-            model.trainable_variables,
-            model.non_trainable_variables,
-            model.optimizer.variables,
-            model.metrics_variables,
-        )
-        state = tuple([variable.value for variable in group] for group in groups)
-        state = jax.block_until_ready(loop(state, images, labels, rows, count))
-        for group, values in zip(groups, state, strict=True):
-            for variable, value in zip(group, values, strict=True):
-                variable.assign(value)
-
-    return take
-
-
-def _steps_on_tensorflow(model) -> Callable:
-    import tensorflow as tf
-
-    heads = len(model.outputs)
-    step = model.train_step
-    if model.jit_compile:
-        step = tf.function(step, jit_compile=True)
-
-    @tf.function
-    def loop(images, labels, rows, count):
-        for number in tf.range(count):
-            chosen = tf.cast(tf.gather(labels, rows[number]), tf.int32)
-            batch = tf.cast(tf.gather(images, rows[number]), tf.float32)
-            step((batch, chosen if heads == 1 else (chosen,) * heads))
-        return model.optimizer.iterations + 0
-
-    def take(images, labels, rows, count):
-        int(loop(images, labels, rows, tf.constant(count)))  # waits for the device
-
-    return take
-
-
-@dataclass
-class Epochs:
-    """The batches of any epoch, those of `training.Batches`, in the form that `Steps.take` takes.
-
-    `on_device`: how many bytes of slices may stay on the device; more are handed over in batches.
-    """
-
-    slices: object
-    batch_size: int
-    seed: int = 0
-    augment: bool | str = False
-    on_device: int = BYTES_ON_DEVICE
-
-    def __post_init__(self):
-        pixels = len(self.slices) * np.prod(self.slices.shape[:2])
-        size = int(pixels * (2 * self.slices.shape[2] + 1))  # float16 and uint8
-        self.stays = not self.augment and size <= self.on_device
-        self._arrays = None
-
-    def begin(self, epoch: int, first: int = 0):
-        """The batches of an epoch (0 is the first), from number `first` on; close it after."""
-        source = Batches(self.slices, self.batch_size, self.seed, epoch, self.augment)
-        if not self.stays:
-            return _MadeAhead(source, first)
-        if self._arrays is None:
-            self._arrays = _on_device(self.slices.images), _on_device(self.slices.masks)
-        return _Resident(source, self._arrays)
-
-
-class _Resident:
-    """An epoch of slices that lie on the device: only their order is handed over."""
-
-    waited = 0.0
-
-    def __init__(self, source: Batches, arrays: tuple):
-        self.arrays, self.most = arrays, len(source)
-        self.rows = (
-            source.order[: len(source) * source.batch_size]
-            .astype(np.int32)
-            .reshape(len(source), source.batch_size)
-        )
-
-    def draw(self, start: int, count: int) -> tuple:
-        rows = np.zeros_like(self.rows)  # always as many: what is beyond `count` is not taken
-        rows[:count] = self.rows[start : start + count]
-        return *self.arrays, rows
-
-    def close(self) -> None:
-        """Nothing is running."""
-
-
-class _MadeAhead:
-    """An epoch whose batches threads make, a call ahead of the one that is being trained on."""
-
-    def __init__(self, source: Batches, first: int):
-        self.source, self.next, self.waited = source, first, 0.0
-        height, width, channels = source.slices.shape
-        size = source.batch_size * height * width * 4 * (channels + 1)
-        self.most = int(np.clip(BYTES_A_CALL // size, 1, len(source)))
-        self.pool = ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // 2))
-        self.ready: deque = deque()
-        self._order(self.most)
-
-    def _order(self, count: int) -> None:
-        while len(self.ready) < count and self.next < len(self.source):
-            self.ready.append(self.pool.submit(self.source.batch, self.next))
-            self.next += 1
-
-    def draw(self, start: int, count: int) -> tuple:
-        begun = time.perf_counter()
-        self._order(count)
-        made = [self.ready.popleft().result() for _ in range(count)]
-        self.waited += time.perf_counter() - begun
-        self._order(self.most)
-        size = self.source.batch_size
-        images, labels = (
-            np.zeros((self.most * size, *part.shape[1:]), part.dtype) for part in made[0]
-        )
-        for number, (image, label) in enumerate(made):
-            images[number * size : (number + 1) * size] = image
-            labels[number * size : (number + 1) * size] = label
-        return images, labels, np.arange(self.most * size, dtype=np.int32).reshape(-1, size)
-
-    def close(self) -> None:
-        self.pool.shutdown(cancel_futures=True)
-
-
-def _on_device(array: np.ndarray):
-    import keras
-
-    if keras.backend.backend() == "jax":
-        import jax
-
-        return jax.device_put(array)
-    import tensorflow as tf
-
-    return tf.constant(array)
-
-
 def run(
-    steps: Steps,
-    data: Epochs,
+    steps: training.Steps,
+    data: training.Epochs,
     state: Progress,
     epochs: int,
     *,
@@ -253,12 +48,10 @@ def run(
     goes on later with exactly the steps that are left. `late(state)` is asked between two calls.
     Raises training.TrainingError where the loss is not a number.
     """
-    count, silent = 4, 0
+    silent = 0
     while len(state.history) < epochs:
-        if not state.batches:
-            steps.model.reset_metrics()
-        count = _go_on(steps, data, state, count, late)
-        if state.batches < len(data.slices) // data.batch_size:
+        _go_on(steps, data, state, late)
+        if state.batches < len(data):
             return _kept(state, keep)
         row = _close_epoch(steps.model, state, validate)
         silent = silent + 1 if row.pop("found_lesion", True) is False else 0
@@ -282,28 +75,20 @@ def _kept(state: Progress, keep: Callable | None) -> list[dict]:
     return state.history
 
 
-def _go_on(steps: Steps, data: Epochs, state: Progress, count: int, late: Callable | None) -> int:
-    """Steps of the epoch to its end or until it is late; returns how many suit a call."""
-    epoch = data.begin(len(state.history), state.batches)
-    total = len(data.slices) // data.batch_size
-    first = True  # it may compile, so its time says nothing about the next
-    try:
-        while state.batches < total:
-            some = min(count, epoch.most, total - state.batches)
-            begun, waited = time.perf_counter(), epoch.waited
-            steps.take(*epoch.draw(state.batches, some), some)
-            took = time.perf_counter() - begun
-            state.batches += some
-            state.seconds += took
-            state.waiting += epoch.waited - waited
-            if not first:
-                count = int(np.clip(some * SECONDS_A_CALL / max(took, 1e-9), 1, 4 * count))
-            first = False
-            if state.batches < total and late and late(state):
-                break
-    finally:
-        epoch.close()
-    return count
+def _go_on(
+    steps: training.Steps, data: training.Epochs, state: Progress, late: Callable | None
+) -> None:
+    """Steps of the epoch to its end or until it is late."""
+    begun = state.batches
+
+    def after(count: int) -> bool:
+        state.batches += count
+        return state.batches < len(data) and late is not None and late(state)
+
+    if begun < len(data):
+        part = training.run_epoch(steps, data, len(state.history), begun, after)
+        state.seconds += part.seconds
+        state.waiting += part.waited
 
 
 def _close_epoch(model, state: Progress, validate: Callable | None) -> dict:

@@ -25,12 +25,28 @@ from filelock import FileLock, Timeout
 
 _RACY_NS = 2_000_000_000
 _UNREADABLE = "unreadable"
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.I)
+_LONGEST_NAME = 255  # bytes, on every file system in use
 
 
 def source_tree() -> Path:
     """The folder that holds the package's source tree, or the current one where there is none."""
     source = Path(__file__).resolve().parents[1]
     return source if (source / "pyproject.toml").exists() else Path.cwd()
+
+
+def as_path(path: str | bytes | os.PathLike) -> Path:
+    """A path as whatever takes one understands it: `~` is the home folder, bytes are a name.
+
+    Raises ValueError for what is no path, for none, and for an address on the net.
+    """
+    if isinstance(path, bytes):
+        path = os.fsdecode(path)
+    if not isinstance(path, (str, os.PathLike)) or not str(path).strip() or "\0" in str(path):
+        raise ValueError(f"A path is needed, and {path!r} is none: name a file or a folder.")
+    if _ADDRESS.match(str(path)):
+        raise ValueError(f"{path} is an address on the net: download it, and name the file.")
+    return Path(os.path.expanduser(os.fspath(path)))
 
 
 def work_dir(path: str | os.PathLike | None = None) -> Path:
@@ -41,7 +57,7 @@ def work_dir(path: str | os.PathLike | None = None) -> Path:
     Raises ValueError where a file stands in its place.
     """
     home = path or os.environ.get("KENSEG_HOME") or source_tree() / ".kenseg"
-    folder = Path(home).expanduser().resolve()
+    folder = as_path(home).resolve()
     if folder.exists() and not folder.is_dir():
         raise ValueError(
             f"{folder} is a file, and the work folder must be a folder: "
@@ -59,7 +75,7 @@ def key(**fields: Any) -> str:
 
 def same_file(one: str | os.PathLike, other: str | os.PathLike) -> bool:
     """Whether two paths lead to one file: through links of either kind or another spelling, too."""
-    one, other = Path(one), Path(other)
+    one, other = as_path(one), as_path(other)
     try:
         return os.path.samefile(one, other)
     except OSError:  # one of them is not there (yet)
@@ -74,29 +90,42 @@ def checked_target(
     To be called before the work whose result is written. `endings`: those that its name may have.
     `inputs`: files that are read for it, and that it must not replace.
     Raises ValueError for a name with another ending, a folder, a place below a file or where
-    nothing may be written, and a path that leads to one of the inputs, by whatever name.
+    nothing can be written, and a path that leads to one of the inputs, by whatever name.
     """
-    target = Path(path).expanduser()
+    target = as_path(path)
     if not target.name.endswith(endings):
         raise ValueError(
             f"The file's name must end in {' or '.join(endings)}: {target.name!r} does not."
         )
     for file in inputs:
-        if same_file(target, Path(file).expanduser()):
+        if same_file(target, file):
             raise ValueError(
                 f"{target} is an input of what would be written to it ({file}): it would be "
                 "lost. Choose another name."
             )
+    if max(len(os.fsencode(part)) for part in target.parts) > _LONGEST_NAME:
+        raise ValueError(f"A name in {target} is too long for a file: choose a shorter one.")
     if target.is_dir():
         raise ValueError(f"{target} is a folder: give the name of a file in it.")
     above = next(folder for folder in target.absolute().parents if os.path.lexists(folder))
     if not above.is_dir():
         raise ValueError(f"{target} cannot be written: {above} is no folder. Choose another.")
-    if not os.access(above, os.W_OK | os.X_OK):
+    if not _takes_files(above):
         raise ValueError(
             f"{target} cannot be written: {above} may not be written to. Choose another folder."
         )
     return target
+
+
+def _takes_files(folder: Path) -> bool:
+    """Whether a folder lets files be made in it; permission alone does not tell of every one."""
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return False
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
 
 
 @contextmanager
@@ -152,7 +181,7 @@ def fingerprint(path: str | os.PathLike) -> str:
 
     Unlike a time stamp it stays the same when the file is copied or made again.
     """
-    with open(Path(path).expanduser(), "rb") as file:
+    with open(as_path(path), "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:32]
 
 
@@ -241,7 +270,7 @@ def results_file(name: str, folder: str | os.PathLike | None = None, suffix: str
     """
     if not re.fullmatch("[A-Za-z0-9_-]+", name):
         raise ValueError(f"{name!r} is no name of a result: use letters, digits, - and _.")
-    return Path(folder or source_tree() / "results").expanduser() / f"{name}{suffix}"
+    return as_path(folder or source_tree() / "results") / f"{name}{suffix}"
 
 
 def commit() -> str:

@@ -68,13 +68,8 @@ def normalise(x: KerasTensor, kind: str | None, name: str) -> KerasTensor:
     if kind == "batch":
         return layers.BatchNormalization(momentum=0.95, name=name)(x)
     if kind == "group":
-        return layers.GroupNormalization(groups=norm_groups(x), name=name)(x)
+        return layers.GroupNormalization(groups=math.gcd(8, x.shape[-1]), name=name)(x)
     raise ValueError(f'normalisation must be "batch", "group" or None; got {kind!r}.')
-
-
-def norm_groups(x: KerasTensor) -> int:
-    """Into how many groups normalisation parts a feature map's channels: eight, if they share."""
-    return math.gcd(8, x.shape[-1])
 
 
 def convolution(

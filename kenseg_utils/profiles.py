@@ -146,9 +146,16 @@ def open_crops(
     """Prepared slices of the scans as (train, validation, test), apart by subject.
 
     A fifth of the subjects is kept for the test; of the others a fifth is for validation.
+    Raises ValueError where fewer than three subjects have slices.
     """
     check_seed(seed)
     whole = slices.prepare(scans, work_dir=work_dir, **settings)
+    subjects = whole.index.subject.nunique()
+    if subjects < 3:
+        raise ValueError(
+            f"{subjects} of {len(scans)} scans' subjects can be used, and training, validation "
+            "and test need one each: give scans with masks of three subjects or more."
+        )
     rest, test = whole.split(folds=min(5, whole.index.subject.nunique()), seed=seed)[0]
     train, validation = rest.split(folds=min(5, rest.index.subject.nunique()), seed=seed)[0]
     return train, validation, test

@@ -1,11 +1,13 @@
 """Shared fixtures: the repository's root, a work folder, and every notebook executed once."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -14,6 +16,21 @@ CHAPTERS = [path for path in NOTEBOOKS if not path.stem.startswith("00_")]
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+# Of processes side by side each takes a file at a time: the long ones first, and last those that
+# look at what the notebooks made, so that at the end nobody waits for one long file.
+FIRST = ("test_notebooks", "test_networks", "test_training", "test_prediction", "test_experiments")
+LAST = ("test_exercises", "test_book", "test_publishing", "test_browser")
+
+
+def pytest_collection_modifyitems(items):
+    def order(item):
+        name = item.path.stem
+        if name in FIRST:
+            return FIRST.index(name)
+        return len(FIRST) + (1 + LAST.index(name) if name in LAST else 0)
+
+    items.sort(key=order)
+
 
 @pytest.fixture(scope="session")
 def root() -> Path:
@@ -21,9 +38,17 @@ def root() -> Path:
 
 
 @pytest.fixture(scope="session")
-def work_dir(tmp_path_factory) -> Path:
+def shared(tmp_path_factory) -> Path:
+    """A folder of this run, the same for all processes that pytest runs side by side."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if os.environ.get("PYTEST_XDIST_WORKER") else own
+
+
+@pytest.fixture(scope="session")
+def work_dir(shared) -> Path:
     """One work folder for the session, so that the phantom is written once."""
-    folder = tmp_path_factory.mktemp("kenseg")
+    folder = shared / "kenseg-home"
+    folder.mkdir(exist_ok=True)
     os.environ["KENSEG_HOME"] = str(folder)
     return folder
 
@@ -73,44 +98,70 @@ def write_release(folder: Path, count: int, shape: tuple[int, int, int], lesion,
 
 
 @pytest.fixture(scope="session")
-def executed(work_dir, tmp_path_factory):
-    """Execute a notebook by name through the book's own tool; the copy is kept for the session."""
-    folder = tmp_path_factory.mktemp("executed")
+def executed(work_dir, shared):
+    """Execute a notebook by name through the book's own tool, once a run; gives the copy."""
+    folder = shared / "executed"
+    folder.mkdir(exist_ok=True)
 
     def execute(name: str) -> Path:
         copy = folder / f"{name}.ipynb"
-        if not copy.exists():
-            result = subprocess.run(
-                [
-                    sys.executable,
-                    "book/_tools/execute.py",
-                    f"notebooks/{name}.ipynb",
-                    str(copy),
-                    "--profile",
-                    "smoke",
-                ],
-                cwd=ROOT,
-                capture_output=True,
-                text=True,
-                env=os.environ | {"KENSEG_HOME": str(work_dir)},
-            )
-            assert result.returncode == 0, result.stderr[-6000:]
+        with FileLock(folder / f"{name}.lock"):
+            if not copy.exists():
+                result = subprocess.run(
+                    [
+                        sys.executable,
+                        "book/_tools/execute.py",
+                        f"notebooks/{name}.ipynb",
+                        str(copy),
+                        "--profile",
+                        "smoke",
+                    ],
+                    cwd=ROOT,
+                    capture_output=True,
+                    text=True,
+                    env=os.environ | {"KENSEG_HOME": str(work_dir)},
+                )
+                assert result.returncode == 0, result.stderr[-6000:]
         return copy
 
     return execute
 
 
 @pytest.fixture(scope="session")
-def html(request, tmp_path_factory):
+def html(request, shared):
     """The pages, rendered from the copies that the notebook tests execute; or at KENSEG_HTML."""
     if os.environ.get("KENSEG_HTML"):
         return Path(os.environ["KENSEG_HTML"]).resolve()
     executed = request.getfixturevalue("executed")
-    folder = tmp_path_factory.mktemp("pages")
-    copies = [executed(path.stem) for path in NOTEBOOKS]
-    result = render(copies[0].parent, folder)
-    assert result.returncode == 0, result.stderr[-4000:]
+    # Two processes that both want the pages begin at either end, and meet.
+    backwards = os.environ.get("PYTEST_XDIST_WORKER", "gw0") != "gw0"
+    for path in reversed(NOTEBOOKS) if backwards else NOTEBOOKS:
+        copy = executed(path.stem)
+    folder = shared / "pages"
+    with FileLock(shared / "pages.lock"):
+        if not (folder / "whole").exists():
+            result = render(copy.parent, folder)
+            assert result.returncode == 0, result.stderr[-4000:]
+            (folder / "whole").touch()
     return folder / "html"
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """A browser for all tests that want one, or the reason why there is none."""
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    program = next(filter(None, map(shutil.which, names)), None)
+    if not program:
+        pytest.skip("no Chromium on the path: install chromium for the browser tests")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=program,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        yield browser
+        browser.close()
 
 
 def render(executed: Path, build: Path):

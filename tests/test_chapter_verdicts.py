@@ -437,11 +437,13 @@ def test_the_recorded_comparison_decides_where_there_is_one(record):
 # --- Chapter 10 ----------------------------------------------------------------------------------
 
 
-def chapter_10(noise=-0.2, fixed=-0.2, own=0.0, others=-0.3, training=0.2, n=20):
+def chapter_10(
+    noise=-0.2, fixed=-0.2, own=0.0, others=-0.3, training=0.2, n=20, clean=0.5, unharmed=(0.5, 0.5)
+):
     def change(method, kind, strength, family=1):
         size = {"noise": noise, "gain": fixed if method == "fixed" else own}.get(kind, others)
         after, before = scores_of(0.5 + size, 3, n, 0.02), scores_of(0.5, 4, n, 0.02)
-        return statistics.paired_test(after, before, statistics.family_level(family)), 0.5
+        return statistics.paired_test(after, before, statistics.family_level(family)), clean
 
     def gain_of_training(kind, strength):
         without, with_all = scores_of(0.4, 5, n, 0.02), scores_of(0.4 + training, 6, n, 0.02)
@@ -451,6 +453,7 @@ def chapter_10(noise=-0.2, fixed=-0.2, own=0.0, others=-0.3, training=0.2, n=20)
     return dict(
         change=change,
         gain_of_training=gain_of_training,
+        unharmed=pd.Series(unharmed),
         own="own",
         fixed="fixed",
         strengths=strengths,
@@ -458,14 +461,13 @@ def chapter_10(noise=-0.2, fixed=-0.2, own=0.0, others=-0.3, training=0.2, n=20)
 
 
 def run_10(record, **numbers):
-    """Chapter 10's numbers stand in a cell of their own before the claims."""
+    """Chapter 10's numbers stand in cells before the claims, and one of their functions too."""
     (path,) = (ROOT / "notebooks").glob("10_*.ipynb")
-    (before,) = [
-        "".join(cell["source"])
-        for cell in json.loads(path.read_text())["cells"]
-        if cell["id"] == "cell-044"
-    ]
+    cells = ["".join(cell["source"]) for cell in json.loads(path.read_text())["cells"]]
+    (helper,) = [cell for cell in cells if "def unless_collapsed" in cell]
+    (before,) = [cell for cell in cells if "gained = unless_collapsed(" in cell]
     space = dict(statistics=statistics) | chapter_10(**numbers)
+    exec(helper[helper.index("def unless_collapsed") :].split("\n\n\n")[0], space)
     exec(before, space)
     space.pop("__builtins__")
     return record("10", space)
@@ -499,6 +501,12 @@ def run_10(record, **numbers):
                 intensity_breaks=SUPPORTED,
                 any_other_input=UNDECIDED,
                 noise_training=UNDECIDED,
+            ),
+        ),
+        (
+            dict(clean=0.01, unharmed=(0.5, 0.02)),  # collapsed: nothing is known
+            dict.fromkeys(
+                ("noise_breaks", "intensity_breaks", "any_other_input", "noise_training"), UNDECIDED
             ),
         ),
         (

@@ -231,6 +231,7 @@ def test_the_page_counts_its_verdicts_and_folds_the_rest(shown, tmp_path):
     words = claims_page.plain(page)
     assert "7 supported" in words and f"{len(names) - 7} undecided" in words
     assert f"{len(names)} claims" in words and "0 contradicted" in words
+    assert "0 contradict themselves" in words
     assert re.findall(r"^## (\w+)", page, re.M) == GROUPS
     assert page.count("<table") == 5 and page.count("<tr>") == len(names) + 5
     quotes = {html.escape(row["quote"]) for row in listed_rows()}

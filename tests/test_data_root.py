@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import time
+import warnings
 
 import nibabel
 import numpy as np
@@ -62,7 +63,30 @@ def test_a_validation_set_that_is_the_training_set_is_refused(tmp_path):
     recipe = profiles.quick_recipe(profiles.get("smoke"))
     with pytest.raises(ValueError, match="validation set is the training set.*Split by subject"):
         training.train(recipe, crops, crops, run_dir=tmp_path / "run")
+    for shared in (crops.subset(range(len(crops))[::-1]), crops.subset([2, 3])):
+        with pytest.raises(ValueError, match="slices are in the training set.*by heart"):
+            training.train(recipe, crops, shared, run_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_validation_set_of_the_same_subjects_is_warned_of(tmp_path, monkeypatch):
+    monkeypatch.setattr(training._loop, "_fit", lambda *given: None)
+    scans = write_release(tmp_path, 3, (24, 28, 20), lambda number: np.s_[5:12, 6:15, 4:9])
+    crops = slices.prepare(scans, size=16, padded=16, work_dir=tmp_path / "work", workers=1)
+    recipe = profiles.quick_recipe(profiles.get("smoke"), batch_size=2)
+    with pytest.warns(UserWarning, match="3 subject.s. are in the training and in the validation"):
+        training.train(recipe, crops.subset([0, 5, 10]), crops.subset([1, 6, 11]), tmp_path / "a")
+    apart = crops.split(3)[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        training.train(recipe, *apart, run_dir=tmp_path / "b")
+
+
+def test_too_few_subjects_are_said_so(tmp_path):
+    scans = write_release(tmp_path, 2, (24, 28, 20), lambda number: np.s_[5:12, 6:15, 4:9])
+    settings = dict(size=16, padded=16, workers=1)
+    with pytest.raises(ValueError, match="2 of 2 scans' subjects.*training, validation and test"):
+        profiles.open_crops(profiles.get("smoke"), scans, tmp_path / "work", **settings)
 
 
 # --- keys ---------------------------------------------------------------------------------------
@@ -348,3 +372,10 @@ def test_make_builds_anew_when_data_change(project, tmp_path, kind):
     assert left() == 0
     releases.save(data / "sub" / "y_mask.nii", box(), np.eye(4))
     assert (left() > 0) == (kind == "folder")
+    for path in executed.iterdir():
+        path.touch()
+    before = mask.stat()
+    other = releases.save(tmp_path / "other.nii", np.roll(box(), 2, axis=0), np.eye(4))
+    os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
+    os.replace(other, mask)  # of one size and one time with the mask before it
+    assert left() == len(list(executed.iterdir()))

@@ -131,6 +131,40 @@ def test_a_nibabel_image_on_the_scans_grid_is_a_mask_too(scans):
     assert table["dice"].tolist() == [1, 1, 1]
 
 
+@pytest.mark.parametrize("axes", ["LPS", "SAR", "PIR"])
+def test_a_nibabel_image_may_store_its_axes_in_another_order(scans, axes):
+    def method(image, affine):
+        stored = nibabel.Nifti1Image(find_bright(image, affine), affine)
+        ras, other = (nibabel.orientations.axcodes2ornt(codes) for codes in ("RAS", axes))
+        return stored.as_reoriented(nibabel.orientations.ornt_transform(ras, other))
+
+    table = evaluation.evaluate(method, scans[:3], progress=False)
+    assert table["dice"].tolist() == [1, 1, 1]
+
+
+def test_a_table_of_scans_is_never_overwritten_however_it_is_written(scans, tmp_path):
+    for number, content in enumerate(
+        [
+            b"image,subject\na.nii,a\n",
+            b"\xef\xbb\xbfImage;Mask;Subject\na.nii;b.nii;a\n",
+            "image\tsubject\na.nii\ta\n".encode("utf-16"),
+            b'My scans,,\n"IMAGE","subject"\n"a.nii","a"\n',
+        ]
+    ):
+        path = tmp_path / f"{number}.csv"
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="is a table of scans"):
+            evaluation.evaluate(crashes, scans, save_as=path)
+        assert path.read_bytes() == content
+    other = tmp_path / "MetaData.csv"
+    other.write_text("subject,age\na,61\n")
+    with pytest.raises(ValueError, match="holds no scores of scans"):
+        evaluation.evaluate(crashes, scans, save_as=other)
+    assert other.read_text() == "subject,age\na,61\n"
+    for _ in range(2):  # a table of scores may be written anew
+        evaluation.evaluate(find_bright, scans[:3], save_as=tmp_path / "new.csv", progress=False)
+
+
 def test_a_model_goes_through_segment_volume(scans, monkeypatch):
     class Model:
         input_shape = (None, 16, 16, 1)

@@ -53,8 +53,8 @@ def test_onnx_gives_what_keras_gives(name, options, tmp_path):
     images = np.random.default_rng(0).normal(size=(3, *shape)).astype(np.float32)
     path = export.to_onnx(model, tmp_path / "network.onnx")
     expected = np.asarray(model(images))
-    assert np.abs(export.run(path, images) - expected).max() < 1e-4
-    assert np.abs(export.run(path, images[:1]) - expected[:1]).max() < 1e-4  # any batch
+    assert np.abs(export.run_exported(path, images) - expected).max() < 1e-4
+    assert np.abs(export.run_exported(path, images[:1]) - expected[:1]).max() < 1e-4  # any batch
     assert np.ptp(expected[..., 1]) > 0.01  # a constant would be too easy
     assert [item.name for item in tmp_path.iterdir()] == ["network.onnx"]
 
@@ -63,9 +63,9 @@ def test_litert_gives_what_keras_gives(ken, tmp_path):
     pytest.importorskip("tensorflow")
     path = export.to_litert(ken, tmp_path / "network.tflite")
     expected = np.asarray(ken(SLICES))
-    assert np.abs(export.run(path, SLICES) - expected).max() < 1e-4
+    assert np.abs(export.run_exported(path, SLICES) - expected).max() < 1e-4
     with pytest.raises(ValueError, match=r"network.tflite cannot be run .*\(3, 16, 16, 1\)"):
-        export.run(path, np.zeros((3, 16, 16, 1)))
+        export.run_exported(path, np.zeros((3, 16, 16, 1)))
 
 
 def test_the_graph_names_its_ends_and_takes_another_size(ken, tmp_path):
@@ -78,7 +78,7 @@ def test_the_graph_names_its_ends_and_takes_another_size(ken, tmp_path):
     assert (entry.name, entry.shape) == ("image", ["batch", 64, 32, 1])
     assert (leaving.name, leaving.shape) == ("probabilities", ["batch", 64, 32, 2])
     with pytest.raises(ValueError, match="larger.onnx cannot be run"):
-        export.run(path, SLICES)
+        export.run_exported(path, SLICES)
 
 
 def test_a_mixed_network_is_exported_in_float32_with_its_weights(tmp_path):
@@ -90,7 +90,7 @@ def test_a_mixed_network_is_exported_in_float32_with_its_weights(tmp_path):
     pytest.importorskip("tf2onnx")
     pytest.importorskip("onnxruntime")
     path = export.to_onnx(mixed, tmp_path / "mixed.onnx")
-    assert np.abs(export.run(path, SLICES) - np.asarray(plain(SLICES))).max() < 1e-4
+    assert np.abs(export.run_exported(path, SLICES) - np.asarray(plain(SLICES))).max() < 1e-4
 
 
 def test_a_pruned_network_is_exported(tmp_path):
@@ -101,7 +101,7 @@ def test_a_pruned_network_is_exported(tmp_path):
         export.to_onnx(whole, tmp_path / "whole.onnx")
     part = networks.prune(whole, 1)
     path = export.to_onnx(part, tmp_path / "part.onnx")
-    assert np.abs(export.run(path, SLICES) - np.asarray(part(SLICES))).max() < 1e-4
+    assert np.abs(export.run_exported(path, SLICES) - np.asarray(part(SLICES))).max() < 1e-4
 
 
 def test_what_is_missing_or_misnamed_is_said_before_anything_is_written(ken, tmp_path, monkeypatch):
@@ -116,15 +116,15 @@ def test_what_is_missing_or_misnamed_is_said_before_anything_is_written(ken, tmp
     with pytest.raises(ValueError, match="file is no folder"):
         export.to_litert(ken, tmp_path / "file" / "network.tflite")
     with pytest.raises(ValueError, match="no exported network"):
-        export.run(tmp_path / "network.h5", SLICES)
+        export.run_exported(tmp_path / "network.h5", SLICES)
     with pytest.raises(ValueError, match="not there"):
-        export.run(tmp_path / "network.onnx", SLICES)
+        export.run_exported(tmp_path / "network.onnx", SLICES)
     monkeypatch.setattr(export, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match="needs onnx and tf2onnx: pip install onnx tf2onnx"):
         export.to_onnx(ken, tmp_path / "network.onnx")
     (tmp_path / "network.onnx").write_bytes(b"")
     with pytest.raises(ValueError, match="pip install onnxruntime"):
-        export.run(tmp_path / "network.onnx", SLICES)
+        export.run_exported(tmp_path / "network.onnx", SLICES)
 
 
 def test_a_failed_export_leaves_the_file_before_it(ken, tmp_path, monkeypatch):
@@ -147,4 +147,4 @@ def test_a_file_that_is_none_is_named(tmp_path):
     pytest.importorskip("onnxruntime")
     (tmp_path / "broken.onnx").write_bytes(b"no graph")
     with pytest.raises(ValueError, match="broken.onnx cannot be run"):
-        export.run(tmp_path / "broken.onnx", SLICES)
+        export.run_exported(tmp_path / "broken.onnx", SLICES)

@@ -5,7 +5,6 @@ import re
 
 import pandas as pd
 import pytest
-from test_browser import chromium  # noqa: F401 (a fixture)
 from test_pairs import KEN, drawn
 from test_teaching import Page
 
@@ -86,7 +85,7 @@ def test_a_dice_without_pairs_is_a_sentence():
 
 
 @pytest.fixture
-def page(chromium, rolls):  # noqa: F811
+def page(chromium, rolls):
     """A page with all three, whose complaints are kept."""
     context = chromium.new_context(viewport={"width": 360, "height": 700})
     tab = context.new_page()
@@ -119,6 +118,19 @@ def test_a_bet_is_settled_by_the_keyboard(page):
         "You bet: “<b>not</b> known” – the recorded seeds bear you out."
     )
     assert page.locator('.kenseg-bet [data-part="said"]').text_content() == "Your bet is taken."
+
+
+def test_a_bet_may_be_settled_by_other_numbers(chromium):
+    tab = chromium.new_page()
+    parts = (
+        teaching.bet(QUESTION, OPTIONS),
+        teaching.settle(QUESTION, OPTIONS, 1, FOUND, "the counts"),
+    )
+    tab.set_content("".join(part.data for part in parts))
+    yours = tab.locator('.kenseg-settled [data-part="yours"]')
+    tab.get_by_label("no", exact=True).check()
+    assert yours.text_content() == "You bet: “no” – the counts bear you out."
+    tab.close()
 
 
 def test_a_roll_draws_recorded_pairs_and_says_what_they_say(page, rolls):
@@ -159,7 +171,7 @@ def test_rolls_are_counted_drawn_and_forgotten(page, rolls):
     assert rows.count() == 0 and part(page, "picture").locator("circle").count() == 0
 
 
-def test_without_scripts_the_sentences_are_there(chromium, rolls):  # noqa: F811
+def test_without_scripts_the_sentences_are_there(chromium, rolls):
     context = chromium.new_context(java_script_enabled=False)
     tab = context.new_page()
     tab.set_content(dice(rolls) + teaching.settle(QUESTION, OPTIONS, 2, FOUND).data)
@@ -169,7 +181,7 @@ def test_without_scripts_the_sentences_are_there(chromium, rolls):  # noqa: F811
     context.close()
 
 
-def test_a_loss_is_claimed_where_the_mean_is_lower(chromium):  # noqa: F811
+def test_a_loss_is_claimed_where_the_mean_is_lower(chromium):
     rolls = pairs.roll_seeds(drawn(-0.2, seeds=6), KEN, sizes=(6,))
     tab = chromium.new_page()
     tab.set_content(dice(rolls))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
@@ -13,7 +14,7 @@ import pytest
 import releases
 from numpy.testing import assert_allclose
 
-from kenseg_utils import anatomy, atlas, profiles, slices
+from kenseg_utils import anatomy, atlas, evaluation, profiles, slices
 from kenseg_utils.atlas import ScanError
 
 
@@ -289,6 +290,26 @@ def test_runs_and_acquisitions_are_told_apart_and_kept(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("key", ["echo", "rec", "ce", "part", "res", "den", "sample"])
+def test_images_that_any_part_of_their_names_tells_apart_stay_apart(tmp_path, key):
+    root = tree(
+        tmp_path,
+        f"{STEM}_{key}-1_T1w.nii.gz",
+        f"{STEM}_{key}-2_T1w.nii.gz",
+        f"{LESION}_{key}-2_label-lesion_mask.nii.gz",
+    )
+    scans = atlas.find_scans(root)
+    assert scans.attrs["problems"] == ()
+    assert scans["masks"].map(len).tolist() == [0, 1]
+    made = slices.prepare(scans, work_dir=tmp_path / "work", workers=1)
+    assert len(set(made.index["scan"])) == 1
+
+
+def test_what_a_mask_alone_is_told_by_leads_to_its_image(tmp_path):
+    root = tree(tmp_path, f"{STEM}_T1w.nii.gz", f"{LESION}_rater-2_label-lesion_mask.nii.gz")
+    assert atlas.find_scans(root)["masks"].map(len).tolist() == [1]
+
+
 def test_native_and_standard_versions_of_a_session_stay_apart_in_slices(tmp_path):
     releases.bids(tmp_path / "ATLAS_2" / "Training" / "R001", "r001s001", seed=1)
     releases.bids(tmp_path / "ATLAS_R2.1", "r001s001", space="", label="lesion", seed=2)
@@ -300,6 +321,12 @@ def test_native_and_standard_versions_of_a_session_stay_apart_in_slices(tmp_path
         "sub-r001s001_ses-1_space-MNI152NLin2009aSym": 3,
     }
     assert set(made.index.subject) == {"sub-r001s001"}  # and one side of every split
+    scores = evaluation.evaluate_slices(lambda images: np.zeros(images.shape[:3]), made)
+    by_scan = scores.subjects.set_index("scan")
+    assert set(by_scan.index) == set(made.index.scan) == set(scores.slices.scan)
+    for row, name in zip(scans.itertuples(), sorted(by_scan.index, key=len, reverse=True)):
+        ml = atlas.load_scan(row).mask.sum() / 1000
+        assert by_scan.truth_volume_ml[name] == pytest.approx(ml)
 
 
 @pytest.mark.parametrize(
@@ -455,12 +482,38 @@ def test_any_other_folder_is_answered_with_what_is_there_and_the_way_out(tmp_pat
         ("orig.mgz", b"\x1f\x8b", "1 FreeSurfer volumes.*mri_convert"),
         ("a.nrrd", b"NRRD", "1 NRRD files"),
         ("a.hdr", b"x", "pairs"),
+        ("head.mnc", b"CDF", "1 MINC files.*mnc2nii"),
+        ("head.PAR", b"#", "PAR/REC.*dcm2niix"),
+        ("IM0001", bytes(128) + b"DICM" + bytes(99), "DICOM files without an ending.*dcm2niix"),
+        ("ATLAS.zip.001", b"PK\x03\x04", "a ZIP archive.*Unpack"),
+        ("ATLAS.tar.zst", b"\x28\xb5\x2f\xfd", "compressed with zstd.*Unpack"),
+        ("ATLAS.tar.lz4", b"\x04\x22\x4d\x18", "compressed with lz4.*Unpack"),
+        ("ATLAS.tgz", gzip.compress(b"x", mtime=0), "is an archive.*Unpack"),
+        ("scans.json.zip", b"<Error><Code>AccessDenied</Code></Error>", "web page"),
+        (".hidden", b"x", "nothing but hidden files"),
     ],
 )
 def test_what_stands_in_the_place_of_scans_is_called_by_its_name(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ScanError, match=message):
         atlas.find_scans(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        ("scans.xlsx", b"PK\x03\x04", "is a spreadsheet.*save it as .csv"),
+        ("scans.csv.gz", gzip.compress(b"image,subject", mtime=0), "compressed with gzip.*gunzip"),
+        ("head.mgz.gz", gzip.compress(b"x", mtime=0), "compressed with gzip"),
+        ("ATLAS.tar.gz", gzip.compress(b"x", mtime=0), "is an archive.*Unpack"),
+        ("ATLAS.tar.xz", b"\xfd7zXZ\x00", "compressed with xz"),
+        ("notes.txt", b"hello", "is a file, and a folder is needed"),
+    ],
+)
+def test_a_file_in_the_place_of_a_folder_is_called_by_its_name(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ScanError, match=message):
+        atlas.find_scans(tmp_path / name)
 
 
 def test_upper_case_suffixes_are_suffixes(tmp_path):

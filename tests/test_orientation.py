@@ -98,6 +98,24 @@ def test_what_cannot_be_a_head_is_refused(tmp_path, shape, size, unit, told):
         atlas.load_image(path)
 
 
+@pytest.mark.parametrize("by", ["sform", "qform"])
+def test_one_side_of_a_voxel_that_is_next_to_nothing_is_refused(tmp_path, by):
+    affine = HEAD @ np.diag([1e-9, 1, 1, 1])
+    path = write(tmp_path / "t1.nii", values(), **{by: affine})
+    with pytest.raises(ScanError, match="no scan's are that small"):
+        atlas.load_image(path)
+
+
+@pytest.mark.parametrize("code", [4, 5, 6, 7, 8 + 6])
+def test_a_unit_that_does_not_exist_is_said(tmp_path, code):
+    scan = atlas.load_image(write(tmp_path / "t1.nii", values(), sform=HEAD, xyzt_units=code))
+    assert_allclose(scan.spacing, (8, 8, 8))
+    assert "unit that does not exist" in scan.notes[0]
+    for known in (0, 2, 2 + 8, 2 + 16, 32):
+        path = write(tmp_path / "t2.nii", values(), sform=HEAD, xyzt_units=known)
+        assert atlas.load_image(path).notes == ()
+
+
 @pytest.mark.parametrize("size, is_doubted", [(1.5, True), (8, False), (20, True)])
 def test_an_unusual_size_is_said(tmp_path, size, is_doubted):
     scan = atlas.load_image(

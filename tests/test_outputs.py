@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kenseg_utils import anatomy, atlas, evaluation, metrics, prediction, slices
+from kenseg_utils import anatomy, atlas, evaluation, metrics, slices
 
 AFFINE = np.diag([-1.0, 1, 2, 1])
 
@@ -38,38 +38,6 @@ class Never:
         pytest.fail("work was done before the request was checked")
 
 
-def as_itself(path):
-    return path
-
-
-def as_a_link(path):
-    link = path.with_name("linked.nii.gz")
-    link.symlink_to(path)
-    return link
-
-
-def as_a_hard_link(path):
-    link = path.with_name("hard.nii.gz")
-    os.link(path, link)
-    return link
-
-
-def spelled_otherwise(path):
-    (path.parent / "sub").mkdir()
-    return path.parent / "sub" / ".." / path.name
-
-
-@pytest.mark.parametrize("spelling", [as_itself, as_a_link, as_a_hard_link, spelled_otherwise])
-def test_a_scan_is_never_overwritten(scan_file, spelling):
-    before, target = scan_file.read_bytes(), spelling(scan_file)
-    with pytest.raises(ValueError, match="is an input of what would be written"):
-        prediction.segment_file(Never(), scan_file, target)
-    scan = atlas.load_image(scan_file)
-    with pytest.raises(ValueError, match="is an input of what would be written"):
-        atlas.save_mask(scan, np.zeros(scan.image.shape, np.uint8), target)
-    assert scan_file.read_bytes() == before and target.read_bytes() == before
-
-
 def test_an_older_mask_may_be_replaced(scan_file, tmp_path):
     scan = atlas.load_image(scan_file)
     for value in (0, 1):
@@ -95,67 +63,12 @@ def test_a_mask_repeats_nothing_that_names_anybody(scan_file, tmp_path):
     assert np.asarray(written.dataobj).sum() == 3
 
 
-REFUSED = [
-    (dict(threshold=0), "threshold is 0"),
-    (dict(threshold=50), "threshold is 50"),
-    (dict(threshold=float("nan")), "threshold is nan"),
-    (dict(least_ml=-1), "least_ml is -1"),
-    (dict(batch_size=0), "batch_size is 0"),
-]
-
-
-@pytest.mark.parametrize(("options", "told"), REFUSED)
-def test_a_request_is_checked_before_any_work(scan_file, tmp_path, options, told):
-    with pytest.raises(ValueError, match=told):
-        prediction.segment_file(Never(), scan_file, tmp_path / "mask.nii.gz", **options)
-    with pytest.raises(ValueError, match=told):
-        prediction.segment_volume(Never(), np.zeros((8, 8, 8)), np.eye(4), **options)
-
-
-@pytest.mark.parametrize("name", ["mask.png", "mask", "mask.nii.gz.txt"])
-def test_a_targets_name_is_checked_before_any_work(scan_file, tmp_path, name):
-    with pytest.raises(ValueError, match=r"must end in"):
-        prediction.segment_file(Never(), scan_file, tmp_path / name)
-    (tmp_path / "folder.nii").mkdir()
-    with pytest.raises(ValueError, match="is a folder"):
-        prediction.segment_file(Never(), scan_file, tmp_path / "folder.nii")
-
-
 def test_where_scores_go_is_checked_before_any_work(scan_file):
     scans = pd.DataFrame(dict(t1w=[scan_file], masks=[(scan_file,)], subject="a"))
     with pytest.raises(ValueError, match=r"must end in"):
         evaluation.evaluate(Never(), scans, save_as="scores.txt")
     with pytest.raises(ValueError, match="threshold is 2"):
         evaluation.evaluate(Never(), scans, threshold=2)
-
-
-class Answers(Never):
-    def __init__(self, answer, classes=2):
-        self.answer, self.output_shape = answer, (None, 32, 32, classes)
-
-    def predict_on_batch(self, batch):
-        return self.answer(batch)
-
-
-def two(values):
-    return lambda batch: np.full((*batch.shape[:3], 2), values, np.float32)
-
-
-@pytest.mark.parametrize(
-    ("network", "told"),
-    [
-        (Answers(two(0.5), classes=3), "one class or two"),
-        (Answers(two((-4.0, 7.0))), "end it with a softmax"),
-        (Answers(two(float("nan"))), "answered with NaN"),
-        (Answers(lambda batch: batch[..., 0]), "answered with shape"),
-    ],
-    ids=["three classes", "logits", "NaN", "no classes"],
-)
-def test_what_is_no_probability_of_a_lesion_is_refused(monkeypatch, network, told):
-    monkeypatch.setattr(prediction._volumes, "at_shape", lambda model, frame: model)
-    volume = np.pad(np.ones((20, 20, 20), np.float32), 6)
-    with pytest.raises(ValueError, match=told):
-        prediction.segment_volume(network, volume, np.eye(4))
 
 
 def test_a_sheared_voxels_volume_is_the_same_everywhere(tmp_path):
@@ -168,6 +81,43 @@ def test_a_sheared_voxels_volume_is_the_same_everywhere(tmp_path):
     )
     assert scores["truth_volume_ml"] == pytest.approx(64 / 1000)
     assert metrics.lesion_scores(truth, truth, anatomy.spacing(shear))["truth_volume_ml"] > 0.07
+
+
+@pytest.mark.parametrize("speckled", [False, True])
+def test_distances_on_a_sheared_grid_are_those_in_space(speckled):
+    """A gantry's tilt of 25 degrees: what one axis leads to is not measured along it."""
+    sheared = np.diag([1.0, 1, 1, 1])
+    sheared[1, 2] = np.tan(np.deg2rad(25))
+    sheared[:3, 3] = 5, 6, 7
+    rng = np.random.default_rng(0)
+    truth = rng.random((12, 14, 10)) < 0.5 if speckled else np.zeros((12, 14, 10), bool)
+    truth[3:7, 4:8, 2:6] = True
+    found = np.roll(truth, (1, 2), axis=(0, 2)) & (rng.random(truth.shape) < 0.8)
+    one, other = metrics.surface_distances(truth, found, anatomy.spacing(sheared), sheared)
+    places = [
+        nibabel.affines.apply_affine(sheared, np.argwhere(metrics._lesions.mask_surface(mask)))
+        for mask in metrics._lesions.joint_crop(truth, found)
+    ]
+    apart = np.linalg.norm(places[0][:, None] - places[1][None], axis=2)
+    np.testing.assert_allclose(one, apart.min(1), atol=1e-9)
+    np.testing.assert_allclose(other, apart.min(0), atol=1e-9)
+    told = metrics.lesion_scores(truth, found, anatomy.spacing(sheared), affine=sheared)
+    assert told["assd_mm"] == pytest.approx(np.concatenate([apart.min(1), apart.min(0)]).mean())
+    by_sizes = metrics.lesion_scores(truth, found, anatomy.spacing(sheared))
+    assert by_sizes["assd_mm"] != pytest.approx(told["assd_mm"], rel=1e-3)
+    with pytest.raises(ValueError, match="give one of 4 by 4"):
+        metrics.surface_scores(truth, found, (1, 1, 1), affine=np.eye(3))
+
+
+def test_distances_at_right_angles_are_as_they_were_without_an_affine():
+    turned = np.eye(4)
+    turned[:3, :3] = [[0, -2, 0], [1.5, 0, 0], [0, 0, 3]]
+    truth = np.zeros((9, 9, 9), bool)
+    truth[2:5, 2:6, 3:7] = True
+    found, spacing = np.roll(truth, 2, axis=1), anatomy.spacing(turned)
+    assert metrics.surface_scores(truth, found, spacing, affine=turned) == metrics.surface_scores(
+        truth, found, spacing
+    )
 
 
 @pytest.mark.parametrize("spacing", [(6.5, 1.0, 1.0), (1.0, 1.0, 5.0), (0.5, 1.5, 2.0)])
@@ -206,6 +156,9 @@ def test_names_survive_a_table_on_disk(tmp_path):
             session=["1", ""],
             site=["NA", "nan"],
             error=["", "null"],
+            level=["95 %", ""],
+            note=["", "1"],
+            scan=["007", "NA"],
             dice=[0.5, np.nan],
         )
     )

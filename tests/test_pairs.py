@@ -196,7 +196,7 @@ def history(paper, no_ken, seeds=(0,)):
 
 
 def test_full_width_is_compared_at_the_same_epoch():
-    table = pairs.full_width(history([0.1, 0.3, 0.5, 0.4], [0.2, 0.25, 0.1]))
+    table = pairs.full_width(history([0.1, 0.3, 0.5, 0.9], [0.2, 0.25, 0.1]))  # 0.9 comes later
     row = table.iloc[0]
     assert row["epoch"] == 3 and row["same_with"] == 0.5 and row["same_without"] == 0.1
     assert row["best_with"] == 0.5 and row["best_without"] == 0.25
@@ -368,7 +368,8 @@ def test_the_page_prints_what_the_recorded_numbers_say(executed):
             pd.DataFrame() if wide is None else pairs.full_width(wide.tables["history"])
         ),
         pairs.find_effect(results, ablation.BASE, "block: plain").words,
-        pairs.find_effect(results, "widths: 2 … 64", ablation.BASE).words,
+        pairs.find_effect(results, "widths: 8 … 256", ablation.BASE).collapsed_words,
+        pairs.find_effect(results, "widths: 2 … 64", ablation.BASE).collapsed_words,
     ]
     if results["factors"] is not None:
         sentences.append(pairs.family_words(results["factors"].tables["effects"]))

@@ -77,7 +77,10 @@ def test_what_is_recorded_says_where_it_came_from():
     assert "H100" in first["device"] and first["versions"]["jax"] == "0.11.2"
     assert set(about["by_run"]) == set(about["recipes"])
     assert training.Recipe(**about["recipes"]["paper-0"]) == training.Recipe.paper()
-    assert about["data"]["keys"]["train"] == "45cf2ee62d8a"
+    # Keys were computed otherwise at first; by subject and pixel the slices are the same.
+    assert about["data"]["keys"]["train"] == "b90f4db86793"
+    assert about["data"]["keys_at_first"]["train"] == "45cf2ee62d8a"
+    assert about["by_run"]["paper_unet-0"]["device"] == "GPU (NVIDIA H200)"
 
 
 def test_rows_of_subjects_and_means_agree(tables):
@@ -96,6 +99,26 @@ def test_rows_of_subjects_and_means_agree(tables):
             (2 * tp / (2 * tp + fp + fn), "test_dice_pooled"),
         ):
             assert found == pytest.approx(row[column], abs=1e-8), (row["run"], column)
+
+
+def test_all_runs_were_tested_on_the_same_slices(tables):
+    """Whichever card and day: the same lesions' pixels in as many slices of each subject."""
+    subjects = tables["test_subjects"].assign(
+        lesion=lambda rows: rows["tp"] + rows["fn"], rest=lambda rows: rows["fp"] + rows["tn"]
+    )
+    counts = subjects.groupby("subject")[["slices", "lesion", "rest"]].nunique()
+    assert len(counts) == 16 and counts.eq(1).all(axis=None)
+    assert tables["runs"]["data"].nunique() == 1
+
+
+def test_one_run_has_all_its_epochs(tables):
+    """The U-Net under the paper's recipe: over-fits, too, and is scored."""
+    row = paper._rows_of(tables["runs"], dict(run="paper_unet", seed=0)).iloc[0]
+    assert (row["epochs"], row["steps"], row["ended"]) == (40, 97160, "complete")
+    epochs = curve(tables, "paper_unet")
+    assert epochs["val_loss"].idxmin() < 20 and epochs["loss"].idxmin() == 40
+    assert epochs["val_loss"][40] > 1.2 * epochs["val_loss"].min()
+    assert epochs["val_dice_per_slice"].notna().all()
 
 
 def test_rows_of_epochs_and_runs_agree(tables):
@@ -167,16 +190,12 @@ def through_the_loop(plan, parts, state=None, model=None, **options):
     """A plan's history by `paper_loop.run`."""
     recipe, (train, validation, _) = plan.recipe, parts
     model = model or paper.build(plan, train.shape, len(train) // recipe.batch_size * recipe.epochs)
-    data = paper_loop.Epochs(
-        train,
-        recipe.batch_size,
-        recipe.seed,
-        recipe.augment,
-        options.pop("on_device", paper_loop.BYTES_ON_DEVICE),
+    data = training.Epochs(
+        train, recipe.batch_size, recipe.seed, recipe.augment, options.pop("room", 2**30)
     )
     return pd.DataFrame(
         paper_loop.run(
-            paper_loop.compile_steps(model),
+            training.compile_steps(model),
             data,
             state or paper_loop.Progress(),
             recipe.epochs,
@@ -196,12 +215,11 @@ def test_the_loop_s_history_is_that_of_train(plans, parts, straight):
 
 
 def test_slices_that_do_not_fit_are_handed_over_in_batches(plans, parts, straight):
-    history = through_the_loop(plans["paper_unet"], parts, on_device=1000)
+    with pytest.warns(UserWarning, match="do not fit on the device.*handed over in batches"):
+        history = through_the_loop(plans["paper_unet"], parts, room=1000)
     pd.testing.assert_frame_equal(
         history[COMPARED], straight["paper_unet"][COMPARED], rtol=1e-4, atol=1e-5
     )
-    data = [paper_loop.Epochs(parts[0], 1, on_device=most) for most in (1000, 2**30)]
-    assert [one.stays for one in data] == [False, True]
 
 
 def test_both_ways_of_handing_over_draw_the_batches_of_batches(parts):
@@ -210,7 +228,7 @@ def test_both_ways_of_handing_over_draw_the_batches_of_batches(parts):
     train = parts[0]
     for augment in (False, True):
         source = Batches(train, 4, seed=1, epoch=3, augment=augment)
-        drawn = paper_loop.Epochs(train, 4, 1, augment).begin(3, first=2)
+        drawn = training.Epochs(train, 4, 1, augment).begin(3, first=2)
         images, labels, rows = drawn.draw(2, 2)
         drawn.close()
         for number in range(2):
@@ -352,7 +370,7 @@ def test_a_run_that_fails_lets_the_others_go_on(command, work_dir, monkeypatch, 
 
 def test_a_state_that_is_broken_is_named_and_left_out(plans, parts, tmp_path, capsys):
     model = paper.build(plans["paper_unet"], parts[0].shape, 4)
-    paper_loop.compile_steps(model)
+    training.compile_steps(model)
     paper.save_state(model, paper_loop.Progress([dict(epoch=1, loss=1.0)], 3, 0.5), tmp_path)
     assert paper.open_state(model, tmp_path).batches == 3
     other = paper.build(
@@ -362,7 +380,7 @@ def test_a_state_that_is_broken_is_named_and_left_out(plans, parts, tmp_path, ca
         parts[0].shape,
         4,
     )
-    paper_loop.compile_steps(other)
+    training.compile_steps(other)
     assert paper.open_state(other, tmp_path) == paper_loop.Progress()
     assert "another network" in capsys.readouterr().out
     file = tmp_path / "state.npz"
@@ -392,6 +410,7 @@ sys.path.insert(0, "benchmarks")
 import pandas as pd
 import paper
 from kenseg_utils import training
+from kenseg_utils.training import _device
 work, results, out = map(Path, sys.argv[1:])
 size = paper.SIZES["smoke"]
 once = ["--profile", "smoke", "--work-dir", str(work), "--results", str(results), "--runs",
@@ -401,6 +420,9 @@ assert paper.main(once) == paper.DONE
 plan = next(plan for plan in paper.plans(size) if plan.name == "paper_unet")
 parts = paper.open_parts(plan, size, paper.open_scans("smoke", None, work), work)
 run = training.train(plan.recipe, *parts[:2], run_dir=out, progress=False)
+_device._FORCED = True
+run = training.train(plan.recipe, *parts[:2], run_dir=out / "looped", progress=False)
+assert run.provenance["loop"] == "one on the device"
 """
 
 
@@ -421,9 +443,10 @@ def test_on_jax_too_it_resumes_to_the_history_of_train(work_dir, smoke_scans, tm
     assert "from epoch 1, batch 5" in process.stdout  # where the first piece had ended
     straight = training.Run(out).history
     (folder,) = (work_dir / "paper").glob("paper_unet-0-*")
-    pd.testing.assert_frame_equal(
-        training.Run(folder).history[COMPARED], straight[COMPARED], rtol=1e-4, atol=1e-5
-    )
+    for looped in (folder, out / "looped"):  # the command's, and what `training.train` does itself
+        pd.testing.assert_frame_equal(
+            training.Run(looped).history[COMPARED], straight[COMPARED], rtol=1e-4, atol=1e-5
+        )
     row = experiments.open_result(paper.NAME, results).tables["runs"].iloc[0]
     assert (row["backend"], row["ended"]) == ("jax", "complete")
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 from conftest import NOTEBOOKS, ROOT
 from packaging.version import Version
 
@@ -220,15 +221,37 @@ def test_what_colab_brings_is_pinned_and_what_it_lacks_is_fetched():
 # --- Staging -------------------------------------------------------------------------------------
 
 
+def made_up_records(stem):
+    """What a chapter's cell of claims leaves among its outputs: each claim listed, undecided."""
+    from kenseg_utils.teaching import claims
+
+    listed = yaml.safe_load((ROOT / "book/claims.yml").read_text())
+    names = [row["claim"] for part in listed.values() for row in part if row["chapter"] == stem]
+    texts = dict.fromkeys(("measured", "verdict", "reason", "number", "picture"), "made up")
+    return [
+        {
+            "output_type": "display_data",
+            "metadata": {"scrapbook": {"name": f"claim_{name}", "mime_prefix": claims.PREFIX}},
+            "data": {
+                claims.RECORD: json.dumps(dict(texts, name=name, claim=name, word="undecided"))
+            },
+        }
+        for name in names
+    ]
+
+
 @pytest.fixture
 def staged(tmp_path, monkeypatch):
     """A function from an address to the staged book's settings and first notebook."""
-    import yaml
-
     render = tool("render")
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(render.vendor, "settings", lambda *_: {})
-    monkeypatch.setattr(render, "_network", lambda *_: None)  # has tests of its own
+    # These have tests of their own.
+    monkeypatch.setattr(render, "_network", lambda *_: None)
+    monkeypatch.setattr(render.first_look.Heads, "drawn", lambda: None)
+    monkeypatch.setattr(render.first_look, "fill", lambda *_: None)
+    monkeypatch.setattr(render.first_look, "editor_slice", lambda *_: None)
+    monkeypatch.setattr(render.claims_page, "fill", lambda *_: None)
     executed = tmp_path / "executed"
     executed.mkdir()
     for path in NOTEBOOKS:
@@ -237,6 +260,8 @@ def staged(tmp_path, monkeypatch):
         for cell in content["cells"]:
             if cell["cell_type"] == "code":
                 cell["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "x\n"}]
+                if "claims" in cell["metadata"].get("tags", []):
+                    cell["outputs"] += made_up_records(path.stem)
         (executed / path.name).write_text(json.dumps(content))
 
     def stage(given):
@@ -253,16 +278,38 @@ def staged(tmp_path, monkeypatch):
     return stage
 
 
-def test_a_known_address_gives_buttons_and_stamped_notebooks(staged):
+def test_a_known_address_gives_buttons_and_stamped_notebooks(staged, tmp_path):
     settings, cell, page = staged("owner/name")
     assert settings["repository"] == {"url": HERE, "branch": "v1"}
     assert settings["launch_buttons"] == {"colab_url": "https://colab.research.google.com"}
     assert f'REPOSITORY, COMMIT = "{HERE}", "0123abc"' in cell
     assert status.PLACE not in page and page.count("2026") >= len(NOTEBOOKS)
+    assert "the rocket at the top" in (tmp_path / "staged/book/intro.md").read_text()
 
 
-def test_an_unknown_address_gives_neither(staged, monkeypatch):
+def test_an_unknown_address_gives_neither(staged, monkeypatch, tmp_path):
     monkeypatch.setattr(sys.modules["address"], "_git", lambda *_: "")
     settings, cell, _ = staged("")
     assert "repository" not in settings and "launch_buttons" not in settings
+    intro = (tmp_path / "staged/book/intro.md").read_text()
+    assert "rocket" not in intro and "Colab" not in intro and "<!--" not in intro
     assert stamp.BLANK in cell
+
+
+def test_a_chapter_without_its_claims_is_named_and_the_last_good_book_stays(
+    staged, monkeypatch, tmp_path, capsys
+):
+    monkeypatch.setattr(sys.modules["address"], "_git", lambda *_: "")
+    (tmp_path / "build/html").mkdir(parents=True)
+    render = tool("render")
+    copy = tmp_path / "executed/01_atlas_exploration.ipynb"
+    content = json.loads(copy.read_text())
+    for cell in content["cells"]:
+        cell["outputs"] = [o for o in cell.get("outputs", []) if "text" in o]
+    copy.write_text(json.dumps(content))
+    monkeypatch.setattr(render.vendor, "settings", lambda *_: {})
+    monkeypatch.setattr(sys, "argv", ["render.py", str(copy.parent), str(tmp_path / "build")])
+    assert render.main() == 1
+    told = capsys.readouterr().err
+    assert "01_atlas_exploration has recorded no claim 'atlas_304'" in told
+    assert "the last good book stays" in told and (tmp_path / "build/html").is_dir()

@@ -151,9 +151,10 @@ def recorded_numbers(tables):
 def headline_numbers(tables):
     """The ends, the best and the tested scores of the runs, to two places as well."""
     found = set()
-    for name in tables["runs"]["run"].unique():
-        epochs, row = of_run(tables, name)
-        tested = [row[column] for column in row.index if column.startswith("test_dice")]
+    for row in tables["runs"].to_dict("records"):
+        history = tables["history"]
+        epochs = history[history["run"].eq(row["run"]) & history["seed"].eq(row["seed"])]
+        tested = [row[column] for column in row if column.startswith("test_dice")]
         found |= {
             f"{value:.2f}"
             for value in [epochs["val_dice"].max(), *tested]

@@ -82,6 +82,39 @@ def test_normalisation_cancels_gain_and_offset():
     assert np.isfinite(slices.Intensity.of(np.ones((9, 9, 9))).apply(np.ones((9, 9, 9)))).all()
 
 
+@pytest.mark.parametrize("way", ["whole volume", "inside the head", "inside, air at 0"])
+def test_z_scores_give_the_slices_of_the_scan_that_they_were_made_of(tmp_path, way):
+    grid = np.indices((40, 44, 30)) - np.reshape((20, 22, 15), (3, 1, 1, 1))
+    ball = lambda radius: (grid**2).sum(0) < radius**2  # noqa: E731
+    image = np.where(ball(14), 100.0 + grid[0] + 2 * grid[1], 0.0)
+    image[ball(5)] = 25  # fluid, and the lesion in it
+    head = image > 5
+    chosen = slice(None) if way == "whole volume" else head
+    scored = (image - image[chosen].mean()) / image[chosen].std()
+    if way == "inside, air at 0":
+        scored[~head] = 0
+    parts = []
+    for name, values in (("plain", image), ("scored", scored)):
+        for suffix, array in (("T1w", values), ("mask", ball(3))):
+            nib.save(
+                nib.Nifti1Image(array.astype(np.float32), np.diag([4.0, 4, 4, 1])),
+                tmp_path / f"{name}_{suffix}.nii.gz",
+            )
+        row = dict(
+            t1w=tmp_path / f"{name}_T1w.nii.gz",
+            masks=(tmp_path / f"{name}_mask.nii.gz",),
+            subject="a",
+        )
+        settings = dict(protocol="whole_slice", neighbours=[0, 3], pixel_mm=None)
+        made = list(slices.scan_slices(atlas.load_scan(row), settings))
+        parts.append(np.stack([part[0] for part in made]))
+    plain, other = parts
+    assert plain.shape == other.shape
+    inside = plain > plain.min() + 0.1
+    np.testing.assert_allclose(other[inside], plain[inside], atol=0.05)
+    assert other[~inside].max() < np.percentile(other[inside], 1)  # air, padding and all
+
+
 def test_lesion_crops_are_what_the_scan_holds(smoke_scans, work_dir):
     crops = slices.prepare(smoke_scans, work_dir=work_dir)
     row = smoke_scans.iloc[0]
@@ -146,6 +179,68 @@ def test_bad_scans_become_rows_of_the_report(smoke_scans, tmp_path, capsys):
     assert broken.name in capsys.readouterr().out
     with pytest.raises(atlas.ScanError, match="None of the 1 scans"):
         slices.prepare(scans.tail(1), work_dir=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "options, told",
+    [
+        (dict(size="124"), "size is '124'"),
+        (dict(size=0), "size is 0"),
+        (dict(size=-3), "size is -3"),
+        (dict(padded=120.5), "padded is 120.5"),
+        (dict(padded=100), "padded is 100, less than size, 124"),
+        (dict(neighbours=()), "neighbours is"),
+        (dict(neighbours=(0.5,)), "neighbours is"),
+        (dict(neighbours=0), "neighbours is 0"),
+        (dict(neighbours="01"), "neighbours is"),
+        (dict(pixel_mm=0), "pixel_mm is 0"),
+        (dict(pixel_mm=-1.0), "pixel_mm is -1.0"),
+        (dict(pixel_mm="1"), "pixel_mm is '1'"),
+        (dict(pixel_mm=float("nan")), "pixel_mm is nan"),
+        (dict(pixel_mm=True), "pixel_mm is True"),
+    ],
+)
+def test_options_are_checked_before_any_work(tmp_path, options, told):
+    scans = pd.DataFrame(dict(t1w=["never read"], masks=[()]))
+    with pytest.raises(ValueError, match=told):
+        slices.prepare(scans, work_dir=tmp_path / "work", **options)
+    assert not (tmp_path / "work").exists()
+
+
+def test_slices_with_other_images_are_a_set_of_their_own(tmp_path):
+    scans = write_release(tmp_path, 3, (24, 28, 20), lambda number: np.s_[5:12, 6:15, 4:9])
+    made = slices.prepare(scans, size=16, padded=16, work_dir=tmp_path / "work", workers=1)
+    part = made.subset([3, 1, 7])
+    other = slices.with_images(part, lambda images: images * 2 + 1, "brighter", tmp_path / "work")
+    np.testing.assert_allclose(other.images, part.images * 2 + 1, atol=0.01)
+    assert (other.masks == part.masks).all() and other.protocol == part.protocol
+    pd.testing.assert_frame_equal(other.index, part.index)
+    assert other.key != part.key and slices.open_set(other.folder).key == other.key
+    again = slices.with_images(part, pytest.fail, "brighter", tmp_path / "work")  # it is there
+    darker = slices.with_images(part, lambda images: images / 2, "darker", tmp_path / "work")
+    assert again.key == other.key and darker.key != other.key
+    with pytest.raises(ValueError, match="'flat' made"):
+        slices.with_images(part, lambda images: images[..., 0], "flat", tmp_path / "work")
+    assert not list((tmp_path / "work").glob(".partial*"))
+
+
+@pytest.mark.parametrize(
+    "options, told",
+    [
+        (dict(folds="2"), "'2' folds of 3 subjects"),
+        (dict(folds=2.5), "2.5 folds"),
+        (dict(folds=True), "True folds"),
+        (dict(folds=4), "4 folds of 3 subjects: choose between 2 and 3"),
+        (dict(folds=2, by="age"), "by is 'age', and no column.*subject, session, site"),
+        (dict(folds=2, by="site"), "one site only"),
+        (dict(folds=2, seed="abc"), "seed is 'abc'"),
+    ],
+)
+def test_a_split_that_cannot_be_is_refused_in_words(tmp_path, options, told):
+    scans = write_release(tmp_path, 3, (24, 28, 20), lambda number: np.s_[5:12, 6:15, 4:9])
+    made = slices.prepare(scans, size=16, padded=16, work_dir=tmp_path / "work", workers=1)
+    with pytest.raises(ValueError, match=told):
+        made.split(**options)
 
 
 def test_unknown_protocol_and_no_scans(smoke_scans, tmp_path):

@@ -102,6 +102,9 @@ def test_a_table_in_any_encoding_below_a_title(tmp_path, encoding):
             "image,subject\nscans/gone.nii.gz,a\n",
             "names no scan that is there.*image does not exist",
         ),
+        ("image,subject\nscans,a\n", "image is no file"),
+        ("image,subject,Subject\nscans/anna.nii.gz,a,b\n", "two columns called subject"),
+        ("image,mask,mask,subject\nscans/anna.nii.gz,x,y,a\n", "two columns called mask"),
         ("image,subject\nhttps://example.org/a.nii.gz,a\n", "address on the net"),
     ],
 )
@@ -128,6 +131,45 @@ def test_one_missing_file_among_many_is_left_out(tmp_path):
         scans = atlas.find_scans(path)
     assert scans["subject"].tolist() == ["anna", "carl"]
     assert "bert_lesion.nii.gz" in scans.attrs["problems"][0]
+
+
+@pytest.mark.parametrize("word", ["", "n/a", "N/A", "NA", "nan", "None", "-", "."])
+def test_a_mask_that_is_said_to_be_missing_is_missing(tmp_path, word):
+    path = releases.table(tmp_path)
+    path.write_text(f"image,mask,subject,site\nscans/anna.nii.gz,{word},a,NA\n")
+    scans = atlas.find_scans(path)
+    assert scans["masks"][0] == () and scans["site"][0] == "NA"
+    assert "names no mask" in scans["unlabelled"][0]
+
+
+def test_a_mask_may_be_called_so(tmp_path):
+    path = releases.table(tmp_path)
+    (tmp_path / "NA").write_bytes((tmp_path / "scans" / "anna_lesion.nii.gz").read_bytes())
+    path.write_text("image,mask,subject\nscans/anna.nii.gz,NA,a\n")
+    assert atlas.load_scan(atlas.find_scans(path).iloc[0]).mask.any()
+
+
+def test_what_bids_calls_missing_is_no_name(tmp_path):
+    path = releases.table(tmp_path)
+    path.write_text("image,subject,session,site,space\nscans/anna.nii.gz,a,n/a,n/a,n/a\n")
+    row = atlas.find_scans(path).iloc[0]
+    assert (row.session, row.site, row.space) == ("ses-1", "", "orig")
+
+
+def test_a_table_written_on_windows(tmp_path):
+    path = releases.table(tmp_path)
+    text = "image,mask,subject\r\nscans\\anna.nii.gz,.\\scans\\anna_lesion.nii.gz,a\r\n\x1a"
+    path.write_bytes(text.encode())
+    assert atlas.load_scan(atlas.find_scans(path).iloc[0]).mask.any()
+
+
+@pytest.mark.parametrize("encoding", ["utf-32", "utf-16-be", "utf-8-sig"])
+def test_a_table_in_rarer_encodings_and_filled_up_with_zeros(tmp_path, encoding):
+    path = releases.table(tmp_path)
+    text = "image\tsubject\tsite\nscans/anna.nii.gz\tZoë\tNone\n"
+    path.write_bytes((text if encoding == "utf-32" else text + "\0" * 64).encode(encoding))
+    row = atlas.find_scans(path).iloc[0]
+    assert (row.subject, row.site) == ("Zoë", "None")
 
 
 def test_one_person_under_two_names_in_a_table_is_warned_of(tmp_path):
@@ -182,6 +224,18 @@ LINES = "subject,age,days\nsub-r001s001,61,182\nsub-r039s004,70,12\n"
             b'subject,note,age\nsub-r001s001,"a, b",61\nsub-r039s004,c,70\n',
             (61, 70),
         ),
+        ("MetaData.csv", ("ATLAS,R2.0,metadata\n" + LINES).encode(), (61, 70)),
+        ("MetaData.csv", ("# made by hand\n# a, b, c\n" + LINES).encode(), (61, 70)),
+        ("MetaData.csv", ("sep=;\n" + LINES.replace(",", ";")).encode(), (61, 70)),
+        ("MetaData.csv", LINES.replace("\n", "\r\n").encode("utf-32"), (61, 70)),
+        ("MetaData.csv", LINES.replace(",", "|").encode() + b"\x1a", (61, 70)),
+        ("METADATA.CSV", LINES.replace("age,days", "age,age").encode(), (61, 70)),
+        ("participants.csv", LINES.encode(), (61, 70)),
+        (
+            "participants.tsv",
+            LINES.replace(",", "\t").replace("subject", "participant_id").encode("utf-16"),
+            (61, 70),
+        ),
         ("MetaData.csv", LINES.replace("61", "none").encode(), (None, 70)),
         (
             "MetaData.csv",
@@ -208,6 +262,13 @@ def test_metadata_as_spreadsheets_save_them(tmp_path, name, content, ages):
         ("ATLAS_MetaData.csv", b"name,age\nx,3\n", "no column of it names these subjects"),
         ("participants.tsv", b"\xff\xfe\x00", "cannot be read"),
         ("participants.tsv", bytes(range(256)) * 4, "not joined"),
+        ("MetaData.csv.gz", b"\x1f\x8b", "compressed: unpack it"),
+        ("participants.tsv.gz", b"\x1f\x8b", "compressed: unpack it"),
+        (
+            "MetaData.csv",
+            b"subject,age\nsub-r009s020,71\nsub-r009s020,72\n",
+            "for 1 subject(s), such as r009s020, it has several rows",
+        ),
     ],
 )
 def test_metadata_that_cannot_be_joined_does_not_vanish_silently(tmp_path, name, content, told):

@@ -63,6 +63,12 @@ def test_a_chapter_opens_with_its_scans_and_its_datas_name(tmp_path):
     (tmp_path / "private").mkdir()
     with pytest.raises(ValueError, match="Unknown profile"):
         teaching.open_chapter("large", tmp_path)
+    for seed in ("abc", 1.5, None, True):  # papermill hands on whatever it is given
+        with pytest.raises(ValueError, match="seed is .*give a whole number"):
+            teaching.open_chapter("smoke", data=False, seed=seed)
+    for root in (3, "s3://bucket/ATLAS", "a\0b"):
+        with pytest.raises(ValueError, match="is none|address"):
+            teaching.open_chapter("smoke", root)
     opened = teaching.open_chapter("demo", data=False, demo=dict(subjects=3))
     assert opened.scans is None and opened.data_name == "none" and opened.size.subjects == 3
     assert teaching.open_chapter("smoke", data=False, demo=dict(subjects=3)).size.subjects == 6

@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 
 from kenseg_utils import networks, slices, training
 from kenseg_utils.machine import _devices as devices
+from kenseg_utils.training import _device as on_device
 from kenseg_utils.training import _loop as loop
 
 TINY = dict(
@@ -52,6 +54,20 @@ def straight(data, tmp_path_factory):
         ("weight_decay", -1),
         ("steps_per_execution", 0),
         ("decay", "none"),
+        ("batch_size", True),
+        ("seed", True),
+        ("seed", 2**32),
+        ("seed", "3"),
+        ("learning_rate", "1e-3"),
+        ("learning_rate", True),
+        ("learning_rate", float("nan")),
+        ("weight_decay", None),
+        ("lesion_prior", "0.05"),
+        ("widths", (0, 8)),
+        ("widths", (8.5, 16)),
+        ("widths", "816"),
+        ("widths", ()),
+        ("options", None),
     ],
 )
 def test_a_recipe_names_the_field_that_is_out_of_range(field, value):
@@ -591,3 +607,148 @@ def test_weights_of_another_network_are_refused_before_anything_is_written(data,
     with pytest.raises(ValueError, match="start_from is a int"):
         training.train(small, train, validation, tmp_path / "second", start_from=3)
     assert not (tmp_path / "second").exists()
+
+
+# --- The loop on the device ----------------------------------------------------------------------
+
+
+# Not augmented, so that its slices may stay on the device.
+PLAIN = dict(TINY, network="unet", options={}, augment=False, epochs=2)
+
+
+@pytest.fixture(scope="module")
+def plain(data, tmp_path_factory):
+    """An uninterrupted run by Keras's own loop."""
+    folder = tmp_path_factory.mktemp("runs") / "plain"
+    return training.train(training.Recipe.quick(**PLAIN), *data, run_dir=folder, progress=False)
+
+
+@pytest.mark.parametrize(("before", "after"), [(True, False), (False, True)])
+def test_a_run_goes_on_in_either_loop_from_what_the_other_left(
+    plain, data, tmp_path, monkeypatch, before, after
+):
+    """A step a call, or many: the same history, each epoch from the checkpoint before it."""
+    straight = plain
+    monkeypatch.setattr(on_device, "_FORCED", before)
+    with monkeypatch.context() as full:
+        stop_after_first_checkpoint(full)
+        with pytest.raises(training.TrainingError, match="No space left"):
+            training.train(straight.recipe, *data, run_dir=tmp_path, progress=False)
+    assert [path.name for path in tmp_path.glob("epoch-*")] == ["epoch-0001.keras"]
+    monkeypatch.setattr(on_device, "_FORCED", after)
+    run = training.train(straight.recipe, *data, run_dir=tmp_path, progress=False)
+    pd.testing.assert_frame_equal(
+        run.history[COMPARED], straight.history[COMPARED], rtol=1e-4, atol=1e-5
+    )
+    assert run.history.columns.tolist() == straight.history.columns.tolist()
+    assert run.history.waiting.between(0, 1).all()
+    assert run.provenance["loop"] == ("one on the device" if after else "a call a step")
+    for ours, theirs in zip(run.model.get_weights(), straight.model.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-3)
+
+
+def full_device(*_):
+    raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [("room_on_device", lambda: 1000, "0 MiB are set aside"), ("place", full_device, "is full")],
+)
+def test_slices_that_do_not_fit_are_streamed_and_it_is_said_once(
+    plain, data, tmp_path, monkeypatch, name, value, why
+):
+    monkeypatch.setattr(on_device, "_FORCED", True)
+    monkeypatch.setattr(on_device, name, value)
+    with pytest.warns(UserWarning, match="24 slices do not fit on the device") as said:
+        streamed = training.train(plain.recipe, *data, run_dir=tmp_path, progress=False)
+    found = [str(one.message) for one in said if "do not fit" in str(one.message)]
+    assert len(found) == 1 and why in found[0] and "handed over in batches" in found[0]
+    pd.testing.assert_frame_equal(
+        streamed.history[COMPARED], plain.history[COMPARED], rtol=1e-4, atol=1e-5
+    )
+
+
+def test_slices_that_fit_are_not_talked_about(data):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert training.Epochs(data[0], 8, room=2**30).stays
+        assert not training.Epochs(data[0], 8, augment=True, room=2**30).stays
+
+
+def test_other_errors_at_placing_are_not_taken_for_too_little_memory(data, monkeypatch):
+    monkeypatch.setattr(on_device, "place", lambda *_: (_ for _ in ()).throw(RuntimeError("odd")))
+    with pytest.raises(RuntimeError, match="odd"):
+        training.Epochs(data[0], 8, room=2**30).begin(0)
+
+
+def test_the_loop_on_the_device_names_a_loss_that_is_not_a_number(data, tmp_path, monkeypatch):
+    plain = training.Batches.batch
+    monkeypatch.setattr(on_device, "_FORCED", True)
+    monkeypatch.setattr(
+        training.Batches, "batch", lambda self, n: (plain(self, n)[0] * np.nan, plain(self, n)[1])
+    )
+    recipe = training.Recipe.quick(**PLAIN | dict(augment=True))
+    with pytest.raises(training.TrainingError, match="nan in epoch 1: lower learning_rate"):
+        training.train(recipe, *data, run_dir=tmp_path, progress=False)
+    assert not list(tmp_path.glob("epoch-*"))
+
+
+def test_the_loop_on_the_device_moves_the_bar_and_can_be_interrupted(data, tmp_path, monkeypatch):
+    """Interrupted between two calls of the second epoch, it keeps the first."""
+    moved, calls = [], []
+
+    class Bar(loop.tqdm):
+        def update(self, n=1):
+            moved.append(n)
+            if sum(moved) > 6:
+                raise KeyboardInterrupt
+            return True  # as tqdm where it draws: no reason to end an epoch
+
+    monkeypatch.setattr(loop, "tqdm", Bar)
+    monkeypatch.setattr(on_device, "_FORCED", True)
+    monkeypatch.setattr(on_device.Speed, "add", lambda self, *_: calls.append(self.count))
+    recipe = training.Recipe.quick(**PLAIN | dict(batch_size=4, epochs=3))  # 6 batches: 4 and 2
+    with pytest.raises(KeyboardInterrupt):
+        training.train(recipe, *data, run_dir=tmp_path, progress=False)
+    assert moved == [4, 2, 4] and len(calls) == 3
+    assert [path.name for path in tmp_path.glob("epoch-*")] == ["epoch-0001.keras"]
+
+
+@pytest.mark.parametrize(
+    ("backend", "name", "count", "wanted"),
+    [
+        ("jax", "GPU (H200)", 1, True),
+        ("tensorflow", "GPU (T4)", 1, True),
+        ("jax", "GPU (H200)", 2, False),  # each takes its share of a batch, which Keras hands over
+        ("torch", "GPU (T4)", 1, False),
+        ("tensorflow", "CPU (2 cores)", 1, False),
+    ],
+)
+def test_the_loop_is_chosen_by_the_device(monkeypatch, backend, name, count, wanted):
+    import keras
+
+    monkeypatch.setattr(keras.backend, "backend", lambda: backend)
+    monkeypatch.setattr(on_device.machine, "device", lambda: name)
+    assert on_device.is_wanted(count) is wanted
+
+
+def test_the_room_on_a_device_is_a_share_of_what_is_free(monkeypatch):
+    monkeypatch.setattr(on_device.machine, "free_bytes", lambda: 80 * 2**30)
+    assert on_device.room_on_device() == 20 * 2**30
+    monkeypatch.setattr(on_device.machine, "free_bytes", lambda: None)
+    assert on_device.room_on_device() == on_device.BYTES_ON_DEVICE
+
+
+def test_calls_grow_to_some_seconds_and_no_further():
+    speed = training.Speed()
+    speed.add(4, 30.0, 0.0)  # compiles
+    assert speed.compiling == 30 and speed.as_dict()["steps_per_second"] is None
+    counts = []
+    for _ in range(5):
+        speed.add(speed.count, speed.count / 50, 0.1)
+        counts.append(speed.count)
+    assert counts == [16, 64, 250, 250, 250]  # at 50 a second, 250 take five
+    told = speed.as_dict()
+    assert told["steps_per_second"] == pytest.approx(50) and 0 < told["waiting"] < 1
+    assert told["compile_seconds"] == 30

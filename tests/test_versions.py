@@ -32,7 +32,7 @@ PHANTOM = {
     )
 }
 # version: (number of slices; mean and SD of the images, lesion pixels) of `made_up_scan`
-SLICES = {4: (5, -3.302222, 2.406873, 425)}
+SLICES = {5: (5, -3.302222, 2.406873, 425)}
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,8 @@
 """Keep a file whose time says when data last changed, for make to compare pages with.
 
-Looks at the names, sizes and times of all files below a folder, or of a table and the files that
-its cells name, and writes their hash where it differs from the one written before. Nothing but the
-standard library is needed, and no file but a table is opened.
+Looks at the names, sizes, times and inodes of all files below a folder, or of a table and the files
+that its cells name, and writes their hash where it differs from the one written before. Nothing but
+the standard library is needed, and no file but a table is opened.
 """
 
 import hashlib
@@ -44,7 +44,8 @@ def look(root: Path) -> tuple[str, float]:
         except OSError:  # a link to nothing
             digest.update(os.fsencode(f"{path}\n"))
             continue
-        digest.update(os.fsencode(f"{path}\t{state.st_size}\t{state.st_mtime_ns}\n"))
+        times = f"{state.st_mtime_ns}\t{state.st_ctime_ns}"  # a program may set the first back
+        digest.update(os.fsencode(f"{path}\t{state.st_size}\t{times}\t{state.st_ino}\n"))
         newest = max(newest, state.st_mtime)
     return digest.hexdigest(), newest
 

@@ -11,10 +11,10 @@ from ._releases import find_scans, require_masks
 from ._scans import (
     LOADER_VERSION,
     Scan,
-    check_scan,
     load_image,
     load_scan,
     save_mask,
+    save_probability,
     to_original_grid,
 )
 from ._seen import LeftOut, Seen
@@ -25,12 +25,12 @@ __all__ = [
     "Scan",
     "ScanError",
     "Seen",
-    "check_scan",
     "find_scans",
     "load_image",
     "load_scan",
     "require_masks",
     "save_mask",
+    "save_probability",
     "to_original_grid",
     "write_nnunet",
 ]

@@ -16,8 +16,10 @@ from ._layouts import LeaveOut
 from ._names import NIFTI, File
 from ._walk import missing_content
 
-# What tells images of one session apart, beside space and desc.
+# What tells images of one session apart, beside space and desc; and what of a mask's name says
+# what it shows, and not on which image.
 _APART = ("acq", "run", "rec", "ce", "echo", "part", "dir", "mod", "inv")
+_OF_MASKS = ("ses", "space", "desc", "label", "lesion")
 # Pipelines whose masks and segmentations are of tissue, though their names do not say so.
 _TISSUE_PIPELINES = re.compile(
     r"prep$|prep[-_]|free-?surfer|fastsurfer|mriqc|xcp|nibabies|synth(seg|strip)|cat12|^spm|"
@@ -161,9 +163,11 @@ def _image_of(mask: File, images: list[File], suffix: str) -> tuple[File | None,
         fitting = beside
     if not fitting:
         return None, f"lesion masks that lie in another space, space-{mask.space}"
-    for key in _APART:
-        if named := mask.get(key):
-            fitting = [image for image in fitting if _same(image.get(key), named)]
+    for key, value in mask.entities:
+        if key in _OF_MASKS:
+            continue
+        if key in _APART or any(image.get(key) for image in fitting):
+            fitting = [image for image in fitting if _same(image.get(key), value)]
     if not fitting:
         return None, "lesion masks of a run or acquisition without a {suffix}"
     if len(fitting) > 1:

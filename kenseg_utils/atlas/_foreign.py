@@ -9,12 +9,30 @@ import os
 import re
 from pathlib import Path
 
+from kenseg_utils import artifacts
+
 GZIP_MAGIC = b"\x1f\x8b"
 COPY_AGAIN = "Copy or download it again, and compare its size or checksum with the source's."
 _CONVERT = "Convert it to .nii.gz first"
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.I)
 _WINDOWS = re.compile(r"[A-Za-z]:\\")
 _LONE = re.compile("[\udc80-\udcff]")
+WEB_PAGES = (b"<!doctype", b"<html", b"<?xml", b"<head", b"<error")  # in lower case
+_PICTURE = "a picture, whose grey values and voxel sizes are no scan's"
+# How other things begin: what they are, and what makes NIfTI of them ("" where nothing does).
+_OTHERS = (
+    (b"CDF\x01", "a MINC volume", "mnc2nii"),
+    (b"\x89HDF\r\n", "a file of HDF5, such as MINC 2", "mnc2nii for MINC"),
+    (b"MATLAB 5.0", "a file of MATLAB", "niftiwrite"),
+    (b"\x93NUMPY", "an array of NumPy without an affine", "nibabel.Nifti1Image"),
+    (b"# === DATA DESCRIPTION FILE", "the header of a Philips PAR/REC pair", "dcm2niix"),
+    (b"\xff\xd8\xff", _PICTURE, ""),
+    (b"\x89PNG", _PICTURE, ""),
+    (b"GIF8", _PICTURE, ""),
+    (b"II*\0", _PICTURE, ""),
+    (b"MM\0*", _PICTURE, ""),
+    (b"%PDF", "a PDF document", ""),
+)
+_PRINTABLE = frozenset(range(32, 127)) | frozenset(b"\t\r\n") | frozenset(range(128, 256))
 
 
 class ScanError(ValueError):
@@ -38,14 +56,11 @@ def readable(text: str) -> str:
 
 
 def as_path(path: str | os.PathLike) -> Path:
-    """A path as a Path, `~` expanded; ScanError for what is none, or an address on the net."""
-    if isinstance(path, bytes):
-        path = os.fsdecode(path)
-    if not isinstance(path, (str, os.PathLike)) or not str(path).strip() or "\0" in str(path):
-        raise ScanError(f"A path is needed, and {path!r} is none: name a file or a folder.")
-    if _ADDRESS.match(str(path)):
-        raise ScanError(f"{path} is an address on the net: download it, and name the file.")
-    text = os.path.expanduser(os.fspath(path))
+    """What `artifacts.as_path` gives; ScanError for what is none, or has more around it."""
+    try:
+        text = str(artifacts.as_path(path))
+    except ValueError as error:
+        raise ScanError(str(error)) from error
     bare = text.strip().strip("'\"").strip()
     if bare != text and not os.path.lexists(text):
         raise ScanError(
@@ -127,7 +142,7 @@ def pointer(start: bytes, name: str) -> str:
             "is a pointer of Git LFS, not the file itself. Fetch the content: "
             f"`git lfs pull --include '*{name}'`."
         )
-    if b"annex/objects/" in start[:400] and b"\0" not in start[:40]:
+    if b"annex/objects/" in start[:400].replace(b"\\", b"/") and b"\0" not in start[:40]:
         return (
             "is a pointer of git-annex, not the file itself. Fetch the content: "
             f"`datalad get '{name}'` or `git annex get '{name}'`."
@@ -145,6 +160,8 @@ def archive(start: bytes) -> str:
         (b"BZh", "compressed with bzip2"),
         (b"\xfd7zXZ\x00", "compressed with xz"),
         (b"\x28\xb5\x2f\xfd", "compressed with zstd"),
+        (b"\x04\x22\x4d\x18", "compressed with lz4"),
+        (b"\x1f\x9d", "compressed with compress"),
     ):
         if start.startswith(magic):
             return kind
@@ -160,8 +177,10 @@ def refuse_foreign(path: Path, start: bytes, size: int) -> None:
     refuse_encrypted(path, start)
     if told := pointer(start, path.name):
         raise ScanError(f"{path} {told}")
-    text = start.lstrip(b"\xef\xbb\xbf \t\r\n")[:200].lower()
-    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+    text = start.lstrip(b"\xef\xbb\xbf \t\r\n")[:400].lower()
+    if b"<gifti" in text or b"<!doctype gifti" in text:
+        raise ScanError(f"{path} is a surface (GIFTI): a volume is needed.")
+    if text.startswith(WEB_PAGES):
         raise ScanError(
             f"{path} is a web page, not a scan: the server sent a page (to log in, or an error) "
             "under the file's name. Log in, and download it again."
@@ -176,10 +195,24 @@ def refuse_foreign(path: Path, start: bytes, size: int) -> None:
         raise ScanError(f"{path} is a MetaImage file. {_CONVERT}, with 3D Slicer or SimpleITK.")
     if start.startswith(b"\x00\x00\x00\x01") or path.suffix.lower() in (".mgz", ".mgh"):
         refuse_freesurfer(path)
+    _refuse_others(path, start)
     if path.suffix.lower() == ".img":
         raise ScanError(
             f"{path} holds the voxels of a .hdr/.img pair. {_CONVERT}: "
             f"nibabel.save(nibabel.load('{path.name}'), 'x.nii.gz')."
+        )
+
+
+def _refuse_others(path: Path, start: bytes) -> None:
+    """Raise ScanError where a file begins as other known things do, or is nothing but text."""
+    for magic, what, remedy in _OTHERS:
+        if start.startswith(magic):
+            how = f" {_CONVERT}, with {remedy}." if remedy else " Name the NIfTI file."
+            raise ScanError(f"{path} is {what}.{how}")
+    if start and _PRINTABLE.issuperset(start[:200]):
+        raise ScanError(
+            f"{path} is text, and no scan: it begins with {bytes(start[:40])!r}. If it was "
+            "downloaded, that is the server's answer: see what it says, and fetch the scan anew."
         )
 
 
@@ -198,6 +231,7 @@ def refuse_no_nifti(path: Path, content: bytes) -> None:
         refuse_freesurfer(path)
     if kind := archive(content):
         raise ScanError(f"{path} is {kind} under the name of a scan. Unpack it first.")
+    _refuse_others(path, content)
     if len(content) < 348:
         raise ScanError(
             f"{path} is truncated: it holds {len(content)} bytes, fewer than the header of a "

@@ -19,6 +19,8 @@ from ._tables import Read, read
 _NEEDED = ("image", "subject")
 _KNOWN = (*_NEEDED, "mask", "session", "site", "split", "space", "mask_grid")
 _DEFAULTS = {"session": "ses-1", "space": "orig", "mask_grid": "same"}
+# How tables say that there is nothing: BIDS's word, and spreadsheets' and Python's.
+_NOTHING = {"n/a", "na", "nan", "none", "null", "-", "."}
 NO_MASK = "its table names no mask for it"
 _LISTED = 5
 
@@ -44,16 +46,24 @@ def scans_in(path: Path, leave_out: LeaveOut) -> tuple[list[dict], list[dict[str
     lines = []
     for number, cells in zip(table.lines, table.rows):
         known = {name: cells.get(column, "") for name, column in names.items()}
+        for name in known:  # a site may be called NA; "n/a" is no name in any BIDS table
+            if name not in _NEEDED and known[name].lower() == "n/a":
+                known[name] = ""
+        if known.get("mask", "").lower() in _NOTHING and not os.path.isfile(
+            os.path.join(path.parent, known["mask"])
+        ):
+            known["mask"] = ""
         more = {column: text for column, text in cells.items() if column not in names.values()}
         lines.append((number, known, more))
     _refuse_contradictions(path, lines)
     rows, extras = [], []
     for _, known, more in lines:
         image, mask = (_place(path, known.get(name, "")) for name in ("image", "mask"))
-        absent = next((file for file in (image, mask) if file and not os.path.exists(file)), None)
+        absent = next((file for file in (image, mask) if file and not os.path.isfile(file)), None)
         if absent:
             which = "image" if absent == image else "mask"
-            leave_out(f"scans of {path.name} whose {which} does not exist", absent)
+            why = "is no file" if os.path.exists(absent) else "does not exist"
+            leave_out(f"scans of {path.name} whose {which} {why}", absent)
             continue
         rows.append(
             {
@@ -75,6 +85,12 @@ def scans_in(path: Path, leave_out: LeaveOut) -> tuple[list[dict], list[dict[str
 
 def _columns(path: Path, table: Read) -> dict[str, str]:
     """Which of the table's columns is which of the known ones; spelling of case is free."""
+    spelled = [column.strip().lower() for column in table.header]
+    if twice := sorted({name for name in _KNOWN if spelled.count(name) > 1}):
+        raise ScanError(
+            f"{path} contradicts itself: it has two columns called {' and two called '.join(twice)}"
+            ". Keep one of them."
+        )
     there = {column.strip().lower(): column for column in reversed(table.columns)}
     names = {name: there[name] for name in _KNOWN if name in there}
     if lacking := [name for name in _NEEDED if name not in names]:
@@ -92,7 +108,11 @@ def _place(table: Path, text: str) -> str:
     """A path in a table as an absolute one; "" stays."""
     if not text.strip():
         return ""
-    return os.path.abspath(os.path.join(table.parent, as_path(text.strip())))
+    place = os.path.abspath(os.path.join(table.parent, as_path(text.strip())))
+    if "\\" in text and os.sep == "/" and not os.path.exists(place):  # written on Windows
+        other = os.path.abspath(os.path.join(table.parent, text.strip().replace("\\", "/")))
+        return other if os.path.exists(other) else place
+    return place
 
 
 def _refuse_contradictions(path: Path, lines: list[tuple[int, dict, dict]]) -> None:

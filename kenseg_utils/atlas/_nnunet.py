@@ -47,7 +47,7 @@ def write_nnunet(
             f"Dataset{number}_{name} is no name of an nnU-Net data set: a number from 1 to 999 and "
             "a name of letters and digits."
         )
-    target = Path(folder).expanduser() / f"Dataset{number:03d}_{name}"
+    target = artifacts.as_path(folder) / f"Dataset{number:03d}_{name}"
     if target.exists():
         raise ValueError(f"{target} is there already: choose another number, name or folder.")
     rows = [row for row in scans.to_dict("records") if len(row["masks"])]

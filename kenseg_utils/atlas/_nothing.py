@@ -5,8 +5,17 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ._foreign import GZIP_MAGIC, ScanError, archive, pointer, refuse_encrypted, unreadable
+from ._foreign import (
+    GZIP_MAGIC,
+    WEB_PAGES,
+    ScanError,
+    archive,
+    pointer,
+    refuse_encrypted,
+    unreadable,
+)
 from ._seen import LeftOut, listed
+from ._tables import SHEETS
 from ._walk import Found, first_unreadable
 
 _EXAMPLE = "sub-r001s001_ses-1_space-MNI152NLin2009aSym_T1w.nii.gz"
@@ -18,6 +27,8 @@ _CONVERT = {
     "FreeSurfer volumes": "convert them to NIfTI, with mri_convert for example",
     "NRRD files": "convert them to NIfTI, with 3D Slicer or SimpleITK",
     "MetaImage files": "convert them to NIfTI, with 3D Slicer or SimpleITK",
+    "MINC files": "convert them to NIfTI, with mnc2nii for example",
+    "files of PAR/REC pairs": "convert them to NIfTI, with dcm2niix for example",
     "files of .hdr/.img pairs": "save each pair as one .nii.gz, with nibabel for example",
 }
 
@@ -31,6 +42,10 @@ def refuse_file(root: Path) -> None:
             start = file.read(512)
     except OSError as error:
         raise unreadable(root, error) from error
+    if root.name.lower().endswith(SHEETS):
+        raise ScanError(
+            f"{root} is a spreadsheet, which is not read: save it as .csv, and name that."
+        )
     if told := _is_packed(root, start):
         raise told
     if root.name.lower().endswith((".nii", ".nii.gz")):
@@ -39,7 +54,7 @@ def refuse_file(root: Path) -> None:
             "atlas.load_image, or name the folder of the release."
         )
     if start.startswith(GZIP_MAGIC):
-        raise _archive_error(root, "is an archive")
+        raise _gzipped(root)
     raise ScanError(
         f"{root} is a file, and a folder is needed: name the folder of the release, or a table "
         "of scans (.csv or .tsv)."
@@ -72,6 +87,17 @@ def nothing_found(root: Path, found: Found, suffix: str, left: tuple[LeftOut, ..
                 f"{root} holds no NIfTI image named like a {suffix}, but {found.kinds[kind]:,} "
                 f"{kind} (such as {found.first[kind]}): {remedy}. {_ANY_FOLDER}"
             )
+    if "other files" in found.kinds and _is_dicom(found.first["other files"]):
+        return ScanError(
+            f"{root} holds no NIfTI image named like a {suffix}, but DICOM files without an "
+            f"ending (such as {found.first['other files']}): {_CONVERT['DICOM files']}. "
+            f"{_ANY_FOLDER}"
+        )
+    if not counts:
+        return ScanError(
+            f"{root} holds nothing but hidden files ({found.count:,}): copy a data set there, or "
+            "name another folder."
+        )
     sample = listed(os.path.basename(path) for path in found.first.values())
     return ScanError(
         f"{root} does not look like an ATLAS release: it holds {found.count:,} files "
@@ -91,8 +117,8 @@ def _packed_inside(path: Path) -> ScanError | None:
     if told := _is_packed(path, start):
         return told
     if start.startswith(GZIP_MAGIC):
-        return _archive_error(path, "is an archive")
-    if start.lstrip()[:200].lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+        return _gzipped(path)
+    if start.lstrip()[:200].lower().startswith(WEB_PAGES):
         return ScanError(
             f"{path} is a web page under the name of an archive: the server sent a page (to log "
             "in, or an error). Log in, and download it again."
@@ -107,6 +133,25 @@ def _packed_inside(path: Path) -> ScanError | None:
         f"{path} is named like an archive and is none that is known: its first bytes are "
         f"{start[:8]!r}. Download it again, and unpack it."
     )
+
+
+def _is_dicom(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def _gzipped(path: Path) -> ScanError:
+    """What to say of a file in gzip: an archive, or one file that is compressed."""
+    name = path.name.lower()
+    if name.endswith(".gz") and not name.endswith(".tar.gz"):
+        return ScanError(
+            f"{path} is compressed with gzip: unpack it (gunzip '{path.name}'), and name what "
+            "comes out, or the folder that it belongs to."
+        )
+    return _archive_error(path, "is an archive")
 
 
 def _is_packed(path: Path, start: bytes) -> ScanError | None:

@@ -24,6 +24,7 @@ REFUSED_MM = (40, 1000)
 REFUSED_MM_OF_FEW = 10
 FEW_VOXELS = 40
 DOUBTED_MM = (60, 450)
+LEAST_VOXEL_MM = 0.01  # no scanner resolves a tenth of that
 _UNITS = {1: ("metres", 1000.0), 3: ("microns", 0.001)}
 # How much longer than 1 a quaternion may be by rounding, as in a text of four digits.
 _ROUNDING = 1e-3
@@ -72,6 +73,8 @@ def orientation(
     unit, factor = _UNITS.get(int(header["xyzt_units"]) & 7, ("", 1.0))
     if unit:
         notes.append(f"its header is in {unit}, which are converted to millimetres")
+    elif int(header["xyzt_units"]) & 7 > 3:
+        notes.append("its header names a unit that does not exist, and is taken for millimetres")
     affine = in_mm(affine, factor)
     _refuse_unsound(path, affine)
     if sform is not None and qform is not None:
@@ -183,7 +186,8 @@ def placed(affine: np.ndarray) -> str:
 
 def _size(path: Path, affine: np.ndarray, shape, unit: str) -> list[str]:
     """A doubt about the size of the volume, in a list, if any; ScanError where it is no head."""
-    sides = np.multiply(shape, anatomy.spacing(affine))
+    sizes = anatomy.spacing(affine)
+    sides = np.multiply(shape, sizes)
     longest = float(sides.max())
     said = f"{unit}" if unit else "millimetres, or no unit"
     told = f"{longest:.3g} mm along its longest side"
@@ -193,6 +197,11 @@ def _size(path: Path, affine: np.ndarray, shape, unit: str) -> list[str]:
             f"{path} would be {told} ({_numbers(anatomy.spacing(affine))} mm a voxel), and no "
             f"head is: its header ({said}) has a wrong unit or voxel size. Put both right, or "
             "export it again."
+        )
+    if min(sizes) < LEAST_VOXEL_MM:
+        raise ScanError(
+            f"{path} has voxels of {_numbers(sizes)} mm, and no scan's are that small: its header "
+            "has a wrong voxel size. Put it right, or export it again."
         )
     if not DOUBTED_MM[0] <= longest <= DOUBTED_MM[1]:
         return [

@@ -344,7 +344,8 @@ def _identity(row: dict) -> tuple[str, ...]:
 def _rest_of_name(path: str) -> str:
     """What of a BIDS name tells images apart beside the columns, such as echo-2."""
     stem = NIFTI.sub("", os.path.basename(path))
-    return "_".join(re.findall(r"(?:rec|ce|echo|part|dir|mod|inv)-[^_]+", stem))
+    told = re.findall(r"_(?!(?:ses|space|acq|run|desc)-)([A-Za-z]+-[^_]+)", stem)
+    return "_".join(told)
 
 
 def _is_copy(one: dict, other: dict) -> bool:

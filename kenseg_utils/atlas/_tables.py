@@ -12,9 +12,13 @@ from dataclasses import dataclass
 import pandas as pd
 
 _ONE_SESSION = re.compile(r"^(sub-[^_]+)(?:_(ses-[^_]+))?_metadata\.csv$")
-_WHOLE_RELEASE = re.compile(r"^participants\.tsv$|meta-?_?data|atlas|supplement", re.I)
-_SURELY_METADATA = re.compile(r"^participants\.tsv$|meta-?_?data", re.I)
-_SHEETS = (".xlsx", ".xls", ".ods", ".numbers")
+_WHOLE_RELEASE = re.compile(r"^participants\.(tsv|csv)|meta-?_?data|atlas|supplement", re.I)
+_SURELY_METADATA = re.compile(r"^participants\.(tsv|csv)|meta-?_?data", re.I)
+SHEETS = (".xlsx", ".xls", ".ods", ".numbers")
+# What the column that names people or files is called: the line that has it is the header.
+_HEADER = re.compile(
+    r"(bids|participant|subject|sub|patient|image|scan|t1w)([ _-]?(id|name))?s?|id"
+)
 _MISSING = {"", "na", "n/a", "nan", "null"}
 _MOST_BYTES = 20_000_000
 _DELIMITERS = ",;\t|"
@@ -23,19 +27,24 @@ _DECIMAL_COMMA = re.compile(r"^\s*[-+]?\d+,\d+\s*$")
 
 @dataclass(frozen=True)
 class Read:
-    """A table as text: column names, and a dict a row with its line's number in `lines`."""
+    """A table as text: column names, and a dict a row with its line's number in `lines`.
+
+    header: the names as they stand, with empty and repeated ones.
+    """
 
     columns: tuple[str, ...]
     rows: tuple[dict[str, str], ...]
     lines: tuple[int, ...]
+    header: tuple[str, ...] = ()
 
 
 def read(path: str | os.PathLike) -> Read:
     """Read a CSV or TSV file as text, whatever its delimiter and encoding.
 
     The delimiter is the comma, semicolon, tab or bar that splits the lines best. UTF-8, UTF-16 and
-    Latin-1 are told apart. Lines above the header that fill fewer cells than most, such as a title,
-    are passed over. Between semicolons and tabs, a comma within a number is its decimal point.
+    Latin-1 are told apart. Lines above the header, such as a title, are passed over: those that
+    fill fewer cells than most, or stand before one with the column of people or files. Between
+    semicolons and tabs, a comma within a number is its decimal point.
     Raises OSError, or ValueError for a file that is no text or too large.
     """
     if os.path.getsize(path) > _MOST_BYTES:
@@ -52,15 +61,19 @@ def read(path: str | os.PathLike) -> Read:
     usual = Counter(_width(line) for _, line in filled).most_common(1)
     while filled and _width(filled[0][1]) < usual[0][0]:
         filled.pop(0)
+    named = [any(_HEADER.fullmatch(cell.lower()) for cell in line) for _, line in filled[:4]]
+    if True in named:
+        del filled[: named.index(True)]
     if not filled:
         return Read((), (), ())
     columns = [name if isinstance(name, str) else "" for name in filled[0][1]]
     rows = [
-        {name: _number(value, delimiter) for name, value in zip(columns, line) if name}
+        # Of two columns with one name the first counts.
+        {name: _number(value, delimiter) for name, value in [*zip(columns, line)][::-1] if name}
         for _, line in filled[1:]
     ]
     names = tuple(dict.fromkeys(name for name in columns if name))
-    return Read(names, tuple(rows), tuple(number for number, _ in filled[1:]))
+    return Read(names, tuple(rows), tuple(number for number, _ in filled[1:]), tuple(columns))
 
 
 def _width(line: list[str]) -> int:
@@ -69,9 +82,12 @@ def _width(line: list[str]) -> int:
 
 
 def _decoded(content: bytes) -> str:
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+    content = content.removesuffix(b"\x1a")  # an end of file as DOS wrote it
+    if content.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        encodings = ["utf-32"]
+    elif content.startswith((b"\xff\xfe", b"\xfe\xff")):
         encodings = ["utf-16"]
-    elif content[:200].count(b"\0") > len(content[:200]) // 4:
+    elif (start := content.rstrip(b"\0")[:200]).count(b"\0") > len(start) // 4:
         encodings = ["utf-16-le" if content[1:2] == b"\0" else "utf-16-be"]
     else:
         encodings = ["utf-8-sig", "cp1252", "latin-1"]
@@ -80,6 +96,7 @@ def _decoded(content: bytes) -> str:
             text = content.decode(encoding)
         except UnicodeDecodeError:
             continue
+        text = text.rstrip("\0")  # a disk that was full, or a block that was filled up
         if "\0" not in text:
             return text.removeprefix("\ufeff")
     raise ValueError("it is no text")
@@ -132,7 +149,10 @@ def metadata(scans: pd.DataFrame, tables: list[str]) -> tuple[pd.DataFrame, list
         one = _ONE_SESSION.match(name)
         if not one and not (_WHOLE_RELEASE.search(name) and by_folder[folder]):
             continue
-        if name.lower().endswith(_SHEETS):
+        if name.lower().endswith(".gz"):
+            useless.append((path, "it is compressed: unpack it (gunzip) in the same folder"))
+            continue
+        if name.lower().endswith(SHEETS):
             useless.append((path, "a spreadsheet is not read: save it as .csv in the same folder"))
             continue
         try:
@@ -146,9 +166,17 @@ def metadata(scans: pd.DataFrame, tables: list[str]) -> tuple[pd.DataFrame, list
             if len(content) == 1:
                 for number in by_name[folder, one[1], one[2] or "ses-1"]:
                     _add(rows[number], content[0])
-        elif not _join(rows, identities, by_folder[folder], content):
+        elif (joined := _join(rows, identities, by_folder[folder], content)) is None:
             if _SURELY_METADATA.search(name):
                 useless.append((path, why))
+        elif joined:
+            useless.append(
+                (
+                    path,
+                    f"for {len(joined)} subject(s), such as {joined[0]}, it has several rows that "
+                    "no session tells apart",
+                )
+            )
     columns = list(dict.fromkeys(column for row in rows for column in row))
     return pd.DataFrame(rows, columns=columns, index=scans.index, dtype=object), useless
 
@@ -158,10 +186,13 @@ def _join(
     identities: list[tuple[str, str]],
     numbers: list[int],
     content: list[dict[str, str]],
-) -> bool:
-    """Add to `rows` those of a table's rows that name the scans of these `numbers`, if any do."""
+) -> list[str] | None:
+    """Add to `rows` those of a table's rows that name the scans of these `numbers`.
+
+    Returns the subjects that have several rows each, without a session; None where none is named.
+    """
     if not content:
-        return False
+        return None
     known: dict[
         str, tuple[str, str]
     ] = {}  # every way in which a table may name a scan: its subject, its session or ""
@@ -181,7 +212,7 @@ def _join(
     }
     best = max(columns, key=lambda column: matches[column], default=None)
     if best is None or 2 * matches[best] < len(subjects):
-        return False
+        return None
     sessions = next(
         (
             column
@@ -194,15 +225,18 @@ def _join(
     for row in content:
         subject, session = known.get(_plain(row.get(best, "")), ("", ""))
         by_scan[subject, session or _session(row.get(sessions, ""))].append(row)
+    several: list[str] = []
     for number in numbers:
         subject, session = identities[number]
         fitting = by_scan[subject, session] or by_scan[subject, ""]
+        if len(fitting) > 1:
+            several.append(subject)
         if len(fitting) == 1:
             _add(
                 rows[number],
                 {column: value for column, value in fitting[0].items() if column != best},
             )
-    return True
+    return sorted(set(several))
 
 
 def _add(row: dict, content: dict[str, str]) -> None:

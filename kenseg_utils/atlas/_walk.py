@@ -14,15 +14,21 @@ from ._names import NIFTI, File, parse, suffix_of
 
 _UNFINISHED = re.compile(r"(?<=\.nii|i\.gz)\.(part|partial|filepart|crdownload|download|tmp)$")
 _RSYNC = re.compile(r"^\.(.+\.nii(?:\.gz)?)\.[A-Za-z0-9]{6}$")  # its name for a file on the way
-_ARCHIVE = re.compile(r"\.(tar|tar\.gz|tgz|tar\.bz2|tar\.xz|zip|7z|rar|gz|enc|aes|cpt|gpg)$")
+_ARCHIVE = re.compile(
+    r"\.(tar|tar\.gz|tgz|tar\.(bz2|xz|zst|lz4|z)|zip|7z|rar|gz|enc|aes|cpt|gpg|"
+    r"(zip|7z|rar|tar|tar\.gz|tgz)\.(\d{2,3}|part\w*))$"
+)
 _NO_ARCHIVE = re.compile(r"\.(nii|tsv|csv|json|txt|bval|bvec|mgh|nrrd)\.gz$")
 _TABLE = re.compile(r"\.(tsv|csv|xlsx|xls|ods)$")
+_PACKED_TABLE = re.compile(r"(^participants|meta-?_?data.*)\.(tsv|csv)\.gz$")
 _COPY = re.compile(r"_(?:T1w|mask|FLAIR|T2w)\b.+\.nii(\.gz)?$", re.I)  # "…_T1w (1).nii.gz"
 _KINDS = {
     "DICOM files": re.compile(r"\.(dcm|ima)$"),
     "FreeSurfer volumes": re.compile(r"\.(mgz|mgh)$"),
     "NRRD files": re.compile(r"\.(nrrd|nhdr)(\.gz)?$"),
     "MetaImage files": re.compile(r"\.(mha|mhd)$"),
+    "MINC files": re.compile(r"\.mnc(\.gz)?$"),
+    "files of PAR/REC pairs": re.compile(r"\.(par|rec)$"),
     "files of .hdr/.img pairs": re.compile(r"\.(hdr|img)(\.gz)?$"),
     "tables": _TABLE,
     "JSON files": re.compile(r"\.json$"),
@@ -139,7 +145,7 @@ def _sort_other(found: Found, path: str, name: str) -> None:
     lower = name.lower()
     if name == DESCRIPTION:
         found.descriptions.append(path)
-    if _TABLE.search(lower):
+    if _TABLE.search(lower) or _PACKED_TABLE.search(lower):
         found.tables.append(path)
     elif _ARCHIVE.search(lower) and not _NO_ARCHIVE.search(lower):
         found.archives.append(path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import time
 import warnings
 from collections.abc import Callable, Iterable
@@ -15,12 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 from kenseg_utils import anatomy, atlas, metrics, prediction
-from kenseg_utils.artifacts import checked_target, write_aside
+from kenseg_utils.artifacts import as_path, checked_target, write_aside
 from kenseg_utils.prediction import report
 
 from ._comparison import failed, interval_columns
@@ -51,11 +53,18 @@ def evaluate(
     failed or returned no mask, keeps its row, with the error and without scores; how many there are
     is also warned of.
     Raises ValueError, before any work, for no scans, or none with a mask, a threshold outside
-    (0, 1], a model that cannot segment slices, or a file that cannot be written or is an input.
+    (0, 1], a model that cannot segment slices, or a file that cannot be written, is an input or
+    holds something else than such scores.
     """
     prediction.check_cut(threshold)
     if save_as is not None:
         save_as = checked_table(save_as, _inputs(scans))
+        # Every such table has a column for errors.
+        if save_as.is_file() and save_as.stat().st_size and "error" not in _names_in(save_as):
+            raise ValueError(
+                f"{save_as} is there and holds no scores of scans, so it would be lost: choose "
+                "another name."
+            )
     if not len(scans):
         raise ValueError("There are no scans to evaluate: the table is empty.")
     if not any(map(len, scans["masks"])):
@@ -130,7 +139,17 @@ def _scan_row(segment: Callable, row: dict, soft: bool, threshold: float) -> dic
 def _on_grid(result, scan: atlas.Scan) -> np.ndarray:
     """A method's result as an array, refused where it says that it lies on another grid."""
     if not (hasattr(result, "affine") and hasattr(result, "dataobj")):
-        return np.asarray(result)
+        found = np.asarray(result)
+        if not found.ndim:
+            raise ValueError(
+                f"The method returned {type(result).__name__}, and no mask: a method gives an "
+                f"array of shape {scan.image.shape} or a nibabel image."
+            )
+        return found
+    # The image may store its axes in another order, or from the other end.
+    way = nibabel.orientations.io_orientation(np.linalg.solve(scan.affine, result.affine))
+    if result.ndim == 3 and not np.isnan(way).any():
+        result = result.as_reoriented(way)
     apart = anatomy.grid_distance(scan.affine, result.affine, scan.image.shape)
     if not apart <= anatomy.GRID_TOLERANCE_MM:
         spacing = np.round(anatomy.spacing(result.affine), 3).tolist()
@@ -146,7 +165,9 @@ def _volume_scores(found: np.ndarray, scan: atlas.Scan, soft: bool, threshold: f
     assert scan.mask is not None  # `_scan_row` has looked
     mask = found >= threshold if soft else found
     voxel_ml = anatomy.voxel_ml(scan.affine)
-    scores = metrics.lesion_scores(scan.mask, mask, scan.spacing, voxel_ml=voxel_ml)
+    scores = metrics.lesion_scores(
+        scan.mask, mask, scan.spacing, voxel_ml=voxel_ml, affine=scan.affine
+    )
     if soft:
         scores["pr_auc"] = metrics.pr_auc(scan.mask, found)
         scores["calibration_error"] = metrics.calibration_error(scan.mask, found)
@@ -157,10 +178,11 @@ def _volume_scores(found: np.ndarray, scan: atlas.Scan, soft: bool, threshold: f
 class SliceScores:
     """Scores of prepared slices, a row a slice and a row a subject (and session).
 
-    Both tables have subject, session, site, tp, fp, fn, tn, dice, iou, precision, recall, error.
-    slices: also z. subjects: these scores of the voxels of all slices together; also slices (how
-    many), mean_slice_dice, truth_volume_ml (of the lesion inside the slices), and for soft
-    predictions pr_auc and calibration_error.
+    Both tables have subject, session, site, scan (what tells a session's scans apart), tp, fp, fn,
+    tn, dice, iou, precision, recall, error.
+    slices: also z. subjects, a row a scan: these scores of the voxels of all its slices together;
+    also slices (how many), mean_slice_dice, truth_volume_ml (of the lesion inside the slices), and
+    for soft predictions pr_auc and calibration_error.
     """
 
     slices: pd.DataFrame
@@ -222,7 +244,7 @@ def evaluate_slices(method: Any, slice_set: Any, *, threshold: float = 0.5) -> S
     if not len(index):
         raise ValueError("The set has no slices: there is nothing to evaluate.")
     predict = _slice_method(method, (len(index), *slice_set.batch([0])[1].shape[1:]))
-    keys = [name for name in ("subject", "session", "site") if name in index]
+    keys = [name for name in ("subject", "session", "site", "scan") if name in index]
     slices, subjects = [], []
     # A session may hold several scans, on grids of their own.
     apart = [name for name in ("subject", "session", "scan") if name in index]
@@ -276,7 +298,7 @@ def _lesion_probability(prediction, shape: tuple[int, ...]) -> np.ndarray:
             "(n, H, W), or (n, H, W, classes) with one or two classes."
         )
     if prediction.dtype.kind != "f":
-        return metrics.checked_masks(prediction, prediction)[0]
+        return metrics.checked_mask(prediction, "prediction")
     if not (prediction.min() >= 0 and prediction.max() <= 1):  # so that NaN is refused as well
         raise ValueError(
             f"The prediction runs from {prediction.min()} to {prediction.max()}: "
@@ -288,7 +310,8 @@ def _lesion_probability(prediction, shape: tuple[int, ...]) -> np.ndarray:
 def _score_slices(masks: np.ndarray, soft: np.ndarray, threshold: float) -> tuple[list, dict]:
     """One subject's rows: a dict for each slice, and one for all of them together."""
     found = soft if soft.dtype == bool else soft >= threshold
-    each, whole = metrics.count_slices(masks, found), metrics.count(masks, found)
+    each = metrics.count_slices(masks, found)
+    whole = metrics.Counts(**{part: int(counts.sum()) for part, counts in vars(each).items()})
     scores = {name: score(each) for name, score in metrics.SCORES.items()}
     of_slices = pd.DataFrame(dict(vars(each), **scores, error="")).to_dict("records")
     of_subject = dict(
@@ -329,8 +352,11 @@ def _warn_of_failures(table: pd.DataFrame, unit: str) -> None:
         )
 
 
-# Columns of names, which stay text where they look like numbers or like something missing.
-TEXT = ("subject", "session", "site", "side", "error", "method", "other", "verdict", "interval")
+# Columns of words, which stay text where they look like numbers or like something missing.
+TEXT = (
+    *("subject", "session", "site", "scan", "side", "error", "name"),
+    *("method", "other", "verdict", "interval", "level", "note"),
+)
 
 
 def save_table(table: pd.DataFrame, path: str | os.PathLike) -> Path:
@@ -352,7 +378,7 @@ def checked_table(path: str | os.PathLike, inputs: Iterable[str | os.PathLike] =
     Neither one of `inputs` nor a table of scans is overwritten.
     """
     path = checked_target(path, (".csv",), inputs)
-    if path.is_file() and {"t1w", "image"} & set(_columns(path)):
+    if path.is_file() and {"t1w", "image"} & _names_in(path):
         raise ValueError(
             f"{path} is a table of scans, which this would overwrite: choose another name."
         )
@@ -364,6 +390,7 @@ def open_table(path: str | os.PathLike) -> pd.DataFrame:
 
     A site "NA" or "None" is a name, too; only numbers can be missing.
     """
+    path = as_path(path)
     numbers = [name for name in _columns(path) if name not in TEXT]
     return pd.read_csv(
         path,
@@ -372,6 +399,14 @@ def open_table(path: str | os.PathLike) -> pd.DataFrame:
         na_values=dict.fromkeys(numbers, ["", "nan", "NaN", "NA", "<NA>"]),
         encoding_errors="surrogateescape",
     )
+
+
+def _names_in(path: str | os.PathLike) -> set[str]:
+    """The cells of a file's first lines, in lower case, however a spreadsheet wrote them."""
+    with open(path, "rb") as file:  # UTF-16 without its zeros is UTF-8 for these words
+        start = file.read(4096).replace(b"\0", b"").decode("utf-8-sig", "replace")
+    cells = re.split(r"[,;\t|]", "\t".join(start.splitlines()[:5]).lower())
+    return {cell.strip(' "\ufeff\ufffd') for cell in cells}
 
 
 def _columns(path: str | os.PathLike) -> list[str]:

@@ -141,7 +141,7 @@ def run(
         key: result for key, experiment in todo.items() if (result := _done_before(experiment))
     }
     waiting = [experiment for key, experiment in todo.items() if key not in results]
-    target = Path(table) if table else work / "experiments" / "table.csv"
+    target = artifacts.as_path(table) if table else work / "experiments" / "table.csv"
     _add_rows(target, _as_table(plan, results))
     deadline = None if minutes is None else time.time() + 60 * minutes
     with tqdm(
@@ -397,6 +397,7 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
 
 def open_experiments(path: str | os.PathLike) -> pd.DataFrame:
     """Read the CSV file that `run` writes. ValueError if it is another kind of table."""
+    path = artifacts.as_path(path)
     found = pd.read_csv(path, dtype=str, keep_default_na=False)
     if list(found) != COLUMNS:
         raise ValueError(

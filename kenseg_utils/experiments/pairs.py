@@ -445,13 +445,14 @@ FULL_WIDTH = {"paper_no_ken": "its Ken block", "paper_unet": "its grid, blocks a
 
 
 def full_width(history: pd.DataFrame, base: str = "paper") -> pd.DataFrame:
-    """The paper's recipe beside one without a part of it, at the same epoch and each at its best.
+    """The paper's recipe beside one without a part of it, after the same epochs and at the best.
 
     `history`: of the recorded result `paper_scale`: run, seed, epoch, val_dice (per subject) and
     val_dice_pooled. A row a comparison: without (what the other lacks), epoch (the last that both
     reached), seeds, and by subject and pooled the Dice on the validation set with the part
-    and without it: same_with, same_without, same_pooled_with, same_pooled_without, best_with,
-    best_without. No rows where nothing can be compared.
+    and without it: same_with, same_without, same_pooled_with, same_pooled_without, and of the
+    epochs up to there the best, best_with, best_without (a longer run has more to choose from).
+    No rows where nothing can be compared.
     """
     rows = []
     for other, part in FULL_WIDTH.items():
@@ -467,7 +468,8 @@ def full_width(history: pd.DataFrame, base: str = "paper") -> pd.DataFrame:
             then = table[table["epoch"] == last]
             row[f"same_{label}"] = float(then["val_dice"].mean())
             row[f"same_pooled_{label}"] = float(then["val_dice_pooled"].mean())
-            row[f"best_{label}"] = float(table.groupby("seed")["val_dice"].max().mean())
+            both = table[table["epoch"] <= last]
+            row[f"best_{label}"] = float(both.groupby("seed")["val_dice"].max().mean())
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -504,5 +506,5 @@ def _compared(row: dict) -> str:
         f"{row['same_with']:.2f} against {row['same_without']:.2f} after the same {row['epoch']} "
         f"epochs (pooled {row['same_pooled_with']:.2f} against "
         f"{row['same_pooled_without']:.2f}), and {row['best_with']:.2f} against "
-        f"{row['best_without']:.2f} each at its best epoch: the part {said}."
+        f"{row['best_without']:.2f} each at the best of these epochs: the part {said}."
     )

@@ -69,6 +69,31 @@ def _cpuinfo() -> str:
         return ""
 
 
+def free_bytes() -> int | None:
+    """How much memory the device has left for this process; None where nobody tells.
+
+    JAX tells it of GPUs; TensorFlow tells only what is taken.
+    """
+    import keras
+
+    if keras.backend.backend() != "jax":
+        return None
+    import jax
+
+    told = jax.devices()[0].memory_stats() or {}
+    if "bytes_limit" not in told:
+        return None
+    return max(0, int(told["bytes_limit"]) - int(told.get("bytes_in_use", 0)))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says, in any backend's words, that memory does not suffice."""
+    told = f"{type(error).__name__} {error}".lower().replace("_", " ")
+    return isinstance(error, MemoryError) or any(
+        words in told for words in ("resource exhausted", "resourceexhausted", "out of memory")
+    )
+
+
 def _gpu() -> tuple[str, float] | None:
     """Name and compute capability of the first GPU, or None."""
     import keras

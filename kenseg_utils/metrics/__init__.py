@@ -5,12 +5,13 @@ false positives and negatives; `dice_from`, `iou_from` … turn counts into a sc
 `per_subject` and `pooled` say over what. The same predictions score very differently per slice,
 per subject and pooled, so every number should carry its reduction.
 
-Scores of whole lesions and of distances are in `lesion_metrics`; their names are here as well.
+Scores of whole lesions and of distances stand beside them.
 """
 
 from ._lesions import (
     LesionMatch,
     assd_mm,
+    checked_mask,
     checked_masks,
     f1_atlas22,
     f1_from_lenient_match,
@@ -56,6 +57,7 @@ __all__ = [
     "SCORES",
     "assd_mm",
     "calibration_error",
+    "checked_mask",
     "checked_masks",
     "checked_soft_map",
     "count",

@@ -30,10 +30,12 @@ def checked_masks(truth: ArrayLike, prediction: ArrayLike) -> tuple[np.ndarray, 
             f"The truth has shape {truth.shape} and the prediction "
             f"{prediction.shape}: bring both to one grid before scoring."
         )
-    return _as_mask(truth, "truth"), _as_mask(prediction, "prediction")
+    return checked_mask(truth, "truth"), checked_mask(prediction, "prediction")
 
 
-def _as_mask(array: np.ndarray, name: str) -> np.ndarray:
+def checked_mask(mask: ArrayLike, name: str = "mask") -> np.ndarray:
+    """One mask as booleans; ValueError, which calls it `name`, as `checked_masks` raises it."""
+    array = np.asarray(mask)
     if array.dtype == bool:
         return array
     if array.dtype.kind not in "iuf":
@@ -63,6 +65,22 @@ def checked_spacing(spacing: Sequence[float] | np.ndarray, ndim: int) -> tuple[f
     if len(sizes) != ndim or not all(math.isfinite(size) and size > 0 for size in sizes):
         raise ValueError(f"spacing is {spacing}: give {ndim} positive sizes in mm, one an axis.")
     return sizes
+
+
+def sheared_axes(affine: ArrayLike | None, ndim: int) -> np.ndarray | None:
+    """The axes of a sheared grid as columns in mm (ndim, ndim); None where right angles do.
+
+    `affine`: voxel to mm, or None where it is not known. ValueError for another shape.
+    """
+    if affine is None:
+        return None
+    axes = np.asarray(affine, float)
+    if axes.shape != (ndim + 1, ndim + 1) or not np.isfinite(axes).all():
+        raise ValueError(f"affine has shape {axes.shape}: give one of {ndim + 1} by {ndim + 1}.")
+    axes = axes[:ndim, :ndim]
+    lengths = np.linalg.norm(axes, axis=0)
+    cosines = axes.T @ axes / np.maximum(np.outer(lengths, lengths), 1e-30)
+    return None if np.abs(cosines - np.eye(ndim)).max() <= 1e-4 else axes
 
 
 def joint_crop(truth: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -211,10 +229,15 @@ def mask_surface(mask: np.ndarray) -> np.ndarray:
 
 
 def surface_distances(
-    truth: ArrayLike, prediction: ArrayLike, spacing: Sequence[float] | np.ndarray
+    truth: ArrayLike,
+    prediction: ArrayLike,
+    spacing: Sequence[float] | np.ndarray,
+    affine: ArrayLike | None = None,
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Distances in mm between the surfaces of two masks, for voxel sizes `spacing` in mm.
 
+    `affine` (voxel to mm), where it is known: voxel sizes measure along axes at right angles,
+    which those of a sheared grid are not.
     Returns, for each surface voxel of the truth, how far the prediction's surface is, and the
     same the other way round. None where a mask is empty: there is no surface to measure from.
     """
@@ -224,6 +247,9 @@ def surface_distances(
     points = [np.argwhere(surface) for surface in surfaces]
     if not (len(points[0]) and len(points[1])):
         return None
+    if (axes := sheared_axes(affine, truth.ndim)) is not None:
+        one, other = (found @ axes.T for found in points)
+        return spatial.KDTree(other).query(one)[0], spatial.KDTree(one).query(other)[0]
     # A tree of surface points costs by the surface, a distance transform by the box around it.
     # Lesions are small in their box; only a mask that is speckled all over is not.
     speckled = len(points[0]) + len(points[1]) > surfaces[0].size / 8
@@ -252,9 +278,13 @@ def surface_scores(
     prediction: ArrayLike,
     spacing: Sequence[float] | np.ndarray,
     missing: float = math.nan,
+    affine: ArrayLike | None = None,
 ) -> dict[str, float]:
-    """`hd95_mm` and `assd_mm` of two masks, measured once: {"hd95_mm": …, "assd_mm": …}."""
-    distances = surface_distances(truth, prediction, spacing)
+    """`hd95_mm` and `assd_mm` of two masks, measured once: {"hd95_mm": …, "assd_mm": …}.
+
+    `affine`: see `surface_distances`.
+    """
+    distances = surface_distances(truth, prediction, spacing, affine)
     if distances is None:
         both_empty = not (np.any(truth) or np.any(prediction))
         return dict.fromkeys(("hd95_mm", "assd_mm"), 0.0 if both_empty else missing)

@@ -219,15 +219,17 @@ def lesion_scores(
     prediction_spacing: Sequence[float] | None = None,
     *,
     voxel_ml: float | None = None,
+    affine: ArrayLike | None = None,
 ) -> dict[str, float]:
     """Every score of one predicted mask against its truth (3-D; 2-D works as well).
 
     `spacing`: voxel size in mm for each axis; `prediction_spacing`: the prediction's own, if it
-    is known, to be checked against it. `voxel_ml`: a voxel's volume where the affine is known
-    (`anatomy.voxel_ml`); without it, axes are taken to be at right angles, which those of a
-    sheared affine are not. Conventions where masks are empty: both empty gives 1 for
-    dice, iou, precision, recall and both F1, and 0 for differences and distances; one empty gives
-    0 for those scores and NaN for hd95_mm and assd_mm, which are not defined then.
+    is known, to be checked against it. `voxel_ml`, `affine`: a voxel's volume
+    (`anatomy.voxel_ml`) and the way from voxels to mm where they are known; without them axes are
+    taken to be at right angles, which those of a sheared affine are not.
+    Conventions where masks are empty: both empty gives 1 for dice, iou, precision, recall and both
+    F1, and 0 for differences and distances; one empty gives 0 for those scores and NaN for hd95_mm
+    and assd_mm, which are not defined then.
 
     Keys: dice, iou, precision, recall · f1_atlas22, f1_isles26 · count_difference (6-connected,
     ATLAS'22), count_difference_isles26 (26-connected) · volume_difference_voxels,
@@ -256,7 +258,7 @@ def lesion_scores(
         "count_difference_isles26": twenty_six.count_difference,
         "volume_difference_voxels": abs(counts.fp - counts.fn),
         "volume_difference_ml": abs(counts.fp - counts.fn) * voxel_ml,
-        **surface_scores(truth, prediction, spacing),
+        **surface_scores(truth, prediction, spacing, affine=affine),
         "truth_volume_ml": (counts.tp + counts.fn) * voxel_ml,
         "prediction_volume_ml": (counts.tp + counts.fp) * voxel_ml,
         "truth_lesions": len(six.truth_sizes),

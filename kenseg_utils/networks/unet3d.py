@@ -1,12 +1,13 @@
 """A small 3-D U-Net (after Çiçek et al., 2016), for whole heads at 2 mm."""
 
+import math
 from collections.abc import Sequence
 from numbers import Integral
 
 import keras
 from keras import Input, KerasTensor, layers
 
-from kenseg_utils.blocks import norm_groups, probabilities, scaled_widths
+from kenseg_utils.blocks import probabilities, scaled_widths
 
 HEAD = (96, 112, 96, 1)  # 192 × 224 × 192 mm at 2 mm: every adult's brain
 
@@ -22,10 +23,10 @@ def unet3d(
 
     Volumes (batch, x, y, z, channels) in, (batch, x, y, z, classes) out: as a rule the sigmoid of
     lesion alone. Three changes to the article keep it small and whole: convolutions are padded,
-    strides take the place of pooling, and each level has a residual block
-    (`residual_unit`). 1,939,905 parameters with these widths and 56 billion multiply-adds a head.
-    Group normalisation, computed in float32, makes a volume's answer independent of what else is
-    in its batch, which on most devices is nothing.
+    strides take the place of pooling, and the second convolution of a level is residual.
+    1,939,905 parameters with these widths and 56 billion multiply-adds a head.
+    With group normalisation, computed in float32, a volume's answer does not depend on what else
+    is in its batch, and batches of whole heads are small.
 
     The levels bear the names of U-Net's: x00 … x40 down, x31 … x04 up.
     ValueError if the sides do not halve `len(widths) - 1` times.
@@ -36,7 +37,7 @@ def unet3d(
     skips = []
     for i in range(last + 1):
         x = _convolution(x, widths[i], f"down{i}0", normalisation, strides=1 if i == 0 else 2)
-        x = residual_unit(x, f"x{i}0", normalisation)
+        x = _residual(x, f"x{i}0", normalisation)
         skips.append(x)
     for i in reversed(range(last)):
         j = last - i
@@ -45,12 +46,12 @@ def unet3d(
         )(x)
         x = layers.Concatenate(name=f"join{i}{j}")([skips[i], x])
         x = _convolution(x, widths[i], f"merge{i}{j}", normalisation)
-        x = residual_unit(x, f"x{i}{j}", normalisation)
+        x = _residual(x, f"x{i}{j}", normalisation)
     scores = layers.Conv3D(classes, 1, name="probabilities_conv")(x)
     return keras.Model(inputs, probabilities(scores), name="unet3d")
 
 
-def residual_unit(x: KerasTensor, name: str, normalisation: str | None) -> KerasTensor:
+def _residual(x: KerasTensor, name: str, normalisation: str | None) -> KerasTensor:
     """One 3×3×3 convolution that learns what to add to its input: relu(F(x) + x).
 
     The block before it changed the number of channels, so the shortcut is the identity.
@@ -87,7 +88,8 @@ def _normalise(x: KerasTensor, kind: str | None, name: str) -> KerasTensor:
     if kind == "batch":
         return layers.BatchNormalization(momentum=0.95, name=name)(x)
     if kind == "group":
-        return layers.GroupNormalization(norm_groups(x), dtype="float32", name=name)(x)
+        groups = math.gcd(8, x.shape[-1])
+        return layers.GroupNormalization(groups, dtype="float32", name=name)(x)
     if kind is None:
         return x
     raise ValueError(f'normalisation must be "batch", "group" or None; got {kind!r}.')

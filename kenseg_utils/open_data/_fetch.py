@@ -12,6 +12,8 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
+from kenseg_utils import artifacts
+
 from . import _releases, _tree
 from ._download import LEFT, DownloadError, Downloads, File
 from ._releases import METADATA, Release
@@ -51,7 +53,7 @@ def fetch(
         raise ValueError(f"base_url is {base_url!r}: give an address with http:// or https://.")
     if workers < 1:
         raise ValueError(f"workers is {workers}: give 1 or more.")
-    folder = Path(os.path.abspath(os.path.expanduser(folder)))
+    folder = Path(os.path.abspath(artifacts.as_path(folder)))
     groups = [
         [File(row[kind], row[f"{kind}_bytes"], row[f"{kind}_sha256"]) for kind in ("t1w", "mask")]
         for row in chosen.to_dict("records")

@@ -149,7 +149,7 @@ def make_release(
         raise ValueError(f"n_subjects is {n_subjects}: a release needs at least one subject.")
     if workers is not None and workers < 1:
         raise ValueError(f"workers is {workers}: give 1 or more, or None for a process a core.")
-    root = Path(root)
+    root = artifacts.as_path(root)
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(root / ".writing.lock"):
         for left_over in root.glob(".partial-*"):  # of a killed run
@@ -188,7 +188,7 @@ def _subject_folder(root: Path, index: int) -> Path:
 
 def write_subject(index: int, root: str | os.PathLike, seed: int = 0) -> None:
     """Write one subject's T1w and mask into the release at `root`, whole or not at all."""
-    root = Path(root)
+    root = artifacts.as_path(root)
     image, mask, _ = make_subject(index, seed)
     partial_folder = root / f".partial-{subject_name(index)}"
     anat = partial_folder / "ses-1" / "anat"

@@ -5,7 +5,7 @@
 All slices are axial: the (X, Y) plane of a RAS volume at one z.
 """
 
-from ._prepare import Intensity, open_set, prepare, scan_slices
+from ._prepare import Intensity, open_set, prepare, scan_slices, with_images
 from ._sets import NEIGHBOURS, SliceSet
 from ._windows import Placement, crop, lesion_centre, pad, uncrop, unpad
 
@@ -22,4 +22,5 @@ __all__ = [
     "scan_slices",
     "uncrop",
     "unpad",
+    "with_images",
 ]

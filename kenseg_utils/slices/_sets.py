@@ -107,14 +107,23 @@ class SliceSet:
         """Cross-validation by subject, never by slice: a list of (train, validation) sets.
 
         `by="site"` keeps whole sites together, the harder question.
-        Raises ValueError where there are more folds than groups.
+        Raises ValueError where there are more folds than groups, or no such column in the index.
         """
+        if by not in self.index:
+            raise ValueError(
+                f"by is {by!r}, and no column of the index: choose one of {', '.join(self.index)}."
+            )
         groups = self.index[by].to_numpy()
         names = np.unique(groups)
-        if not 2 <= folds <= len(names):
+        is_whole = isinstance(folds, (int, np.integer)) and not isinstance(folds, bool)
+        if len(names) < 2:
+            raise ValueError(f"The set holds one {by} only, {names[0]}: two are needed to part.")
+        if not is_whole or not 2 <= folds <= len(names):
             raise ValueError(
-                f"{folds} folds of {len(names)} {by}s: choose between 2 and {len(names)} folds."
+                f"{folds!r} folds of {len(names)} {by}s: choose between 2 and {len(names)} folds."
             )
+        if not isinstance(seed, (int, np.integer)) or seed < 0:
+            raise ValueError(f"seed is {seed!r}: give a whole number from 0 upwards.")
         order = np.random.default_rng(seed).permutation(names)
         held_out = [np.isin(groups, part) for part in np.array_split(order, folds)]
         return [(self.subset(~out), self.subset(out)) for out in held_out]

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -72,7 +71,8 @@ def open_chapter(
     The four parameters are papermill's. `demo` changes numbers of the profile demo, for a page
     that shall be quicker; without `data` no scans are looked for. The data's name is that of its
     folder or table, never a path.
-    Raises ValueError for an unknown profile, atlas.ScanError where there are no scans.
+    Raises ValueError for an unknown profile and for a seed that is none; atlas.ScanError where
+    there are no scans.
     """
     started = time.perf_counter()
     matplotlib.rcParams.update(figures.STYLE)
@@ -80,8 +80,9 @@ def open_chapter(
     size = profiles.get(profile)
     if demo and size.name == "demo":
         size = profiles.smaller(size, **demo)
-    name = Path(data_root).name if data_root else "phantom ATLAS" if data else "none"
+    profiles.check_seed(seed)
     scans = profiles.open_scans(size, data_root, work_dir, seed) if data else None
+    name = artifacts.as_path(data_root).name if data_root else "phantom ATLAS" if data else "none"
     return Chapter(size, name, scans, started)
 
 

@@ -131,10 +131,12 @@ def badge(text: str, word: str) -> str:
 
 def counts(number_of: Mapping[str, int]) -> str:
     """How many verdicts of each word there are, in HTML: a line of five numbers."""
-    shown = [
-        f'<span style="white-space:nowrap">{badge(f"{number_of[word]} {word}", word)}</span>'
-        for word in WORDS
-    ]
+    several = {INCONSISTENT: "contradict themselves"}
+    shown = []
+    for word in WORDS:
+        count = number_of[word]
+        text = f"{count} {word if count == 1 else several.get(word, word)}"
+        shown.append(f'<span style="white-space:nowrap">{badge(text, word)}</span>')
     return f'<p class="kenseg-counts">{" &ensp; ".join(shown)}</p>'
 
 

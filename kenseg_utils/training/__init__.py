@@ -6,20 +6,27 @@ epochs, and, when done, model.keras and provenance.json.
 
 from ._augment import augment, move, recolour, strip_skull, wide
 from ._batches import Batches
+from ._device import Epochs, Speed, Steps, compile_steps, place, run_epoch
 from ._loop import Run, TrainingError, build, predict, provenance, train, validate
 from ._recipes import Recipe, with_changes
 
 __all__ = [
     "Batches",
+    "Epochs",
     "Recipe",
     "Run",
+    "Speed",
+    "Steps",
     "TrainingError",
     "augment",
     "build",
+    "compile_steps",
     "move",
+    "place",
     "predict",
     "provenance",
     "recolour",
+    "run_epoch",
     "strip_skull",
     "train",
     "validate",

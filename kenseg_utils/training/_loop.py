@@ -12,7 +12,7 @@ import os
 import platform
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,7 +29,7 @@ from kenseg_utils import artifacts, losses, machine, metrics, networks
 from kenseg_utils.artifacts import commit
 from kenseg_utils.slices import SliceSet
 
-from . import _batches, _checkpoints
+from . import _batches, _checkpoints, _device
 from ._recipes import Recipe
 
 if TYPE_CHECKING:
@@ -138,17 +138,13 @@ def train(
     several; on a GPU only as far as its kernels are deterministic (sums of floats in changing
     order differ in the last digits).
     Raises ValueError where the folder holds another recipe or other data, where validation and
-    training are the same slices, where a mask has a label beyond the network's classes, or where
-    `start_from` is another network; TrainingError where the loss is not a number, memory does not
-    suffice, or a checkpoint cannot be written.
+    training share slices (shared subjects are warned of), where a mask has a label beyond the
+    network's classes, or where `start_from` is another network; TrainingError where the loss is not
+    a number, memory does not suffice, or a checkpoint cannot be written.
     """
     if not len(validation):
         raise ValueError("The validation set is empty: nothing would show over-fitting.")
-    if validation.key == train.key:
-        raise ValueError(
-            "The validation set is the training set: its scores would show what was learned by "
-            "heart. Split by subject first: SliceSet.split(folds)."
-        )
+    _check_apart(train, validation)
     if recipe.batch_size > len(train):
         raise ValueError(
             f"Recipe.batch_size is {recipe.batch_size}, and there are only "
@@ -163,7 +159,7 @@ def train(
             weights=[hashlib.sha256(w.tobytes()).hexdigest() for w in start]
         )
     folder = (
-        Path(run_dir)
+        artifacts.as_path(run_dir)
         if run_dir
         else (
             artifacts.work_dir(work_dir) / "runs" / f"{recipe.network}-{artifacts.key(**identity)}"
@@ -177,6 +173,28 @@ def train(
             with machine.spread_over(count), _advice_on_memory(recipe, folder):
                 _fit(recipe, train, validation, folder, count, progress, start)
     return Run(folder)
+
+
+def _check_apart(train: SliceSet, validation: SliceSet) -> None:
+    """Refuse slices that are in both sets, and warn of subjects that are.
+
+    Their scores would show what was learned by heart.
+    """
+    remedy = "its scores would show what was learned by heart. Split by subject: SliceSet.split."
+    if validation.key == train.key:
+        raise ValueError(f"The validation set is the training set: {remedy}")
+    if validation.stored == train.stored:
+        if shared := np.isin(validation.rows, train.rows).sum():
+            raise ValueError(
+                f"{shared} of the validation set's {len(validation)} slices are in the training "
+                f"set: {remedy}"
+            )
+    if both := sorted(set(train.index["subject"]) & set(validation.index["subject"])):
+        warnings.warn(
+            f"{len(both)} subject(s) are in the training and in the validation set, such as "
+            f"{both[0]}: {remedy}",
+            stacklevel=3,
+        )
 
 
 def _check_labels(recipe: Recipe, **parts: SliceSet) -> None:
@@ -231,7 +249,7 @@ def _weights_of(start: Any) -> list[np.ndarray]:
     import keras
 
     if isinstance(start, str | os.PathLike):
-        path = Path(start).expanduser()
+        path = artifacts.as_path(start)
         file = path / "model.keras" if path.is_dir() else path
         if not file.is_file():
             raise ValueError(
@@ -299,22 +317,11 @@ def _fit(
         desc=f"{recipe.network}",
         disable=not progress,
     )
-    tick = keras.callbacks.LambdaCallback(
-        on_train_batch_end=lambda step, logs: bar.update(recipe.steps_per_execution)
-    )
+    on_device = _device.is_wanted(count)
+    run_epoch = (_looped if on_device else _streamed)(model, recipe, train, bar)
     silent_epochs = 0
     for epoch in range(len(history), recipe.epochs):
-        source = _batches.Batches(train, recipe.batch_size, recipe.seed, epoch, recipe.augment)
-        begun = time.perf_counter()
-        logs = model.fit(
-            machine.feed(source, len(model.outputs)),
-            verbose=0,
-            steps_per_epoch=steps,
-            shuffle=False,
-            callbacks=[tick],
-        )
-        seconds = time.perf_counter() - begun
-        loss = float(logs.history["loss"][0])
+        loss, seconds, waited = run_epoch(epoch)
         if not np.isfinite(loss):
             raise TrainingError(
                 f"The loss became {loss} in epoch {epoch + 1}: lower learning_rate (now "
@@ -327,7 +334,7 @@ def _fit(
             **validate(model, recipe, validation),
             learning_rate=float(model.optimizer.learning_rate),
             seconds=seconds,
-            waiting=source.waited / seconds,
+            waiting=waited / max(seconds, 1e-9),
         )
         silent_epochs = 0 if row.pop("found_lesion") else silent_epochs + 1
         if silent_epochs == 3:
@@ -352,12 +359,56 @@ def _fit(
                 validation=validation.key,
                 recipe=recipe.as_dict(),
                 devices=count,
+                loop="one on the device" if on_device else "a call a step",
                 parameters=model.count_params(),
                 seconds=sum(row["seconds"] for row in history),
             ),
         )
     for old in folder.glob("epoch-*.keras"):
         old.unlink()
+
+
+def _streamed(
+    model: Model, recipe: Recipe, train: SliceSet, bar: tqdm
+) -> Callable[[int], tuple[float, float, float]]:
+    """An epoch by Keras's own loop, a batch at a time: loss, seconds, and those of waiting."""
+    import keras
+
+    tick = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda step, logs: bar.update(recipe.steps_per_execution)
+    )
+
+    def run_epoch(epoch: int) -> tuple[float, float, float]:
+        source = _batches.Batches(train, recipe.batch_size, recipe.seed, epoch, recipe.augment)
+        begun = time.perf_counter()
+        logs = model.fit(
+            machine.feed(source, len(model.outputs)),
+            verbose=0,
+            steps_per_epoch=len(source),
+            shuffle=False,
+            callbacks=[tick],
+        )
+        return float(logs.history["loss"][0]), time.perf_counter() - begun, source.waited
+
+    return run_epoch
+
+
+def _looped(
+    model: Model, recipe: Recipe, train: SliceSet, bar: tqdm
+) -> Callable[[int], tuple[float, float, float]]:
+    """The same by one compiled loop on the device."""
+    steps = _device.compile_steps(model)
+    data = _device.Epochs(train, recipe.batch_size, recipe.seed, recipe.augment)
+
+    def tick(count: int) -> bool:
+        bar.update(count)
+        return False  # go on
+
+    def run_epoch(epoch: int) -> tuple[float, float, float]:
+        part = _device.run_epoch(steps, data, epoch, after=tick)
+        return float(model.get_metrics_result()["loss"]), part.seconds, part.waited
+
+    return run_epoch
 
 
 @contextmanager
@@ -368,13 +419,7 @@ def _advice_on_memory(recipe: Recipe, folder: Path) -> Iterator[None]:
     except TrainingError:
         raise
     except Exception as error:
-        told = f"{type(error).__name__} {error}".lower().replace("_", " ")
-        if not (
-            isinstance(error, MemoryError)
-            or "resource exhausted" in told
-            or "resourceexhausted" in told
-            or "out of memory" in told
-        ):
+        if not machine.is_out_of_memory(error):
             raise
         raise TrainingError(
             f"The memory of {machine.device()} does not suffice: lower batch_size first (now "

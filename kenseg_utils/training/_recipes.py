@@ -52,7 +52,9 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if self.widths is not None:
-            object.__setattr__(self, "widths", tuple(int(width) for width in self.widths))
+            object.__setattr__(self, "widths", _checked_widths(self.widths))
+        if not isinstance(self.options, dict):
+            raise ValueError(f"Recipe.options is {self.options!r}: give a dict, such as {{}}.")
         for name, choices in dict(
             network=(*networks.names(), *networks.volume_names()),
             loss=losses.names(),
@@ -69,10 +71,16 @@ class Recipe:
                 )
         for name, least in dict(batch_size=1, epochs=1, steps_per_execution=1, seed=0).items():
             value = getattr(self, name)
-            if not isinstance(value, int | np.integer) or value < least:
+            if not _is_whole(value) or value < least:
                 raise ValueError(
                     f"Recipe.{name} is {value!r}: it must be a whole number of at least {least}."
                 )
+        if self.seed >= 2**32:
+            raise ValueError(f"Recipe.seed is {self.seed}: it must be below {2**32}.")
+        for name in ("learning_rate", "lesion_prior", "weight_decay"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+                raise ValueError(f"Recipe.{name} is {value!r}: it must be a number.")
         if self.decay == "rate" and self.schedule != "constant":
             raise ValueError(
                 f"Recipe.schedule is {self.schedule!r}: with decay='rate' the rate falls by that "
@@ -114,6 +122,20 @@ class Recipe:
     def as_dict(self) -> dict[str, Any]:
         """JSON-able fields."""
         return json.loads(json.dumps(asdict(self)))
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _checked_widths(widths: Any) -> tuple[int, ...]:
+    """Widths as whole numbers of at least 1, from the first level down; ValueError otherwise."""
+    given = () if isinstance(widths, str) or not np.iterable(widths) else tuple(widths)
+    if not given or not all(_is_whole(width) and width >= 1 for width in given):
+        raise ValueError(
+            f"Recipe.widths is {widths!r}: give whole numbers of channels, such as (8, 16, 32)."
+        )
+    return tuple(int(width) for width in given)
 
 
 def with_changes(recipe: Recipe, **changes: Any) -> Recipe:

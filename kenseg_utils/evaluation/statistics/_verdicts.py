@@ -64,7 +64,7 @@ class Claim:
 
     @property
     def range(self) -> str:
-        """The range in words: "above 0", "from 0.95 to 1"."""
+        """The range in words: "above 0", "between 0.95 and 1"."""
         if self.low == self.high:
             return f"{self.low:g}"
         if math.isinf(self.low) and math.isinf(self.high):
@@ -73,7 +73,7 @@ class Claim:
             return f"{'at least' if self.closed else 'above'} {self.low:g}"
         if math.isinf(self.low):
             return f"{'at most' if self.closed else 'below'} {self.high:g}"
-        return f"from {self.low:g} to {self.high:g}"
+        return f"between {self.low:g} and {self.high:g}"
 
     @classmethod
     def more(cls, text: str, than: float = 0.0) -> Claim:
