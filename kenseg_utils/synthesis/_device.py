@@ -37,7 +37,8 @@ class DeviceLoop:
 
         self.model, self.pool, self.count, self.fresh = model, pool, 1, 0
         model.optimizer.build(model.trainable_variables)
-        model._symbolic_build(data_batch=_nothing(view, batch))  # metrics make their variables
+        nothing = np.full((1, *view.input_shape[:-1], 1), 0.5, np.float32)
+        model.compute_loss(y=nothing, y_pred=nothing)  # makes its variables: the loop could not
         self._numbers = np.zeros(pool.size, np.int64)  # which head lies in each place, plus one
         self._images = jnp.zeros((pool.size, *SHAPE), jnp.uint8)
         self._masks = jnp.zeros((pool.size, *SHAPE), jnp.uint8)
@@ -158,13 +159,6 @@ class DeviceLoop:
 
     def _read(self) -> tuple:
         return tuple([variable.value.copy() for variable in group] for group in self._groups())
-
-
-def _nothing(view: View, batch: int) -> tuple[np.ndarray, np.ndarray]:
-    """A batch of zeros of the shapes that the view gives."""
-    count = batch * SLICES if view.planes else batch
-    shape = (count, *view.input_shape)
-    return np.zeros(shape, np.float32), np.zeros((*shape[:-1], 1), np.float32)
 
 
 def _varied(key, image, mask):

@@ -87,7 +87,7 @@ def _draw_piece(rng: np.random.Generator, ml: float, side: int) -> Piece:
     seed[0] = side * max(seed[0], 3)
     long = np.exp(rng.normal(0, 0.3, 3)) * ((1, 1.5, 1.1) if kind.wedge or ml > 8 else (1, 1, 1))
     return Piece(
-        kind, tuple(seed), ml, log_uniform(rng, 0.45, 2.2), tuple(long / np.cbrt(long.prod()))
+        kind, tuple(seed), ml, log_uniform(rng, 0.3, 1.8), tuple(long / np.cbrt(long.prod()))
     )
 
 
@@ -111,7 +111,7 @@ def grow_mask(rng: np.random.Generator, person: Person, plan: tuple[Piece, ...])
     mask = np.zeros(SHAPE, bool)
     solid = person.white + person.gray
     # How near the skull a rater draws: sulci are drawn over, the rim of fluid is not.
-    bare = rng.uniform(0, 3.5) + 0.8 * smooth_field(rng, 15)
+    bare = rng.uniform(0.5, 5.5) + 1.2 * smooth_field(rng, 15)
     most = ndimage.gaussian_filter(solid, 1.0)
     allowed = (person.depth > bare) & (person.brain > 0.5) & (person.ventricles < 0.35)
     allowed &= most > rng.uniform(0.2, 0.45)
@@ -158,12 +158,12 @@ def _cost(rng: np.random.Generator, person: Person, piece: Piece) -> np.ndarray:
         to_seed /= np.sqrt((to_seed**2).sum())
         off = 55 * (ray - to_seed)  # mm along the cortex, about
         along = sum((part / length) ** 2 for part, length in zip(off, piece.long))
-        inwards = piece.flat * np.clip(person.depth - 6, 0, None)
+        inwards = piece.flat * np.clip(person.depth - 10, 0, None)
         cost = np.sqrt(along + inwards**2)
     else:
         off = person.places - np.array(piece.seed, np.float32).reshape(3, 1, 1, 1)
         cost = np.sqrt(sum((part / length) ** 2 for part, length in zip(off, piece.long)))
-    rough = rng.uniform(0.15, 0.55) * radius
+    rough = rng.uniform(0.2, 0.7) * radius
     cost = cost + rough * smooth_field(rng, max(1.1 * radius, 8))
     cost += 0.5 * rough * smooth_field(rng, max(0.45 * radius, 6))
     return cost + rng.uniform(0, 0.8) * smooth_field(rng, 5)
