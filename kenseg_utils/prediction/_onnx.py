@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from kenseg_utils import artifacts
 
 NOTES = "kenseg_utils"  # under this name, an ONNX file keeps what was recorded with its network
 
