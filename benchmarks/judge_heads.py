@@ -185,7 +185,9 @@ def summary(table: pd.DataFrame, choice: dict) -> pd.DataFrame:
 
 def record(model, plan: dict, log: Path, choice: dict, scans: pd.DataFrame, note: str) -> Path:
     """Keep the network as results/heads.npz, with what chose it and how it was trained."""
-    recipe = dict(network=plan["network"], widths=plan["widths"], options={})
+    view = synthesis.VIEWS[plan["network"]]
+    widths = plan["widths"] or view.widths
+    recipe = dict(network=view.network, widths=widths, options=view.options)
     run = SimpleNamespace(
         model=model,
         provenance=training.provenance() | dict(recipe=recipe, plan=plan, training=note),
@@ -251,7 +253,6 @@ def main() -> None:
     )
     if given.record:
         plan = json.loads((given.record / "plan.json").read_text())
-        plan["widths"] = plan["widths"] or synthesis.VIEWS[given.network].widths
         print(record(model, plan, given.record / "log.csv", choice, scans, given.note))
 
 

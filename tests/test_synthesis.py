@@ -284,7 +284,7 @@ def test_training_by_the_clock_goes_on_where_it_stopped(tmp_path, simple, quick)
 
 
 def test_an_unknown_network_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="unet3d, unet25d, unet2d"):
+    with pytest.raises(ValueError, match="unet3d, unet3d_half, unet25d, unet2d"):
         synthesis.train_by_clock(synthesis.Plan(network="unet4d"), tmp_path)
 
 

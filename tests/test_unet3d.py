@@ -33,6 +33,14 @@ def test_names_of_layers_and_order_of_weights_stay(small):
     assert {"x00", "x20", "x11", "x02", "up02", "join11"} <= {layer.name for layer in small.layers}
 
 
+def test_at_half_the_resolution_it_takes_an_eighth_of_the_work(small):
+    half = networks.build("unet3d", reduce=2, **SMALL)
+    assert half.output_shape == small.output_shape
+    assert half.get_layer("x00").output.shape[1:4] == (8, 8, 4)
+    assert networks.multiply_adds(half) < networks.multiply_adds(small) / 5
+    assert layout(half) == "f370bb31f9c7"
+
+
 def test_a_volume_s_answer_does_not_depend_on_its_batch(small, volumes):
     both, one = small.predict_on_batch(volumes), small.predict_on_batch(volumes[1:])
     assert np.abs(both[1] - one[0]).max() < 1e-5
@@ -71,6 +79,8 @@ def test_normalisation_is_computed_in_float32_whatever_the_precision(small, volu
         (dict(input_shape=(20, 16, 6, 1)), "multiple of 4"),
         (dict(normalisation="instance"), "batch"),
         (dict(blocks=3), "takes no blocks"),
+        (dict(reduce=3), "1 or 2"),
+        (dict(reduce=2, input_shape=(16, 16, 4, 1)), "multiple of 8"),
     ],
 )
 def test_what_does_not_fit_is_refused(options, told):

@@ -27,6 +27,7 @@ class View:
     widths: tuple[int, ...]
     channels: int = 1  # neighbouring slices, the middle one being segmented
     planes: tuple[int, ...] = ()  # axes across which slices are cut; none: whole volumes
+    reduce: int = 1  # 2: all but the ends at half the resolution
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -38,8 +39,17 @@ class View:
         from kenseg_utils import networks
 
         return networks.build(
-            self.network, input_shape=self.input_shape, classes=1, widths=widths or self.widths
+            self.network,
+            input_shape=self.input_shape,
+            classes=1,
+            widths=widths or self.widths,
+            **self.options,
         )
+
+    @property
+    def options(self) -> dict[str, int]:
+        """What else `networks.build` is told."""
+        return {"reduce": self.reduce} if self.reduce != 1 else {}
 
     def cut(
         self, images: np.ndarray, masks: np.ndarray, rng: np.random.Generator
@@ -101,6 +111,7 @@ def _square(slices: np.ndarray, plane: int) -> np.ndarray:
 
 VIEWS = {
     "unet3d": View("unet3d", (16, 32, 64, 80, 80)),
+    "unet3d_half": View("unet3d", (32, 64, 96, 128), reduce=2),
     "unet25d": View("unet", (32, 64, 128, 160), channels=5, planes=(0, 1, 2)),
     "unet2d": View("unet", (32, 64, 128, 160), planes=(2,)),
 }
