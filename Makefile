@@ -123,9 +123,10 @@ serve: book ## Build, then serve the book on http://localhost:8000 (PORT=)
 
 lock: ## Resolve requirements*.lock anew (needs uv: pip install uv)
 	uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 --upgrade \
-	    --extra book --extra fast --extra cluster --extra export pyproject.toml -o requirements.lock
+	    --extra full --extra book --extra fast --extra cluster --extra export pyproject.toml \
+	    -o requirements.lock
 	uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 --upgrade \
-	    --extra book --extra fast --extra cluster --extra export --extra test \
+	    --extra full --extra book --extra fast --extra cluster --extra export --extra test \
 	    -c requirements.lock pyproject.toml | $(PY) book/_tools/extra_lock.py requirements.lock \
 	    > requirements-test.lock
 	printf 'isal\nnilearn\n' | uv pip compile -q --universal --generate-hashes --no-header \

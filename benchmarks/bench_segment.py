@@ -5,6 +5,9 @@ normalisation, MONAI's too (its default, instance normalisation, is slower). Bot
 a frame of 208×240. Ours leaves out slices without head, as it does for every scan, and its first
 round includes tracing the network. `--mirrored` adds the second look that `segment_volume` takes by
 default, which MONAI's does not.
+`--heads` measures something else: how long and with how much memory a whole head of 1 mm (188 × 256
+× 190) takes from the start of a process to its mask, by the command line and an untrained 3-D
+network with its second look: by TensorFlow, and by ONNX without it.
 MONAI comes with `pip install -e .[peers]`; without it only our own figures are written.
 """
 
@@ -12,6 +15,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
 
 import numpy as np
 from common import medians, paired_rounds, save
@@ -63,12 +71,89 @@ def theirs(image):
     return run
 
 
+HEAD = (188, 256, 190)
+_UNTRAINED = """
+import sys
+import keras
+from kenseg_utils import networks
+from kenseg_utils.prediction import export
+keras.utils.set_random_seed(0)
+model = networks.build("unet3d")
+model.save(f"{sys.argv[1]}/net.keras")
+export.to_onnx(model, f"{sys.argv[1]}/net.onnx", half=True)
+"""
+
+
+def heads(rounds: int) -> None:
+    """A process for each whole head: seconds from its start, processor seconds, and peak memory."""
+    import nibabel
+    from nilearn import datasets
+
+    template = datasets.load_mni152_template(resolution=1)
+    image = template.get_fdata(dtype=np.float32)
+    sides = [(want - have) // 2 for want, have in zip(HEAD, image.shape)]
+    image = np.pad(image, [(max(s, 0), max(s, 0)) for s in sides])
+    image = image[tuple(slice(max(-s, 0), max(-s, 0) + n) for s, n in zip(sides, HEAD))]
+    image = np.pad(image, [(0, want - have) for want, have in zip(HEAD, image.shape)])
+    rows: dict[str, list[dict[str, float]]] = {"TensorFlow": [], "ONNX": []}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        nibabel.save(nibabel.Nifti1Image(image, template.affine), folder / "head.nii.gz")
+        # In a process of its own: what this one has in memory would count as its children's.
+        subprocess.run([sys.executable, "-c", _UNTRAINED, name], check=True)
+        for _ in range(rounds):
+            for way, file in (("TensorFlow", "net.keras"), ("ONNX", "net.onnx")):
+                rows[way].append(_one_head(folder, file))
+    save(
+        "segment_head",
+        {
+            "what": "a whole head, from the start of the process to the mask in its file",
+            "shape": list(HEAD),
+            "network": "unet3d, untrained, float32, asked twice",
+            "rounds": rows,
+            **{
+                f"{key}, {way}": medians({way: [row[key] for row in found]})[way]
+                for way, found in rows.items()
+                for key in ("seconds", "processor seconds", "peak MB", "seconds to the first step")
+            },
+        },
+    )
+
+
+def _one_head(folder: Path, network: str) -> dict[str, float]:
+    """One run of the command line."""
+    command = [sys.executable, "-m", "kenseg_utils.prediction", folder / "head.nii.gz"]
+    command += [folder / "mask.nii.gz", "--replace", "--force", "--network", folder / network]
+    begun = time.perf_counter()
+    with subprocess.Popen(
+        list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        first = 0.0
+        for line in process.stderr:
+            if not first and ": reading" in line:
+                first = time.perf_counter() - begun
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"{network}: the command ended with {process.returncode}.")
+    return {
+        "seconds": time.perf_counter() - begun,
+        "seconds to the first step": first,
+        "processor seconds": used.ru_utime + used.ru_stime,
+        "peak MB": used.ru_maxrss / 1024,
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--slices", type=int, default=None, help="only so many, from the middle")
     parser.add_argument("--mirrored", action="store_true", help="also the mirrored second look")
+    parser.add_argument("--heads", action="store_true", help="whole heads by the command line")
     arguments = parser.parse_args()
+    if arguments.heads:
+        heads(arguments.rounds)
+        return
     from kenseg_utils import anatomy, atlas, prediction, profiles
 
     scans = profiles.open_scans(profiles.get("smoke"))

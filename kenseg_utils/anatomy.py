@@ -91,12 +91,12 @@ def without_spikes(volume: np.ndarray) -> np.ndarray:
     return np.clip(volume, low - reach, high + reach)
 
 
-def air_value(volume: np.ndarray) -> np.float32:
-    """What lies beyond a volume of dark air: its darkest value but for a thousandth of them.
+def air_value(volume: np.ndarray) -> np.ndarray:
+    """What lies beyond a volume of dark air: its darkest value but for a thousandth of them (0-D).
 
     One stray voxel that is darker, however far `without_spikes` let it go, does not decide it.
     """
-    return np.float32(np.percentile(_every_third(volume), 0.1, method="nearest"))
+    return np.asarray(np.percentile(_every_third(volume), 0.1, method="nearest"), np.float32)
 
 
 def head_mask(volume: np.ndarray) -> np.ndarray:

@@ -120,3 +120,54 @@ SPOILERS = {
         noisy(image, 0.1)[4:-4, 4:-4, :-4], ((4, 4), (4, 4), (0, 4))
     ),
 }
+
+
+# --- What is no head ------------------------------------------------------------------------------
+
+
+def _places(mm, extent):
+    axes = [(np.arange(int(length / mm)) + 0.5) * mm - length / 2 for length in extent]
+    return np.meshgrid(*axes, indexing="ij")
+
+
+def knee(mm=3.0):
+    """A leg of fat and muscle around bones with bright marrow, which meet at a joint."""
+    x, y, z = _places(mm, (180, 180, 200))
+    radius, thick = np.hypot(x, y), 65 - 0.08 * z
+    bone = np.where(np.abs(z) < 35, 38, 18)
+    image = np.where(radius < thick, 110.0, 0)
+    image[radius < thick - 10] = 45
+    image[(np.abs(np.sin(2 * np.arctan2(y, x))) < 0.12) & (radius < thick - 10)] = 90
+    image[radius < bone] = 10
+    image[radius < bone - 4] = 100
+    image[(np.abs(z) < 3) & (radius < bone)] = 60
+    return image.astype(np.float32), np.diag([mm, mm, mm, 1.0])
+
+
+def torso(mm=4.0):
+    """A chest with dark lungs above a bright liver, and arms beyond the field of view."""
+    x, y, z = _places(mm, (420, 300, 360))
+    out = np.hypot(x / 170, y / 110)
+    image = np.where(out < 1, 110.0, 0)
+    image[out < 0.88] = 50
+    for side in (-1, 1):
+        image[((x - 75 * side) / 60) ** 2 + (y / 75) ** 2 + ((z - 60) / 120) ** 2 < 1] = 5
+    image[((x - 40) / 90) ** 2 + (y / 70) ** 2 + ((z + 130) / 60) ** 2 < 1] = 80
+    image[np.hypot(x, y + 70) < 20] = 90
+    return image.astype(np.float32), np.diag([mm, mm, mm, 1.0])
+
+
+def hand(mm=2.0):
+    """A palm and five fingers."""
+    x, y, z = _places(mm, (160, 60, 200))
+    image = np.where((x / 45) ** 2 + (y / 14) ** 2 + ((z + 40) / 50) ** 2 < 1, 90.0, 0)
+    for finger in range(5):
+        image[(np.hypot(x + 36 - 18 * finger, y) < 8) & (z > -10) & (z < 75)] = 90
+    return image.astype(np.float32), np.diag([mm, mm, mm, 1.0])
+
+
+def bottle(mm=3.0):
+    """A ball of one fluid, as scanners are tested with."""
+    x, y, z = _places(mm, (220, 220, 220))
+    image = np.where(np.sqrt(x**2 + y**2 + z**2) < 85, 100.0, 0)
+    return image.astype(np.float32), np.diag([mm, mm, mm, 1.0])

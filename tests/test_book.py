@@ -8,6 +8,7 @@ import subprocess
 import sys
 from urllib.parse import unquote, urlsplit
 
+import pytest
 from bs4 import BeautifulSoup
 from conftest import NOTEBOOKS, ROOT, render
 from PIL import Image
@@ -66,6 +67,34 @@ def test_pages_are_light(html):
         assert weight <= 3e6, f"{page.relative_to(html)} weighs {weight / 1e6:.1f} MB"
 
 
+def test_the_first_page_has_three_doors_and_the_second_is_the_network(html):
+    page = BeautifulSoup((html / "book/intro.html").read_text(), "html.parser")
+    cards = page.select(".sd-card a[href]")
+    doors = [(html / "book" / urlsplit(card["href"]).path).resolve() for card in cards]
+    assert len(doors) == 3 and all(door.exists() for door in doors)
+    assert "try-it.html" in page.select_one("a.right-next")["href"]
+    known = os.environ.get("REPOSITORY") or os.environ.get("GITHUB_REPOSITORY")
+    assert ("rocket" in page.select_one("article").get_text()) == bool(known)
+
+
+def test_what_pages_share_is_light(html):
+    """Icons are those in use, formulas load MathJax only where there are any, no widget manager."""
+    icons = html / "_static/scripts/fontawesome.js"
+    assert icons.stat().st_size < 150_000 and not list(html.glob("_static/scripts/*.map"))
+    for page in html.rglob("*.html"):
+        text = page.read_text()
+        assert ("tex-svg.js" in text) <= ('class="math' in text), page.name
+        assert "embed-amd" not in text and "require.js" not in text
+
+
+def test_every_page_has_its_license_and_leads_to_how_to_cite(html):
+    for name in ("book/intro", "notebooks/06_dice_evaluation", "search"):
+        page = BeautifulSoup((html / f"{name}.html").read_text(), "html.parser")
+        link = page.select_one("footer a[href$='citing.html']")
+        assert link and ((html / name).parent / link["href"]).resolve().exists()
+        assert "MIT license" in link.find_parent("footer").get_text()
+
+
 def test_old_and_short_names_lead_on(html):
     page = (html / "intro.html").read_text()
     assert 'url=book/intro.html"' in page and (html / "book/intro.html").exists()
@@ -87,11 +116,20 @@ def test_no_made_up_launch_button(html):
     assert ("colab.research.google.com" in pages) == bool(known)
 
 
-def test_progress_bars_and_warnings_stay_off_the_pages(html):
-    for path in NOTEBOOKS:
-        page = (html / "notebooks" / f"{path.stem}.html").read_text()
-        assert "it/s]" not in page and "step/s]" not in page and "scan/s]" not in page
-        assert "Traceback" not in page
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_page_gives_no_answer_away_and_labels_what_it_folds(path, html):
+    page = BeautifulSoup((html / "notebooks" / f"{path.stem}.html").read_text(), "html.parser")
+    assert page.h1.get_text().startswith(f"{int(path.stem[:2])} · ")
+    code = "".join(part.get_text() for part in page.select(".cell_input"))
+    assert "teaching.quiz(" not in code and "teaching.bet(" not in code
+    labels = {part.get_text() for part in page.select("details.hide > summary")}
+    assert not [text for text in labels if "code cell" in text], "a label that says nothing"
+    hints = {part.get_text() for part in page.find_all("summary")} & {"Hint", "Solution"}
+    assert not hints, "one wording: Show hint, Show solution"
+    outputs = "".join(part.get_text() for part in page.select(".cell_output"))
+    assert "Not there yet" not in outputs, "an untouched blank looks like a failure"
+    for trace in ("it/s]", "step/s]", "scan/s]", "\r", "oneDNN", "WARNING:", "Traceback"):
+        assert trace not in outputs, trace
 
 
 def test_a_notebook_without_outputs_stops_the_build(executed, tmp_path):

@@ -120,6 +120,19 @@ def test_a_bet_is_settled_by_the_keyboard(page):
     assert page.locator('.kenseg-bet [data-part="said"]').text_content() == "Your bet is taken."
 
 
+def test_a_bet_may_be_settled_by_other_numbers(chromium):
+    tab = chromium.new_page()
+    parts = (
+        teaching.bet(QUESTION, OPTIONS),
+        teaching.settle(QUESTION, OPTIONS, 1, FOUND, "the counts"),
+    )
+    tab.set_content("".join(part.data for part in parts))
+    yours = tab.locator('.kenseg-settled [data-part="yours"]')
+    tab.get_by_label("no", exact=True).check()
+    assert yours.text_content() == "You bet: “no” – the counts bear you out."
+    tab.close()
+
+
 def test_a_roll_draws_recorded_pairs_and_says_what_they_say(page, rolls):
     assert part(page, "off").is_hidden() and part(page, "game").is_visible()
     for size in (1, 2, 6):

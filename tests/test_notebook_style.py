@@ -4,10 +4,15 @@ import ast
 import importlib.util
 import json
 import re
+import sys
 
 import pytest
 from conftest import NOTEBOOKS, ROOT
 from IPython.core.inputtransformer2 import TransformerManager
+
+sys.path.insert(0, str(ROOT / "book" / "_tools"))
+
+import fold  # noqa: E402 (a tool of the book's, not of the package)
 
 OVERVIEW = ("**You will learn**", "**Prerequisites**", "**Time**", "**Memory**")
 
@@ -63,11 +68,37 @@ def test_committed_without_outputs(notebook):
             assert not cell["outputs"] and cell["execution_count"] is None
 
 
-def test_cells_are_short(notebook):
-    for cell in cells(notebook):
-        if cell["cell_type"] == "code" and not {"same-as-package", "check"} & set(tags(cell)):
-            lines = [line for line in source(cell).splitlines() if line.strip()]
-            assert len(lines) <= 34, f"{len(lines)} lines of code:\n{source(cell)[:200]}"
+# Chapters whose shown code is not yet all within 80 columns: so many lines at most.
+WIDER = {"05": 90, "08": 60, "09": 20, "11": 70, "12": 30, "15": 45}
+
+
+def test_shown_code_is_short_and_within_80_columns(notebook):
+    shown = [fold.shown(cell) for cell in cells(notebook) if cell["cell_type"] == "code"]
+    for cell, text in zip((one for one in cells(notebook) if one["cell_type"] == "code"), shown):
+        if "same-as-package" not in tags(cell):
+            lines = [line for line in text.splitlines() if line.strip()]
+            assert len(lines) <= 45, f"{len(lines)} lines of code:\n{text[:200]}"
+    wide = [line for text in shown for line in text.splitlines() if len(line) > 80]
+    assert len(wide) <= WIDER.get(notebook.stem[:2], 0), wide
+
+
+PREDICTING_LATER = {"05", "08", "11", "12", "15"}  # chapter 9 begins with a bet
+
+
+def test_a_chapter_asks_to_predict_run_and_explain(notebook):
+    if notebook.stem[:2] in PREDICTING_LATER | {"00", "09"}:
+        return
+    found = cells(notebook)
+    bets = [place for place, cell in enumerate(found) if "predict" in tags(cell)]
+    assert bets, "no prediction"
+    for place in bets:
+        assert source(found[place - 1]).startswith("### Predict, run, explain: ")
+        settled = next(
+            later
+            for later in range(place, len(found))
+            if "teaching.settle(" in source(found[later])
+        )
+        assert "<summary>Show explanation</summary>" in source(found[settled + 1])
 
 
 def test_figures_are_shown_with_alternative_text(notebook):
@@ -83,6 +114,15 @@ def test_figures_are_shown_with_alternative_text(notebook):
         assert "plt.show" not in source(cell)
 
 
+def meaning(node):
+    """What a function or class says, however its lines and its docstring's are broken."""
+    node = ast.parse(ast.unparse(node))
+    for one in ast.walk(node):
+        if isinstance(one, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(one):
+            one.body[0].value.value = " ".join(ast.get_docstring(one).split())
+    return ast.dump(node)
+
+
 def test_shown_code_equals_packaged_code(notebook):
     for cell in cells(notebook):
         if "same-as-package" not in tags(cell):
@@ -96,7 +136,7 @@ def test_shown_code_equals_packaged_code(notebook):
         assert shown, "a cell tagged same-as-package without a function or class"
         for node in shown:
             assert node.name in packaged, f"{module} has no {node.name}"
-            assert ast.dump(node) == ast.dump(packaged[node.name]), (
+            assert meaning(node) == meaning(packaged[node.name]), (
                 f"{notebook.name} shows another {node.name} than {module} holds"
             )
 
@@ -138,8 +178,13 @@ def test_every_function_that_a_chapter_teaches_is_held_to_the_package(chapter):
 
 
 def test_the_same_code_test_can_fail():
-    same = ast.dump(ast.parse("def f(x):\n    return x + 1"))
-    assert same != ast.dump(ast.parse("def f(x):\n    return x + 2"))
+    text = 'def f(x):\n    """One {} more."""\n    return x + {}'
+    same, broken, longer, other = (
+        meaning(ast.parse(text.format(*parts)).body[0])
+        for parts in (("a", 1), ("\n    a", 1), ("and a", 1), ("a", 2))
+    )
+    assert same != other and same != longer
+    assert meaning(ast.parse(text.format("\n   a", 1)).body[0]) == broken
 
 
 def test_terms_are_linked_once_and_are_in_the_glossary(notebook):

@@ -31,7 +31,7 @@ def normal(name):
 @pytest.mark.parametrize(
     ("lock", "extras"),
     [
-        ("requirements.lock", ("book", "fast", "cluster")),
+        ("requirements.lock", ("full", "book", "fast", "cluster")),
         ("requirements-test.lock", tuple(name for name in EXTRAS if name != "peers")),
     ],
 )
@@ -63,7 +63,7 @@ def test_lock_has_hashes_and_no_address(lock):
 def test_colabs_versions_satisfy_the_project():
     """The set-up cell installs nothing over what Colab has, so that must do."""
     pins = locked("requirements-colab-check.lock") | locked("requirements-colab.lock")
-    for line in PROJECT["dependencies"]:
+    for line in PROJECT["dependencies"] + EXTRAS["full"]:
         requirement = Requirement(line)
         versions = pins[normal(requirement.name)]
         assert all(requirement.specifier.contains(Version(v)) for v in versions), (line, versions)

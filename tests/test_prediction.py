@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from conftest import ROOT
-from heads import SPOILERS, noisy
+from heads import SPOILERS, bottle, hand, knee, noisy, torso
 from heads import head as made_up_head
 from nibabel import orientations
 from nibabel.processing import resample_from_to
@@ -287,7 +287,7 @@ def test_networks_that_cannot_be_opened(tmp_path):
 
 
 def test_without_a_recorded_network_one_is_told_how_to_make_it(monkeypatch):
-    monkeypatch.setattr(prediction, "recorded_network", lambda name: None)
+    monkeypatch.setattr(prediction, "best_recorded", lambda: None)
     with pytest.raises(ValueError, match="whole_slices --record"):
         prediction.open_network()
 
@@ -658,6 +658,27 @@ def test_other_sizes_than_a_head_s_are_told():
     assert "stands out" in doubts(
         np.random.default_rng(0).random((60, 60, 60)), np.diag([3, 3, 3, 1])
     )
+
+
+@pytest.mark.parametrize("body", [knee, torso, hand, bottle], ids=lambda body: body.__name__)
+@pytest.mark.parametrize("share", [0.03, 0.1])
+def test_what_is_no_head_is_told_as_such(body, share):
+    image, affine = body()
+    found = doubts_module.doubts(noisy(image, share), affine)
+    assert any(doubt.is_no_t1w for doubt in found), found
+
+
+def test_what_only_spoils_an_answer_is_told_from_what_makes_it_meaningless():
+    """Thick slices, a cut field of view and a brain alone are still a T1w of a head."""
+    image, affine = made_up_head(2.0)
+    thick, thick_affine = made_up_head((2, 2, 6.5))
+    brain, _ = made_up_head(2.0, skull=False)
+    for given, at in ((image[40:], affine), (image[:, :, 75:], affine), (thick, thick_affine)):
+        found = doubts_module.doubts(noisy(given, 0.03), at)
+        assert found and not any(doubt.is_no_t1w for doubt in found), found
+    assert not doubts_module.doubts(noisy(brain, 0.03), affine)
+    other, _ = made_up_head(2.0, "T2w")
+    assert any(doubt.is_no_t1w for doubt in doubts_module.doubts(noisy(other, 0.03), affine))
 
 
 def label_maps():

@@ -246,7 +246,12 @@ def staged(tmp_path, monkeypatch):
     render = tool("render")
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(render.vendor, "settings", lambda *_: {})
-    monkeypatch.setattr(render, "_network", lambda *_: None)  # has tests of its own
+    # These have tests of their own.
+    monkeypatch.setattr(render, "_network", lambda *_: None)
+    monkeypatch.setattr(render.first_look.Heads, "drawn", lambda: None)
+    monkeypatch.setattr(render.first_look, "fill", lambda *_: None)
+    monkeypatch.setattr(render.first_look, "editor_slice", lambda *_: None)
+    monkeypatch.setattr(render.claims_page, "fill", lambda *_: None)
     executed = tmp_path / "executed"
     executed.mkdir()
     for path in NOTEBOOKS:
@@ -273,18 +278,21 @@ def staged(tmp_path, monkeypatch):
     return stage
 
 
-def test_a_known_address_gives_buttons_and_stamped_notebooks(staged):
+def test_a_known_address_gives_buttons_and_stamped_notebooks(staged, tmp_path):
     settings, cell, page = staged("owner/name")
     assert settings["repository"] == {"url": HERE, "branch": "v1"}
     assert settings["launch_buttons"] == {"colab_url": "https://colab.research.google.com"}
     assert f'REPOSITORY, COMMIT = "{HERE}", "0123abc"' in cell
     assert status.PLACE not in page and page.count("2026") >= len(NOTEBOOKS)
+    assert "the rocket at the top" in (tmp_path / "staged/book/intro.md").read_text()
 
 
-def test_an_unknown_address_gives_neither(staged, monkeypatch):
+def test_an_unknown_address_gives_neither(staged, monkeypatch, tmp_path):
     monkeypatch.setattr(sys.modules["address"], "_git", lambda *_: "")
     settings, cell, _ = staged("")
     assert "repository" not in settings and "launch_buttons" not in settings
+    intro = (tmp_path / "staged/book/intro.md").read_text()
+    assert "rocket" not in intro and "Colab" not in intro and "<!--" not in intro
     assert stamp.BLANK in cell
 
 

@@ -2,6 +2,11 @@
 
 import re
 
+from docutils import nodes
+
+# Of a chapter's cells these say nothing that anybody looks for: they are the same on every page.
+NOT_SEARCHED = {"tag_setup", "tag_parameters", "tag_closing"}
+
 
 def without_thebe(app, pagename, templatename, context, doctree):
     """Drop sphinx-thebe's scripts: no page starts a kernel; declared twice they are an error."""
@@ -22,7 +27,47 @@ def without_an_address(app, pagename, templatename, context, doctree):
         context["metatags"] = re.sub(r'<meta (property="og:|name="twitter:)[^>]*>\s*', "", tags)
 
 
+def without_idle_mathematics(app, pagename, templatename, context, doctree):
+    """Drop MathJax, two megabytes, from pages without a formula."""
+    if 'class="math' not in context.get("body", ""):
+        scripts = context.get("script_files", [])
+        scripts[:] = [one for one in scripts if "mathjax" not in _said(one).lower()]
+
+
+def _said(script) -> str:
+    """Where a script comes from, or what it holds; MathJax's file is called after its output."""
+    where = str(getattr(script, "filename", script) or "")
+    body = str(getattr(script, "attributes", {}).get("body", ""))
+    return f"{where} {body}".replace("tex-svg.js", "mathjax")
+
+
+def with_citing(app, pagename, templatename, context, doctree):
+    """Let the footer lead to the page that says how to cite, from wherever it stands."""
+    footer = context.get("theme_extra_footer", "")
+    context["theme_extra_footer"] = footer.replace("{citing}", context["pathto"]("book/citing"))
+
+
+def search_what_teaches(app):
+    """Keep set-up cells out of the search: every page has them, so they make every page a hit."""
+    builder = app.builder
+    if not hasattr(builder, "index_page"):
+        return
+    index_page = builder.index_page
+
+    def index_what_teaches(pagename, doctree, title):
+        kept = doctree.deepcopy()
+        for cell in list(kept.findall(nodes.container)):
+            if NOT_SEARCHED & set(cell.get("classes", [])):
+                cell.parent.remove(cell)
+        index_page(pagename, kept, title)
+
+    builder.index_page = index_what_teaches
+
+
 def setup(app):
+    app.connect("builder-inited", search_what_teaches)
+    app.connect("html-page-context", without_idle_mathematics, priority=900)
+    app.connect("html-page-context", with_citing, priority=900)
     app.connect("html-page-context", without_thebe, priority=900)
     app.connect("html-page-context", without_an_address, priority=900)
     return {"parallel_read_safe": True}

@@ -1,4 +1,5 @@
-/* The page "The network, in this page": slices in, lesions out, nothing leaves the browser.
+/* The page "The network, in this page": slices in, lesions out, nothing leaves the browser, and
+   no network is loaded before it is asked for. Whole scans are try-scan.js's.
    Arrays are in the book's order, place = x * side + y, x to the right and y to the front. */
 (() => {
   const stored = window.kensegNetwork;
@@ -12,6 +13,7 @@
 
   let worker = null; // the network, while it can be run
   let live = false; // whether it has answered that it is ready
+  let alarm = 0; // rings where it does not start in time
   let own = null; // the reader's picture: a canvas of grey values
   let current = null; // what is shown: {image, truth, probability, from}
   let asked = 0, busy = false, waiting = null;
@@ -53,8 +55,10 @@
     small.getContext("2d").putImageData(pixels, 0, 0);
     const pen = canvas.getContext("2d");
     pen.drawImage(small, 0, 0, canvas.width, canvas.height);
-    if (current.truth && part("truth").checked) outline(pen, current.truth, TRUTH, 1);
-    if (current.probability) outline(pen, mask(), FOUND, 0.6);
+    const step = canvas.width / side, frame = { wide: side, high: side, across: step, down: step };
+    const within = (inside) => (x, y) => inside[x * side + y];
+    if (current.truth && part("truth").checked) outline(pen, within(current.truth), frame, TRUTH, 1);
+    if (current.probability) outline(pen, within(mask()), frame, FOUND, 0.6);
   }
 
   function mask() {
@@ -63,25 +67,27 @@
   }
 
   // Tinted inside, and a line along each side of a pixel that borders on the outside; of the line
-  // only the share `drawn`, so that less than one gives dashes.
-  function outline(pen, inside, colour, drawn) {
-    const step = pen.canvas.width / side, gap = step * (1 - drawn) / 2;
-    const at = (x, y) => x >= 0 && y >= 0 && x < side && y < side && inside[x * side + y];
+  // only the share `drawn`, so that less than one gives dashes. `frame`: how many pixels wide and
+  // high, how large they are drawn, and whether left and right are exchanged.
+  function outline(pen, inside, { wide, high, across, down, mirrored }, colour, drawn) {
+    const at = (x, y) => x >= 0 && y >= 0 && x < wide && y < high && inside(x, y);
+    const gapX = across * (1 - drawn) / 2, gapY = down * (1 - drawn) / 2;
     pen.strokeStyle = pen.fillStyle = colour;
     pen.lineWidth = 2.5;
     pen.beginPath();
-    for (let x = 0; x < side; x++) {
-      for (let y = 0; y < side; y++) {
+    for (let x = 0; x < wide; x++) {
+      for (let y = 0; y < high; y++) {
         if (!at(x, y)) continue;
-        const left = x * step, top = (side - 1 - y) * step;
+        const left = (mirrored ? wide - 1 - x : x) * across, top = (high - 1 - y) * down;
         pen.globalAlpha = 0.22;
-        pen.fillRect(left, top, step, step);
+        pen.fillRect(left, top, across, down);
         for (const [dx, dy] of [[-1, 0], [1, 0], [0, -1], [0, 1]]) {
           if (at(x + dx, y + dy)) continue;
-          const across = dx ? left + (dx > 0 ? step : 0) : left + gap;
-          const down = dx ? top + gap : top + (dy < 0 ? step : 0);
-          pen.moveTo(across, down);
-          pen.lineTo(dx ? across : left + step - gap, dx ? top + step - gap : down);
+          const right = mirrored ? dx < 0 : dx > 0;
+          const from = dx ? left + (right ? across : 0) : left + gapX;
+          const level = dx ? top + gapY : top + (dy < 0 ? down : 0);
+          pen.moveTo(from, level);
+          pen.lineTo(dx ? from : left + across - gapX, dx ? top + down - gapY : level);
         }
       }
     }
@@ -109,7 +115,7 @@
       if (current.truth) words.push(`Dice with the true lesion ${dice(current.truth, found).toFixed(2)}`);
       words.push(current.from);
     } else {
-      words.push("The network is at work");
+      words.push(live ? "The network is at work" : "The network is not loaded yet");
     }
     const said = `${words.join("; ")}.`;
     part("result").textContent = said;
@@ -124,7 +130,7 @@
     if (!live) return;
     if (busy) { waiting = current; return; }
     busy = true;
-    worker.postMessage({ id: ++asked, image: current.image, side });
+    worker.postMessage({ id: ++asked, image: current.image, side, model: `${here}network/network.onnx` });
     current.id = asked;
   }
 
@@ -144,60 +150,93 @@
     worker?.terminate();
     worker = null;
     live = busy = false;
-    part("own").hidden = part("window").hidden = true;
+    part("own").hidden = part("window").hidden = part("ask").hidden = true;
+    scans?.close();
     say(`${why} Below is what the network answered when the book was built; the threshold still ` +
         "moves.");
     if (own || !current) choose();
     root.dataset.state = "stored";
   }
 
-  function start() {
+  /* Why the network cannot be run here, or "". */
+  function hindrance() {
     if (!stored.runtime) {
-      return withoutNetwork("This copy of the book was built without the network's runtime " +
-                            "(npm or the exporter was missing).");
+      return "This copy of the book was built without the network's runtime (npm or the exporter " +
+             "was missing).";
     }
-    if (typeof WebAssembly !== "object" || typeof Worker !== "function") {
-      return withoutNetwork("Running the network needs a browser with WebAssembly and Web " +
-                            "Workers, as all current ones have; this one lacks them, or they " +
-                            "are switched off.");
+    if (typeof WebAssembly !== "object" || typeof Worker !== "function" ||
+        typeof DecompressionStream !== "function") {
+      return "Running the network needs a browser with WebAssembly and Web Workers, as all " +
+             "current ones have; this one lacks them, or they are switched off.";
     }
     if (location.protocol === "file:") {
-      return withoutNetwork("A page opened from a file may not load a network. Serve the folder " +
-                            "instead (python -m http.server in it) and open " +
-                            "http://localhost:8000.");
+      return "A page opened from a file may not load a network. Serve the folder instead " +
+             "(python -m http.server in it) and open http://localhost:8000.";
     }
+    return "";
+  }
+
+  function offer() {
+    const why = hindrance();
+    if (why) return withoutNetwork(why);
+    root.dataset.state = "asking";
+    part("ask").hidden = part("own").hidden = false;
+    part("load").textContent = `Load the network (${network.megabytes("weight")} MB)`;
+    say("What you see was stored when the book was built. Nothing more is loaded before you ask.");
+  }
+
+  function load() {
+    if (worker) return;
     root.dataset.state = "loading";
-    say("The network is being loaded (some megabytes, once).");
+    part("ask").hidden = true;
+    say("The network is being loaded, once.");
     try {
       worker = new Worker(`${here}try-it-worker.js`);
     } catch (error) {
       return withoutNetwork(`The network could not be started (${error.message}).`);
     }
-    const alarm = setTimeout(() => withoutNetwork("The network did not start in time."), PATIENCE);
+    alarm = setTimeout(() => withoutNetwork("The network did not start in time."), PATIENCE);
     worker.onerror = (event) => {
       clearTimeout(alarm);
       withoutNetwork(`The network could not be started (${event.message || "it did not load"}).`);
     };
     worker.onmessage = ({ data }) => {
       clearTimeout(alarm);
+      if (data.scan || data.of || data.mask) return scans.answered(data);
       if (data.error) return withoutNetwork(`The network stopped (${data.error}).`);
       if (!data.ready) return answered(data);
       live = true;
       root.dataset.state = "live";
-      part("own").hidden = false;
       say("The network is ready, and runs in this page.");
-      ask();
+      if (current && !scans.open()) ask();
+      scans.ready();
     };
-    worker.postMessage({ open: { runtime: `${here}${stored.runtime}`,
-                                 model: `${here}network/network.onnx` } });
+    worker.postMessage({ open: { runtime: `${here}${stored.runtime}` } });
   }
+
+  /* What a scan asks of the network's worker; asked again, it starts anew. */
+  const network = {
+    here, stored, outline, FOUND, say,
+    live: () => live,
+    /* What is still to be loaded for one of the networks. */
+    megabytes: (name) => ((stored[name] + (live ? 0 : stored.runtime_weight)) / 1e6).toFixed(1),
+    load,
+    send: (message) => worker.postMessage(message),
+    stop() {
+      worker?.terminate();
+      worker = null;
+      live = busy = false;
+      load();
+    },
+  };
 
   // --- The reader's own picture ----------------------------------------------------------------
 
   function choose() {
     own = null;
     part("window").hidden = true;
-    part("truth-line").hidden = false;
+    part("truth-line").hidden = part("slices").hidden = false;
+    scans.close();
     current = opened(slices[Number(part("slice").value)]);
     show();
     ask();
@@ -208,8 +247,9 @@
     say(`“${file.name}” is not used: ${why}`);
   }
 
-  function take(file) {
+  async function take(file) {
     if (!file) return;
+    if (await isVolume(file)) return scans.take(file);
     if (file.size > MOST_BYTES) {
       return refused(file, `it has ${Math.round(file.size / 1e6)} MB, and at most ` +
                            `${MOST_BYTES / 1e6} are taken. Save one slice as PNG or JPEG.`);
@@ -218,8 +258,7 @@
     picture.onerror = () => {
       URL.revokeObjectURL(address);
       refused(file, "this browser cannot read it as a picture. One axial slice as PNG, JPEG or " +
-                    "WebP is needed; whole volumes (NIfTI, DICOM) are for the chapter on " +
-                    "segmenting a scan.");
+                    "WebP is needed, or a whole scan as NIfTI (.nii, .nii.gz).");
     };
     picture.onload = () => {
       const { naturalWidth: wide, naturalHeight: high } = picture;
@@ -236,14 +275,23 @@
     picture.src = address;
   }
 
+  /* By its name or its first bytes: what could be NIfTI is read as such, or refused in its terms. */
+  async function isVolume(file) {
+    if (/\.(nii|nii\.gz|dcm|hdr|img|mgz)$/i.test(file.name)) return true;
+    const start = new Uint8Array(await file.slice(0, 4).arrayBuffer());
+    const length = start.length < 4 ? 0 : new DataView(start.buffer).getInt32(0, true);
+    return length === 348 || length === 0x5c010000 || (start[0] === 0x1f && start[1] === 0x8b);
+  }
+
   function adopt(picture, name) {
     const shrink = Math.min(1, 512 / Math.max(picture.naturalWidth, picture.naturalHeight));
     own = part("whole");
     own.width = Math.round(picture.naturalWidth * shrink);
     own.height = Math.round(picture.naturalHeight * shrink);
     own.kensegPicture = picture;
-    part("window").hidden = false;
+    part("window").hidden = part("slices").hidden = false;
     part("truth-line").hidden = true;
+    scans.close();
     say(`“${name}” stays in this page. Move the window until it frames what you want to ask about.`);
     place();
   }
@@ -316,10 +364,13 @@
   root.addEventListener("dragover", (event) => event.preventDefault());
   root.addEventListener("drop", (event) => {
     event.preventDefault();
-    if (live) take(event.dataTransfer.files[0]);
+    if (!part("own").hidden) take(event.dataTransfer.files[0]);
   });
-  part("provenance").textContent = `The network: ${stored.provenance}.`;
+  part("provenance").textContent = `The network for slices: ${stored.provenance}.` +
+    (stored.whole ? ` The network for scans: ${stored.whole_made}.` : "");
+  part("load").addEventListener("click", load);
+  const scans = window.kensegTryScan(root, network);
   root.hidden = false;
   choose();
-  start();
+  offer();
 })();

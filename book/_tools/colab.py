@@ -144,7 +144,7 @@ def needed_packages(root: Path = Path()) -> set[str]:
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     names = {
         re.sub(r"[-_.]+", "-", re.match(r"[\w.-]+", line).group()).lower()
-        for line in project["dependencies"]
+        for line in project["dependencies"] + project["optional-dependencies"]["full"]
     }
     return names - set(lock)
 

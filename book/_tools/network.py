@@ -1,7 +1,8 @@
-"""What the page "The network, in this page" needs: chapter 5's network as ONNX, and some slices.
+"""What the page "The network, in this page" needs: two networks as ONNX, slices, and a poster.
 
-Written for the page as `network.onnx` and as `slices.js`, a script, since a page that is opened
-from a file may load scripts and nothing else.
+Chapter 5's network is written as `network.onnx`, the whole-slice network that is recorded with the
+book as `whole.onnx`, and slices as `slices.js`, a script, since a page that is opened from a file
+may load scripts and nothing else. `poster.png` is for readers without scripts.
 """
 
 import argparse
@@ -10,14 +11,16 @@ import json
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
-from kenseg_utils import artifacts, metrics, profiles, training
+from kenseg_utils import artifacts, metrics, prediction, profiles, training
 from kenseg_utils.prediction import export
 
 CHAPTER = "05_gpu_training.ipynb"
 COUNT = 6  # slices to choose from
 # Grey values are stored as whole numbers, and Keras gets what the page gets: number / STEPS.
 STEPS = 6000
+FRAME = (208, 240)  # ATLAS's slices, 197 by 233, filled up to multiples of 16
 
 
 def trained(executed: Path):
@@ -67,6 +70,43 @@ def _text(array: np.ndarray) -> str:
     return base64.b64encode(array.tobytes()).decode("ascii")
 
 
+def whole(folder: Path) -> dict:
+    """Write the recorded whole-slice network as `whole.onnx`; what the page is told of it."""
+    kept = prediction.recorded_network("whole_slices")
+    if kept is None:
+        return {"whole": "", "whole_weight": 0}
+    model, about = kept
+    path = export.to_onnx(prediction.at_shape(model, FRAME), folder / "whole.onnx")
+    network = about["recipe"]["network"]
+    made = f"{network}, {model.count_params():,} weights, commit {about['commit']}"
+    return {"whole": path.name, "whole_weight": path.stat().st_size, "whole_made": made}
+
+
+def poster(slices: dict, path: Path) -> None:
+    """One stored slice as a picture, true and called lesion outlined as the page does."""
+    side, chosen = slices["side"], slices["slices"][len(slices["slices"]) // 2]
+
+    def opened(name: str, kind: str) -> np.ndarray:
+        numbers = np.frombuffer(base64.b64decode(chosen[name]), kind).reshape(side, side)
+        return numbers[:, ::-1].T  # x right, y up
+
+    image = opened("image", "<i2").astype(float)
+    low, high = image.min(), np.quantile(image, 0.995)
+    picture = np.repeat(np.clip((image - low) / (high - low or 1), 0, 1)[..., None] * 255, 3, 2)
+    inside = opened("truth", "u1"), opened("probability", "<u2") >= 65535 / 2
+    for mask, colour in zip(inside, ((230, 159, 0), (86, 180, 233))):
+        picture[_rim(mask.astype(bool))] = colour
+    large = np.kron(picture.astype(np.uint8), np.ones((3, 3, 1), np.uint8))
+    Image.fromarray(large).save(path)
+
+
+def _rim(mask: np.ndarray) -> np.ndarray:
+    """The pixels of a mask that border on its outside."""
+    wide = np.pad(mask, 1)
+    core = wide[:-2, 1:-1] & wide[2:, 1:-1] & wide[1:-1, :-2] & wide[1:-1, 2:]
+    return mask & ~core
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("executed", type=Path, help="the folder of executed notebooks")
@@ -75,8 +115,12 @@ def main() -> None:
     run, test = trained(arguments.executed)
     arguments.folder.mkdir(parents=True, exist_ok=True)
     content = stored(run, test)
+    poster(content, arguments.folder / "poster.png")
+    content |= {"whole": "", "whole_weight": 0, "weight": 0}
     try:
-        export.to_onnx(run.model, arguments.folder / "network.onnx")
+        path = export.to_onnx(run.model, arguments.folder / "network.onnx")
+        content["weight"] = path.stat().st_size
+        content |= whole(arguments.folder)
     except ValueError as reason:  # the exporter is not installed: the page shows what is stored
         print(reason)
     content["provenance"] = (

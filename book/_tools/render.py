@@ -13,6 +13,11 @@ from pathlib import Path
 
 import address
 import claims_page
+import first_look
+import fold
+import icons
+import model_card
+import plain_viewers
 import social_card
 import status
 import vendor
@@ -34,9 +39,15 @@ def stage(executed: Path, staged: Path) -> None:
         _check_outputs(notebook, content)
         if published and commit:
             content = stamped(content, published, commit)
-        (staged / "notebooks" / notebook.name).write_text(json.dumps(_for_page(content)))
+        content = plain_viewers.in_plain_html(_numbered(_for_page(content), notebook.stem))
+        (staged / "notebooks" / notebook.name).write_text(json.dumps(content))
+    _say_what_is_published(staged / "book", bool(published))
     status.fill(staged / "book/status.md", executed, notebooks)
+    heads = first_look.Heads.drawn()
+    first_look.fill(staged / "book/reading-a-head.md", heads)
+    first_look.editor_slice(heads, staged / "book/_static/editor-slice.js")
     claims_page.fill(staged / "book/claims.md", Path("book/claims.yml"), executed)
+    model_card.fill(staged / "book/model-card.md", Path("results"))
     settings = yaml.safe_load(Path("_config.yml").read_text())
     if published and commit:
         settings["repository"] = {"url": published, "branch": address.revision()}
@@ -53,6 +64,16 @@ def stage(executed: Path, staged: Path) -> None:
         name: str((staged / place).resolve()) for name, place in extensions.items()
     }
     (staged / "_config.yml").write_text(yaml.safe_dump(settings, sort_keys=False))
+
+
+def _say_what_is_published(book: Path, published: bool) -> None:
+    """Words that are true only where the repository is known: `<!-- published: … -->`."""
+    if not published:
+        print("Launch buttons: none, no repository is known (REPOSITORY=owner/name names one)")
+    for page in book.glob("*.md"):
+        text = page.read_text(encoding="utf-8")
+        kept = re.sub(r"<!-- published: (.*?) -->", r"\1" if published else "", text)
+        page.write_text(kept, encoding="utf-8")
 
 
 def _network(executed: Path, static: Path) -> None:
@@ -75,6 +96,12 @@ def _network(executed: Path, static: Path) -> None:
         print(f"The network in the page: stored answers only. {log.read_text().strip()}")
     with open(folder / "slices.js", "a") as more:
         more.write(f"window.kensegNetwork.runtime = {json.dumps(runtime)};\n")
+        more.write(f"window.kensegNetwork.runtime_weight = {_weight(static / runtime)};\n")
+
+
+def _weight(folder: Path) -> int:
+    """Bytes of the runtime, which the page fetches when it is asked to load a network."""
+    return sum(file.stat().st_size for file in folder.glob("ort*"))
 
 
 def _check_outputs(notebook: Path, content: dict) -> None:
@@ -87,7 +114,7 @@ def _check_outputs(notebook: Path, content: dict) -> None:
 
 
 def _for_page(content: dict) -> dict:
-    """What the page needs besides the executed notebook: alternative texts, no injected cell."""
+    """What the page makes of an executed notebook: alternative texts, no injected cell, folds."""
     kept = []
     for cell in content["cells"]:
         tags = cell["metadata"].setdefault("tags", [])
@@ -100,7 +127,14 @@ def _for_page(content: dict) -> dict:
             if "text/markdown" in output.get("data", {}):
                 output["data"]["text/markdown"] = _to_pages(output["data"]["text/markdown"])
         kept.append(cell)
-    return content | {"cells": kept}
+    return content | {"cells": fold.for_page(kept)}
+
+
+def _numbered(content: dict, name: str) -> dict:
+    """A chapter with its number before its title: the text says "chapter 6", so pages do, too."""
+    first, *rest = content["cells"]
+    title = re.sub(r"^# ", f"# {int(name[:2])} · ", "".join(first["source"]), count=1, flags=re.M)
+    return content | {"cells": [first | {"source": title}, *rest]}
 
 
 def _to_pages(words) -> str:
@@ -137,6 +171,7 @@ def main() -> int:
         print(log.read_text()[-4000:], file=sys.stderr)
         print(f"Rendering failed (whole log: {log}); the last good book stays.", file=sys.stderr)
         return 1
+    icons.keep_used(fresh / "_build" / "html")
     old = build / "old-html"
     shutil.rmtree(old, ignore_errors=True)
     if (build / "html").exists():

@@ -4,6 +4,7 @@ With them no page asks another server for anything; without npm the pages name p
 """
 
 import base64
+import gzip
 import hashlib
 import re
 import shutil
@@ -14,18 +15,10 @@ from pathlib import Path
 
 # package → (SHA-512 of its archive as npm publishes it, members of the archive that pages load)
 LIBRARIES = {
-    "requirejs@2.3.8": (
-        "7/cTSLOdYkNBNJcDMWf+luFvMriVm7eYxp4BcFCsAX0wF421Vyce5SXP17c+Jd5otXKGNehIonFlyQXSowL6Mw==",
-        r"package/require\.js",
-    ),
-    "@jupyter-widgets/html-manager@1.0.15": (
-        "5thBIV6ymNgmPVOHvzx+gGy8ZSKmSazhtGw4/c4xJDVzRhG9PTeQsRjF3FUTopvFi//SABeNz1yp47bCrJ3CQA==",
-        r"package/dist/(embed-amd\.js|\w+\.woff2)",
-    ),
     "mathjax@3.2.2": (
         "Bt+SSVU8eBG27zChVewOicYs7Xsdt40qm4+UpHyX7k0/O9NliPc+x77k1/FEsPsjKPZGJvtRZM1vO+geW0OhGw==",
         r"package/es5/tex-svg\.js",
-    ),
+    )
 }
 # What runs the network in its page. There is no other way to it: without npm that page shows what
 # was stored.
@@ -42,26 +35,9 @@ AXE = {
         r"package/axe\.min\.js",
     )
 }
-# The order of the scripts matters: the book's own one prepares what the other two find. With
-# "defer" the widget manager would draw everything twice, and sliders would move what is not shown.
-HERE = {
-    "mathjax_path": "vendor/tex-svg.js",
-    "nb_ipywidgets_js": {
-        "before-widgets.js": {},
-        "vendor/require.js": {},
-        "vendor/embed-amd.js": {},
-    },
-}
-# Where the same versions are to be had by a page that may ask.
-MANAGER = "https://cdn.jsdelivr.net/npm/@jupyter-widgets/html-manager@1.0.15/dist"
-ELSEWHERE = {
-    "mathjax_path": "https://cdn.jsdelivr.net/npm/mathjax@3.2.2/es5/tex-svg.js",
-    "nb_ipywidgets_js": {
-        "before-widgets.js": {"data-manager": MANAGER},
-        "https://cdn.jsdelivr.net/npm/requirejs@2.3.8/require.js": {},
-        f"{MANAGER}/embed-amd.js": {},
-    },
-}
+HERE = {"mathjax_path": "vendor/tex-svg.js"}
+# Where the same version is to be had by a page that may ask.
+ELSEWHERE = {"mathjax_path": "https://cdn.jsdelivr.net/npm/mathjax@3.2.2/es5/tex-svg.js"}
 
 
 class Unavailable(Exception):
@@ -80,12 +56,20 @@ def settings(static: Path, cache: Path) -> dict:
 
 
 def runtime(static: Path, cache: Path) -> str:
-    """Put what runs ONNX files under `static`/vendor; its folder there, "" if not to be had."""
+    """Put what runs ONNX files under `static`/vendor; its folder there, "" if not to be had.
+
+    The WebAssembly is packed, and unpacked by the page: a quarter of it travels, whatever the
+    server does.
+    """
     try:
         fetch(RUNTIME, static / "vendor", cache)
     except Unavailable as reason:
         print(f"ONNX Runtime for the browser: not to be had ({reason})")
         return ""
+    module = static / "vendor" / "ort-wasm-simd-threaded.wasm"
+    packed = gzip.compress(module.read_bytes(), 9, mtime=0)
+    module.with_name("ort.wasm.gz").write_bytes(packed)
+    module.unlink()
     return "vendor/"
 
 

@@ -8,7 +8,15 @@ in the scan's own grid.
 from ._foreign import ScanError
 from ._nnunet import write_nnunet
 from ._releases import find_scans, require_masks
-from ._scans import LOADER_VERSION, Scan, load_image, load_scan, save_mask, to_original_grid
+from ._scans import (
+    LOADER_VERSION,
+    Scan,
+    load_image,
+    load_scan,
+    save_mask,
+    save_probability,
+    to_original_grid,
+)
 from ._seen import LeftOut, Seen
 
 __all__ = [
@@ -22,6 +30,7 @@ __all__ = [
     "load_scan",
     "require_masks",
     "save_mask",
+    "save_probability",
     "to_original_grid",
     "write_nnunet",
 ]

@@ -173,12 +173,29 @@ def save_mask(scan: Scan, mask: np.ndarray, path: str | os.PathLike) -> Path:
         raise ValueError(
             f"A mask to write to {path} holds values other than 0 and 1: threshold it first."
         )
+    return _write(scan, mask.astype(np.uint8), path)
+
+
+def save_probability(scan: Scan, probability: np.ndarray, path: str | os.PathLike) -> Path:
+    """Write probabilities (X,Y,Z) as float32 NIfTI on the voxels of the scan's own file.
+
+    As `save_mask` does; ValueError also for values outside 0 to 1.
+    """
+    path = checked_target(path, (".nii", ".nii.gz"), (scan.path, *scan.mask_paths))
+    probability = to_original_grid(scan, probability)
+    if not (probability.min() >= 0 and probability.max() <= 1):  # NaN is refused as well
+        raise ValueError(f"What is to be written to {path} holds values outside 0 to 1.")
+    return _write(scan, probability.astype(np.float32), path)
+
+
+def _write(scan: Scan, array: np.ndarray, path: Path) -> Path:
+    """An array on the grid of the scan's own file, whole or not at all."""
     kind = (
         nibabel.Nifti2Image
         if isinstance(scan.header, nibabel.Nifti2Header)
         else nibabel.Nifti1Image
     )
-    content = kind(mask.astype(np.uint8), None, _mask_header(scan, kind)).to_bytes()
+    content = kind(array, None, _own_header(scan, kind, array.dtype)).to_bytes()
     if path.suffix == ".gz":
         content = gzip.compress(content, 6, mtime=0)
     with write_aside(path) as partial:
@@ -186,10 +203,10 @@ def save_mask(scan: Scan, mask: np.ndarray, path: str | os.PathLike) -> Path:
     return path
 
 
-def _mask_header(scan: Scan, kind) -> nibabel.Nifti1Header:
+def _own_header(scan: Scan, kind, dtype) -> nibabel.Nifti1Header:
     """A new header with the geometry of the scan's file."""
     header = kind.header_class(endianness=scan.header.endianness)
-    header.set_data_dtype(np.uint8)
+    header.set_data_dtype(dtype)
     header.set_data_shape(scan.original_shape)
     for name in (
         *("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d"),

@@ -1,7 +1,8 @@
 """The networks: one file each, built by name.
 
-`build("ken_unetpp")` gives the paper's network; `names()` lists the others. All are
-`keras` and `keras.ops` alone, so they run on TensorFlow, JAX and PyTorch.
+`build("ken_unetpp")` gives the paper's network; `names()` lists the others, and `volume_names()`
+those that take volumes in place of slices. All are `keras` and `keras.ops` alone, so they run on
+TensorFlow, JAX and PyTorch.
 """
 
 import inspect
@@ -22,6 +23,7 @@ from kenseg_utils.networks.pspnet import pspnet
 from kenseg_utils.networks.resunet import resunet
 from kenseg_utils.networks.segnet import segnet
 from kenseg_utils.networks.unet import unet
+from kenseg_utils.networks.unet3d import unet3d
 from kenseg_utils.networks.unetpp import average_heads, prune, unetpp
 from kenseg_utils.networks.xnet import xnet
 
@@ -34,6 +36,7 @@ __all__ = [
     "options",
     "prune",
     "shift_scores",
+    "volume_names",
 ]
 
 NETWORKS: dict[str, Callable[..., keras.Model]] = {
@@ -49,23 +52,31 @@ NETWORKS: dict[str, Callable[..., keras.Model]] = {
     "dunet": dunet,
     "xnet": xnet,
 }
+# Apart from the others, which the paper compares, and which share slices and a line-up.
+VOLUME_NETWORKS: dict[str, Callable[..., keras.Model]] = {"unet3d": unet3d}
+_ALL = NETWORKS | VOLUME_NETWORKS
 
 
 def names() -> list[str]:
-    """The names that `build` knows, the paper's network first."""
+    """The names that `build` knows of networks for slices, the paper's first."""
     return list(NETWORKS)
+
+
+def volume_names() -> list[str]:
+    """The names that `build` knows of networks for volumes."""
+    return list(VOLUME_NETWORKS)
 
 
 def options(name: str) -> dict[str, object]:
     """The options of a network besides its classes and input's shape, each with its default."""
-    parameters = inspect.signature(NETWORKS[name]).parameters.values()
+    parameters = inspect.signature(_ALL[name]).parameters.values()
     return {p.name: p.default for p in parameters if p.name not in ("classes", "input_shape")}
 
 
 def build(
     name: str,
     input_shape: Sequence[int] | None = None,
-    classes: int = 2,
+    classes: int | None = None,
     widths: Sequence[int] | None = None,
     **options: Any,
 ) -> keras.Model:
@@ -73,16 +84,20 @@ def build(
 
     Its output is (batch, height, width, classes) in float32: softmax over two classes or more,
     sigmoid for one (a list of such outputs under deep supervision). `input_shape` is
-    (128, 128, 1) unless given, (128, 128, 4) for dunet.
+    (128, 128, 1) unless given, (128, 128, 4) for dunet; `classes` are 2.
+    One of `volume_names` takes volumes (batch, x, y, z, channels), by itself (96, 112, 96, 1),
+    and gives the sigmoid of one class unless told otherwise.
     Every network takes `width_multiplier`; those of a U-Net's shape also take `widths`
     (filters by level, the finest first). What else one takes is in its own docstring.
     ValueError if the name or an option is unknown, or a value does not fit.
     """
-    if name not in NETWORKS:
-        raise ValueError(f"Unknown network {name!r}. Known: {', '.join(names())}.")
+    if name not in _ALL:
+        raise ValueError(f"Unknown network {name!r}. Known: {', '.join(_ALL)}.")
+    if classes is None:
+        classes = 1 if name in VOLUME_NETWORKS else 2
     if not isinstance(classes, Integral) or classes < 1:
         raise ValueError(f"classes must be a whole number of at least 1; got {classes!r}.")
-    network = NETWORKS[name]
+    network = _ALL[name]
     if input_shape is not None:
         options["input_shape"] = tuple(input_shape)
     if widths is not None:

@@ -11,6 +11,7 @@ from scipy import ndimage
 from kenseg_utils import anatomy
 
 HEAD_MM = ((100, 230), (120, 290), (110, np.inf))  # least and most along x, y and z
+NO_BRAIN_MM = 60  # from side to side or front to back, not even a newborn's is smaller
 LEAST_MM = 30  # nothing below this is a head, in whatever animal
 THICK_MM = 3.0
 DEEP_MM = 22  # below a head's surface is brain, with skull (about 15 mm with scalp) or without
@@ -36,8 +37,24 @@ def check_is_head(image: np.ndarray, affine: np.ndarray, name: str = "The scan")
         )
 
 
+@dataclass(frozen=True)
+class Doubt:
+    """A sentence that speaks against a scan, and whether it says that this is no T1w of a head."""
+
+    sentence: str
+    is_no_t1w: bool = False
+
+
 def t1w_doubts(image: np.ndarray, affine: np.ndarray) -> tuple[str, ...]:
     """What speaks against a volume being a T1w of a whole adult head: a sentence each, or nothing.
+
+    See `doubts`, which also says how much each weighs.
+    """
+    return tuple(doubt.sentence for doubt in doubts(image, affine))
+
+
+def doubts(image: np.ndarray, affine: np.ndarray) -> tuple[Doubt, ...]:
+    """What speaks against a volume being a T1w of a whole adult head.
 
     Looked at are the voxels' size, the grey values of CT, the size of what is bright, whether the
     field of view cuts it, and the contrast deep in the brain: in a T1w fluid is dark, and what is
@@ -46,19 +63,25 @@ def t1w_doubts(image: np.ndarray, affine: np.ndarray) -> tuple[str, ...]:
     `image` (X, Y, Z) with its `affine` to mm, in any orientation.
     """
     voxel = anatomy.spacing(affine)
-    doubts = []
+    found = []
     if max(voxel) > THICK_MM * 1.02:
-        doubts.append(
-            f"its voxels are {_by(voxel, 1)} mm: with slices this thick, small lesions and edges "
-            "are lost (networks here learn from 1 mm)."
+        found.append(
+            Doubt(
+                f"its voxels are {_by(voxel, 1)} mm: with slices this thick, small lesions and "
+                "edges are lost (networks here learn from 1 mm)."
+            )
         )
     blocks, size = _blocks(np.asarray(image), affine, 1.5)
     if _is_ct(blocks):
-        doubts.append("its grey values are those of a CT (air at about -1000): no T1w has them.")
+        found.append(
+            Doubt("its grey values are those of a CT (air at about -1000): no T1w has them.", True)
+        )
     depth = anatomy.head_depth(blocks, size)
     if depth is None:
-        return (*doubts, "nothing in it stands out from its surroundings as a head does.")
-    return (*doubts, *_of_size(blocks, size), *_of_contrast(blocks, size, depth))
+        nothing = Doubt("nothing in it stands out from its surroundings as a head does.", True)
+        return (*found, nothing)
+    contrast = [Doubt(sentence, True) for sentence in _of_contrast(blocks, size, depth)]
+    return (*found, *_of_size(blocks, size), *contrast)
 
 
 def _blocks(image: np.ndarray, affine, about: float) -> tuple[np.ndarray, np.ndarray]:
@@ -106,7 +129,7 @@ def _is_ct(image: np.ndarray) -> bool:
     return bool(soft.sum() > 0.3 * (image > -850).sum())
 
 
-def _of_size(image: np.ndarray, size: np.ndarray) -> list[str]:
+def _of_size(image: np.ndarray, size: np.ndarray) -> list[Doubt]:
     """What the box around the head says: too small, too large, or cut by the field of view."""
     head = anatomy.head_mask(image)
     top = anatomy.filled_box(head)[2].stop
@@ -122,26 +145,37 @@ def _of_size(image: np.ndarray, size: np.ndarray) -> list[str]:
     cut = [
         name for name, share, ends in edges if max(share[end] for end in ends) > 0.15 * share.max()
     ]
-    doubts = []
+    found = []
     if cut:
-        doubts.append(
-            f"its field of view cuts the head at {', '.join(cut)}: a lesion beyond is not "
-            "seen, and the head may be laid wrongly."
+        found.append(
+            Doubt(
+                f"its field of view cuts the head at {', '.join(cut)}: a lesion beyond is not "
+                "seen, and the head may be laid wrongly."
+            )
         )
     whole = ["a side" not in cut, not {"the back", "the front"} & set(cut)]
     small = [mm < low for mm, (low, _) in zip(sides, HEAD_MM)]
     if (small[0] and whole[0]) or (small[1] and whole[1]):
-        doubts.append(
-            f"what is bright in it is {_by(sides)} mm large, less than an adult's head or brain."
+        found.append(
+            Doubt(
+                f"what is bright in it is {_by(sides)} mm large, less than an adult's head or "
+                "brain.",
+                min(sides[:2]) < NO_BRAIN_MM,
+            )
         )
     elif small[2]:
-        doubts.append(f"it shows {sides[2]:.0f} mm of a head from its top, and not all of a brain.")
-    if any(mm > high for mm, (_, high) in zip(sides, HEAD_MM)):
-        doubts.append(
-            f"what is bright in it is {_by(sides)} mm large, more than a head: another part of the "
-            "body?"
+        found.append(
+            Doubt(f"it shows {sides[2]:.0f} mm of a head from its top, and not all of a brain.")
         )
-    return doubts
+    if any(mm > high for mm, (_, high) in zip(sides, HEAD_MM)):
+        found.append(
+            Doubt(
+                f"what is bright in it is {_by(sides)} mm large, more than a head: another part "
+                "of the body?",
+                True,
+            )
+        )
+    return found
 
 
 @dataclass(frozen=True)

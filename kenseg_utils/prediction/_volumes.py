@@ -28,12 +28,14 @@ from kenseg_utils.anatomy import (
 )
 from kenseg_utils.slices import NEIGHBOURS, Intensity, Placement, pad, unpad
 
+from ._answers import NEEDED, lesion_channel
 from ._doubts import check_is_head, t1w_doubts
-from ._recorded import recorded_network
+from ._frames import by_frame, check_volumes, takes_volumes
+from ._onnx import OnnxNetwork
+from ._recorded import best_recorded
 
 BOX = (197, 233, 189)  # ATLAS's grid, 1 mm, on which networks are trained
 HEAD = (98, 117, 172)  # where in it a head's middle (x, y) and top (z) come to lie
-_ANSWER = "the lesion's probability is needed, (slices, height, width) and one class or two"
 LEAST_ML = 0.03  # smaller finds are dropped, as entrants to the challenges do (30 mm³)
 
 
@@ -44,20 +46,23 @@ def segment_volume(
     threshold: float = 0.5,
     batch_size: int = 16,
     *,
-    flips: bool = True,
+    flips: bool | None = None,
     inside_brain: bool = True,
-    least_ml: float = LEAST_ML,
+    least_ml: float | None = None,
 ) -> np.ndarray:
     """The lesion mask that a network sees in a T1w: uint8, of the image's shape.
 
     `image` (X, Y, Z) may lie in any orientation and have any voxel size; `affine` (4, 4, mm) tells.
     See `lesion_probability` for the way there and back and for `flips` and `inside_brain`.
-    Voxels of at least `threshold` are lesion; pieces below `least_ml` millilitres are dropped.
+    Voxels of at least `threshold` are lesion; pieces below `least_ml` millilitres are dropped
+    (unless given, what was recorded with the network, else `LEAST_ML`).
     Research and teaching only: not for clinical use.
-    Raises ValueError on arrays that are no volume, a model that does not segment slices, and
-    options out of range, before any work; and where the model's answers are no probabilities.
+    Raises ValueError on arrays that are no volume, a model that segments neither slices nor
+    volumes, and options out of range, before any work; and where the model's answers are no
+    probabilities.
     """
     check_network(model, batch_size)
+    least_ml = own_least_ml(model) if least_ml is None else least_ml
     check_cut(threshold, least_ml)
     probability = lesion_probability(
         model, image, affine, batch_size, flips=flips, inside_brain=inside_brain
@@ -71,19 +76,24 @@ def lesion_probability(
     affine: np.ndarray,
     batch_size: int = 16,
     *,
-    flips: bool = True,
+    flips: bool | None = None,
     inside_brain: bool = True,
 ) -> np.ndarray:
     """The lesion's probability in each voxel of a T1w: float32, of the image's shape.
 
     The scan is brought to the working grid (`WorkingGrid`), normalised and cut into axial slices
     of their full extent: nothing is known of the lesion. The answer is taken all the way back.
-    `flips` asks about each slice twice, once mirrored left to right, and averages the answers.
+    `flips` asks about each slice twice, once mirrored left to right, and averages the answers; so
+    it is done unless something else was recorded with the network.
     `inside_brain` asks about the brain alone: what lies outside a generous hull of it (eyes, neck,
     scalp) is made air before, and 0 afterwards.
+    A network of volumes sees the head as one, in the frame of `frames` (see `by_frame`).
     """
     check_network(model, batch_size)
+    flips = getattr(model, "mirrored", True) if flips is None else flips
     image, affine = checked_volume(image, affine)
+    if takes_volumes(model):
+        return by_frame(model, image, affine, flips, inside_brain)
     grid = WorkingGrid.of(image, affine)
     working = grid.there(image)
     hull = brain_hull(working) if inside_brain else np.ones(working.shape, bool)
@@ -101,7 +111,7 @@ def segment_file(
     threshold: float = 0.5,
     batch_size: int = 16,
     *,
-    least_ml: float = LEAST_ML,
+    least_ml: float | None = None,
     **options: Any,
 ) -> tuple[atlas.Scan, np.ndarray]:
     """Segment a NIfTI file and write the mask beside it in its own grid and affine.
@@ -115,7 +125,7 @@ def segment_file(
     for one that holds labels or nothing of a head's size.
     """
     check_network(model, batch_size)
-    check_cut(threshold, least_ml)
+    check_cut(threshold, own_least_ml(model) if least_ml is None else least_ml)
     target = artifacts.checked_target(target, (".nii", ".nii.gz"), [scan])
     loaded = atlas.load_image(scan)
     check_is_head(loaded.image, loaded.affine, loaded.path.name)
@@ -129,10 +139,11 @@ def segment_file(
 
 
 def check_network(model: Any, batch_size: int = 16) -> None:
-    """ValueError, before any work, where a model cannot segment slices, or not in such batches.
+    """ValueError, before any work, where a model cannot segment, or not in such batches.
 
-    It must have `predict_on_batch` and take one channel or four. What else can be read off it is
-    read: how many outputs it has, and that they hold one class or two.
+    It must have `predict_on_batch` and take slices of one channel or four, or volumes of the
+    frame's shape. What else can be read off it is read: how many outputs it has, and that they
+    hold one class or two.
     """
     if not hasattr(model, "predict_on_batch") or not hasattr(model, "input_shape"):
         raise ValueError(
@@ -145,15 +156,17 @@ def check_network(model: Any, batch_size: int = 16) -> None:
             "supervised one take networks.average_heads(model) or networks.prune(model, level)."
         )
     channels = model.input_shape[-1]
-    if channels not in NEIGHBOURS:
+    if takes_volumes(model):
+        check_volumes(model)
+    elif channels not in NEIGHBOURS:
         raise ValueError(
             f"The network takes {channels} channels; known are "
             f"{', '.join(map(str, NEIGHBOURS))} (a slice, or four neighbours)."
         )
     given = getattr(model, "output_shape", None)
-    if given is not None and (len(given) != 4 or given[-1] not in (1, 2)):
+    if given is not None and (len(given) != len(model.input_shape) or given[-1] not in (1, 2)):
         raise ValueError(
-            f"The network answers with shape {given}: {_ANSWER}. Of more classes, keep lesion's "
+            f"The network answers with shape {given}: {NEEDED}. Of more classes, keep lesion's "
             "channel alone."
         )
     whole = isinstance(batch_size, (int, np.integer)) and not isinstance(batch_size, bool)
@@ -169,33 +182,43 @@ def check_cut(threshold: float, least_ml: float = 0.0) -> None:
         raise ValueError(f"least_ml is {least_ml!r}: give millilitres, 0 or more.")
 
 
+def own_least_ml(model: Any) -> float:
+    """The smallest find in ml that was recorded with a network, or `LEAST_ML` where none was."""
+    return float(getattr(model, "least_ml", LEAST_ML))
+
+
 def _is_number(value) -> bool:
     return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
 
 
 def open_network(path: str | os.PathLike | None = None) -> Any:
-    """Load a network for `segment_volume` from a .keras file, or a run's folder that holds one.
+    """Load a network for `segment_volume`: from a .keras or .onnx file, or a run's folder.
 
-    Without a path, the whole-slice network that is recorded with the book (`recorded_network`).
-    Keras's safe mode: no code from the file is run. Raises ValueError naming file and cause.
+    Without a path, the best that is recorded with the book (`best_recorded`): the 3-D one of
+    real-looking heads (`results/heads.npz`), else the one of whole slices
+    (`results/whole_slices.npz`).
+    Keras's safe mode: no code from the file is run; of an .onnx file, onnxruntime runs the
+    operators that it knows. Raises ValueError naming file and cause.
     """
-    import keras
-
     if path is None:
-        kept = recorded_network("whole_slices")
-        if kept is None:
-            raise ValueError(
-                "No network is recorded here: python -m kenseg_utils.experiments.whole_slices "
-                "--record trains and records one; or give the path of yours."
-            )
-        return kept[0]
+        kept = best_recorded()
+        if kept is not None:
+            return kept[0]
+        raise ValueError(
+            "No network is recorded here: python -m kenseg_utils.experiments.whole_slices "
+            "--record trains and records one; or give the path of yours."
+        )
     path = artifacts.as_path(path)
     file = path / "model.keras" if path.is_dir() else path
     if not file.is_file():
         raise ValueError(
             f"{file} is not there: give the folder of a finished training (it holds "
-            "model.keras), or a .keras file."
+            "model.keras), a .keras file, or an .onnx file."
         )
+    if file.suffix == ".onnx":
+        return OnnxNetwork(file)
+    import keras
+
     try:
         return keras.saving.load_model(file, safe_mode=True, compile=False)
     except Exception as error:  # an archive can be broken in many ways
@@ -341,9 +364,9 @@ def by_slices(
                 image[:, :, z + k] if 0 <= z + k < depth else margin for k in NEIGHBOURS[channels]
             ]
             batch[row] = pad(np.stack(stack, -1), frame, air)
-        probability = _lesion_channel(model.predict_on_batch(batch), (batch_size, *frame))
+        probability = lesion_channel(model.predict_on_batch(batch), (batch_size, *frame))
         if flips:
-            mirrored = _lesion_channel(
+            mirrored = lesion_channel(
                 model.predict_on_batch(batch[:, ::-1].copy()), (batch_size, *frame)
             )
             probability = (probability + mirrored[:, ::-1]) / 2
@@ -352,33 +375,14 @@ def by_slices(
     return found
 
 
-def _lesion_channel(answer, shape: tuple[int, int, int]) -> np.ndarray:
-    """The lesion's probability (slices, height, width) in a network's answer, checked.
-
-    Raises ValueError for another shape, more than two classes, NaN, and values outside [0, 1].
-    """
-    answer = np.asarray(answer, np.float32)
-    if answer.ndim != 4 or answer.shape[:3] != shape or answer.shape[3] not in (1, 2):
-        raise ValueError(
-            f"The network answered with shape {answer.shape} to slices of {shape}: {_ANSWER}."
-        )
-    lowest, highest = float(answer.min()), float(answer.max())  # NaN wins both
-    if np.isnan(lowest):
-        raise ValueError(
-            "The network answered with NaN: its weights or its precision are broken. Train it "
-            "again, or run it in float32."
-        )
-    if lowest < -1e-3 or highest > 1 + 1e-3:
-        raise ValueError(
-            f"The network's answers run from {lowest:.3g} to {highest:.3g}, and probabilities are "
-            "needed: end it with a softmax over two classes, or a sigmoid."
-        )
-    return answer[..., -1]
-
-
 @lru_cache(maxsize=2)  # or each volume of an evaluation would be traced anew
 def at_shape(model: Any, frame: tuple[int, int]) -> Any:
-    """The same network, sharing its weights, for slices of another height and width."""
+    """The same network, sharing its weights, for slices of another height and width.
+
+    ValueError for an exported file, which is bound to the size that it was exported for.
+    """
+    if isinstance(model, OnnxNetwork):
+        return model.for_slices_of(frame)
     import keras
 
     machine.fuse_normalisation(model)

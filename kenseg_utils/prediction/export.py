@@ -7,9 +7,11 @@ without: `pip install kenseg-utils[export]`.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import warnings
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,13 @@ import numpy as np
 
 from kenseg_utils import artifacts
 
+from ._frames import takes_volumes
+from ._onnx import NOTES, OnnxNetwork
+from ._recorded import recorded_network
+from ._volumes import BOX, at_shape
+
+# What an exported file says of a recorded network.
+KEPT = ("commit", "device", "finished", "seconds", "threshold", "least_ml", "mirrored")
 # By Keras backend, what its ONNX exporter needs.
 ONNX_PACKAGES = {
     "tensorflow": ("onnx", "tf2onnx"),
@@ -27,12 +36,18 @@ ONNX_PACKAGES = {
 LITERT_PACKAGES = {"tensorflow": ("tensorflow",), "torch": ("litert_torch",)}
 
 
-def to_onnx(model: Any, path: str | os.PathLike) -> Path:
+def to_onnx(
+    model: Any, path: str | os.PathLike, half: bool = False, about: Mapping[str, Any] | None = None
+) -> Path:
     """Write a network as an ONNX file, which onnxruntime runs anywhere, a browser included.
 
     Input "image" (batch, height, width, channels) and output "probabilities" (batch, height,
     width, classes), both float32, as the Keras model has them; the batch may have any size
     (on PyTorch: 1). For slices of another size give `prediction.at_shape(model, (height, width))`.
+    Volumes have one axis more.
+    `half` keeps the kernels in half precision, as `prediction.save_network` does, and so halves
+    the file; they are made single again when it is opened, and all is computed in float32.
+    `about`, JSON-able, is kept in the file; `prediction.open_network` gives it back.
     Returns the path. Raises ValueError where a package is missing, the name does not end in
     .onnx, or the network is none of one input and one output; an existing file stays until the
     new one is whole.
@@ -40,8 +55,28 @@ def to_onnx(model: Any, path: str | os.PathLike) -> Path:
     path = _checked(model, path, ".onnx", ONNX_PACKAGES)
     with artifacts.write_aside(path) as partial, _quietly():
         in_float32(model).export(str(partial), format="onnx", verbose=False)
-        _name_ends(partial)
+        _finish(partial, half, about)
     return path
+
+
+def record_onnx(name: str, folder: str | os.PathLike | None = None) -> Path:
+    """Write the recorded network `results/<name>.npz` again beside it, as `<name>.onnx`.
+
+    What was recorded with it stands in the file. Of a network of slices, the scores are shifted as
+    `prediction.recorded_network` shifts them, and slices are those of the working grid. It gives
+    the same masks. Returns the path.
+    Raises ValueError where none is recorded, and what `to_onnx` raises.
+    """
+    kept = recorded_network(name, folder)
+    if kept is None:
+        raise ValueError(
+            f"No network is recorded as {artifacts.results_file(name, folder, '.npz')}."
+        )
+    model, about = kept
+    if not takes_volumes(model):
+        model = at_shape(model, (-(-BOX[0] // 16) * 16, -(-BOX[1] // 16) * 16))
+    notes = {key: about[key] for key in KEPT if key in about} | {"name": name}
+    return to_onnx(model, artifacts.results_file(name, folder, ".onnx"), half=True, about=notes)
 
 
 def to_litert(model: Any, path: str | os.PathLike) -> Path:
@@ -126,11 +161,43 @@ def _quietly():
             logging.getLogger(name).setLevel(level)
 
 
-def _name_ends(path: Path) -> None:
-    """Call the graph's ends "image" and "probabilities", whichever exporter wrote it."""
+def _finish(path: Path, half: bool, about: Mapping[str, Any] | None) -> None:
+    """Name a file's ends, make its kernels half as long if asked to, and note what it is."""
     import onnx
 
     model = onnx.load(path)
+    _name_ends(model)
+    if half:
+        _halve(model)
+    if about is not None:
+        onnx.helper.set_model_props(model, {NOTES: json.dumps(about)})
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+
+
+def _halve(model: Any) -> None:
+    """Kernels in half precision, and a cast to single before whatever reads them.
+
+    onnxruntime folds the cast when it opens the file.
+    """
+    import onnx
+
+    graph, casts = model.graph, []
+    for kernel in graph.initializer:
+        if kernel.data_type != onnx.TensorProto.FLOAT or len(kernel.dims) < 2:
+            continue
+        name, values = kernel.name, onnx.numpy_helper.to_array(kernel)
+        kernel.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), f"{name}_half"))
+        casts.append(
+            onnx.helper.make_node("Cast", [kernel.name], [name], to=onnx.TensorProto.FLOAT)
+        )
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _name_ends(model: Any) -> None:
+    """Call the graph's ends "image" and "probabilities", whichever exporter wrote it."""
     graph = model.graph
     for ends, name in ((graph.input, "image"), (graph.output, "probabilities")):
         before = ends[0].name
@@ -140,22 +207,12 @@ def _name_ends(path: Path) -> None:
         ends[0].name = name
         if ends[0].type.tensor_type.shape.dim[0].dim_param:
             ends[0].type.tensor_type.shape.dim[0].dim_param = "batch"
-    onnx.checker.check_model(model)
-    onnx.save(model, path)
 
 
 def _run_onnx(path: Path, images: np.ndarray) -> np.ndarray:
     if find_spec("onnxruntime") is None:
         raise ValueError("Running an ONNX file needs onnxruntime: pip install onnxruntime.")
-    import onnxruntime
-
-    try:
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        return session.run(None, {session.get_inputs()[0].name: images})[0]
-    except Exception as error:  # onnxruntime has some ten kinds of its own
-        raise ValueError(
-            f"{path.name} cannot be run on images of shape {images.shape}: {error}"
-        ) from error
+    return OnnxNetwork(path).predict_on_batch(images)
 
 
 def _run_litert(path: Path, images: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from ._pages import (
     output_table,
     quiz,
 )
+from ._play import protocol_dial
 
 __all__ = [
     "Chapter",
@@ -25,6 +26,7 @@ __all__ = [
     "on_colab",
     "open_chapter",
     "output_table",
+    "protocol_dial",
     "quiz",
     "seed_dice",
     "settle",

@@ -54,12 +54,18 @@ down. (Where scripts are off, keep it in mind.)</p></fieldset></form>
 </script>"""
 
 
-def settle(question: str, options: Sequence[str], right: int, found: str) -> HTML:
+def settle(
+    question: str,
+    options: Sequence[str],
+    right: int,
+    found: str,
+    judges: str = "the recorded seeds",
+) -> HTML:
     """What came of a bet: `found` for everybody, and beneath it whether the reader's choice holds.
 
-    `right`: the place in `options` of the one that the numbers bear out. Where the bet cannot be
-    read (scripts off, pages that keep their outputs apart), `found` stands alone.
-    Raises ValueError for a place that there is not, or an empty text.
+    `right`: the place in `options` of the one that the numbers bear out. `judges`: what bears it
+    out, in the plural. Where the bet cannot be read (scripts off, pages that keep their outputs
+    apart), `found` stands alone. Raises ValueError for a place that there is not, or an empty text.
     """
     if not 0 <= right < len(options) or not found.strip():
         raise ValueError(f"option {right} of {len(options)} and {found!r} settle nothing.")
@@ -72,6 +78,7 @@ def settle(question: str, options: Sequence[str], right: int, found: str) -> HTM
             borne=html.escape(str(options[right])),
             options=content,
             right=right,
+            judges=json.dumps(judges).replace("<", "\\u003c"),
         )
     )
 
@@ -80,14 +87,14 @@ _SETTLED = """<div class="kenseg-settled" data-bet="{name}"><p><strong>{found}</
 <p>Borne out: “{borne}”</p><p data-part="yours" role="status"></p></div>
 <script>
 (() => {{
-  const options = {options}, right = {right};
+  const options = {options}, right = {right}, judges = {judges};
   const form = document.querySelector("form#{name}");
   const say = () => {{
     const chosen = form && form.querySelector("input:checked");
     for (const box of document.querySelectorAll('[data-bet="{name}"] [data-part="yours"]')) {{
       box.textContent = !form ? "" : !chosen ? "You have not bet: do so further up."
         : `You bet: “${{options[chosen.value]}}” – ${{Number(chosen.value) === right
-          ? "the recorded seeds bear you out." : "the recorded seeds do not bear that out."}}`;
+          ? `${{judges}} bear you out.` : `${{judges}} do not bear that out.`}}`;
     }}
   }};
   if (form) form.addEventListener("change", say);

@@ -56,7 +56,7 @@ class Recipe:
         if not isinstance(self.options, dict):
             raise ValueError(f"Recipe.options is {self.options!r}: give a dict, such as {{}}.")
         for name, choices in dict(
-            network=networks.names(),
+            network=(*networks.names(), *networks.volume_names()),
             loss=losses.names(),
             optimizer=OPTIMIZERS,
             schedule=SCHEDULES,

@@ -1,0 +1,261 @@
+"""The pictures of the page "Reading a head": drawn from phantom heads when the book is built.
+
+A line such as `<!-- picture: planes -->` in the page becomes a figure with its caption and its
+alternative text; the numbers in them are counted here.
+"""
+
+import base64
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from scipy import ndimage
+
+from kenseg_utils import anatomy, figures, phantom, slices
+
+PICTURE = re.compile(r"^<!-- picture: ([\w-]+) -->$", re.M)
+VENTRICLES = 94  # an axial slice 22 mm above the template's origin
+SKIN_AND_SKULL = 14  # mm
+LOOKED_AT = range(60)  # phantom subjects among which those of the page are looked for
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawn figure, what stands below it, and what it says to who cannot see it."""
+
+    figure: Figure
+    caption: str
+    alt: str
+
+
+@dataclass(frozen=True)
+class Heads:
+    """Two phantom heads (X, Y, Z) in RAS: one with a large old lesion, one with a small one."""
+
+    image: np.ndarray
+    mask: np.ndarray
+    small_image: np.ndarray
+    small_mask: np.ndarray
+
+    @classmethod
+    def drawn(cls) -> "Heads":
+        """The first phantoms with a lesion of 40 to 90 ml, and of 0.1 to 1 ml."""
+        large = _first_of(40, 90)
+        small = _first_of(0.1, 1)
+        return cls(*phantom.make_subject(large)[:2], *phantom.make_subject(small)[:2])
+
+
+def _first_of(least_ml: float, most_ml: float) -> int:
+    for index in LOOKED_AT:
+        if least_ml <= phantom.make_mask(index).sum() / 1000 <= most_ml:
+            return index
+    raise ValueError(f"no phantom of {LOOKED_AT} has a lesion of {least_ml} to {most_ml} ml.")
+
+
+def widest(mask: np.ndarray) -> int:
+    """The axial slice with most lesion."""
+    return int(mask.sum((0, 1)).argmax())
+
+
+def planes(heads: Heads) -> Picture:
+    figure = figures.three_planes(heads.image, heads.mask)
+    return Picture(
+        figure,
+        "One head, cut in three ways. The dotted lines show where the other two cuts lie.",
+        "An axial, a coronal and a sagittal slice of a head with a lesion outlined in orange. "
+        "L and R mark the person's left and right, on the left and right of the picture; P and A "
+        "mark back and front.",
+    )
+
+
+def sides(heads: Heads) -> Picture:
+    z = widest(heads.mask)
+    image, mask = heads.image[:, :, z], heads.mask[:, :, z]
+    figure = Figure(figsize=(7, 4.4), layout="constrained")
+    ours, theirs = figure.subplots(1, 2)
+    figures.slice_overlay(ours, image, mask, title="neurological, as in this book")
+    figures.slice_overlay(
+        theirs, image[::-1], mask[::-1], title="radiological, as on the ward", ends=("R", "L")
+    )
+    side = "left" if np.argwhere(mask)[:, 0].mean() < (image.shape[0] - 1) / 2 else "right"
+    return Picture(
+        figure,
+        f"The same slice twice: the lesion is in the {side} hemisphere in both. Trust the letters, "
+        "never the side of the page.",
+        "One axial slice drawn twice. In neurological order the letter L stands on the left and "
+        f"the {side}-sided lesion on the {side} of the picture; in radiological order both are "
+        "mirrored.",
+    )
+
+
+def scar(heads: Heads) -> Picture:
+    z = widest(heads.mask)
+    image, mask = heads.image[:, :, z], heads.mask[:, :, z]
+    figure = Figure(figsize=(7, 4.4), layout="constrained")
+    bare, traced = figure.subplots(1, 2)
+    figures.slice_overlay(bare, image, title="the scan")
+    figures.slice_overlay(traced, image, mask, title="with the expert's mask")
+    volume = heads.mask.sum() / 1000
+    return Picture(
+        figure,
+        f"A large old stroke, {volume:.0f} ml: the dead tissue has gone, and fluid fills its "
+        "place. Look first at the left picture alone: where would you draw the line?",
+        f"Twice the same axial slice. Left, a dark hollow where brain should be; right, the same "
+        f"hollow of {volume:.0f} millilitres in all outlined in orange.",
+    )
+
+
+def small(heads: Heads) -> Picture:
+    z = widest(heads.small_mask)
+    image, mask = heads.small_image[:, :, z], heads.small_mask[:, :, z]
+    figure = Figure(figsize=(7, 4.4), layout="constrained")
+    bare, traced = figure.subplots(1, 2)
+    figures.slice_overlay(bare, image, title="the scan")
+    figures.slice_overlay(traced, image, mask, title="with the mask")
+    volume = heads.small_mask.sum() / 1000
+    return Picture(
+        figure,
+        f"A small lesion, {volume:.2f} ml: a few drops. About half of the lesions of ATLAS are "
+        "below 5 ml.",
+        f"Twice the same axial slice. Left, a spot that is hard to tell from its surroundings; "
+        f"right, outlined in orange, a lesion of {volume:.2f} millilitres.",
+    )
+
+
+def as_dark(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """What lies within the skull and is at least as dark as the middle of the lesion."""
+    depth = anatomy.head_depth(image, (1, 1, 1))
+    inside = anatomy.brain_hull(image) & (depth > SKIN_AND_SKULL)
+    return inside & (image <= np.median(image[mask > 0]))
+
+
+def mimics(heads: Heads) -> Picture:
+    z = widest(heads.mask)
+    dark = as_dark(heads.image, heads.mask)
+    share = heads.mask[dark].mean()
+    figure = Figure(figsize=(7, 4.4), layout="constrained")
+    bare, marked = figure.subplots(1, 2)
+    image, mask = heads.image[:, :, z], heads.mask[:, :, z]
+    figures.slice_overlay(bare, image, mask, title="the lesion")
+    figures.slice_overlay(marked, image, None, dark[:, :, z], title="all that is as dark")
+    return Picture(
+        figure,
+        "Everything within the skull that is at least as dark as the middle of the lesion (blue): "
+        f"{share:.0%} of it is lesion. The rest is the fluid around and inside the brain.",
+        "Twice the same axial slice. Left, the lesion outlined in orange; right, all voxels that "
+        "are as dark outlined in blue: besides the lesion the fluid in the ventricles and furrows.",
+    )
+
+
+def marks(heads: Heads) -> Picture:
+    """The slice of the small lesion with four things named, each pointed at where it is found."""
+    plane = heads.small_image[:, :, VENTRICLES].astype(float)
+    figure = Figure(figsize=(7.4, 5), layout="none")
+    axes = figure.add_axes((0.2, 0.01, 0.58, 0.98))
+    figures.slice_overlay(axes, plane)
+    for name, (x, y), (far_x, far_y) in _places(plane):
+        axes.annotate(
+            name,
+            (x, y),
+            (far_x, far_y),
+            color="black",
+            fontsize=10,
+            ha="right" if far_x < 0 else "left",
+            va="center",
+            arrowprops={"arrowstyle": "-|>", "color": figures.YELLOW, "lw": 1.5},
+            annotation_clip=False,
+        )
+    return Picture(
+        figure,
+        "What the greys mean in a T1-weighted picture.",
+        "An axial slice of a head through the ventricles with arrows to four things: white matter, "
+        "which is brightest; the cortex around it, which is grey; the fluid of the ventricles, "
+        "which is dark; and the skull, a dark ring inside the bright scalp.",
+    )
+
+
+def _places(plane: np.ndarray) -> list[tuple[str, tuple[int, int], tuple[int, int]]]:
+    """What an axial slice through the ventricles shows: name, pixel (x, y), place of the label.
+
+    Each is looked for where the atlas grid has it: the brightest, the darkest, a middle grey.
+    """
+    smooth = ndimage.gaussian_filter(plane, 2)
+    half, (wide, deep) = plane.shape[0] // 2, plane.shape
+    far, near = wide + 6, -6
+
+    def least(values: np.ndarray, rows: slice, columns: slice) -> tuple[int, int]:
+        x, y = np.unravel_index(values[rows, columns].argmin(), values[rows, columns].shape)
+        return int(x) + rows.start, int(y) + columns.start
+
+    white = least(-smooth, slice(half + 15, half + 40), slice(120, 160))
+    cortex = least(
+        np.abs(smooth - 0.72 * smooth[white]), slice(half + 40, half + 62), slice(60, 100)
+    )
+    fluid = least(smooth, slice(half - 16, half + 1), slice(100, 150))
+    # From outside: the bright scalp, and the skull as the darkest of the next millimetres.
+    scalp = int(np.flatnonzero(smooth[:, deep // 2] > smooth[white] / 2)[0])
+    skull = scalp + int(smooth[scalp : scalp + 16, deep // 2].argmin()), deep // 2
+    return [
+        ("white matter", white, (far, 165)),
+        ("cortex\n(grey matter)", cortex, (far, 70)),
+        ("fluid in\na ventricle", fluid, (near, 165)),
+        ("skull", skull, (near, 80)),
+    ]
+
+
+DRAW: dict[str, Callable[[Heads], Picture]] = {
+    "planes": planes,
+    "greys": marks,
+    "sides": sides,
+    "scar": scar,
+    "small": small,
+    "mimics": mimics,
+}
+
+
+def editor_slice(heads: Heads, path: Path, side: int = 96) -> None:
+    """The slice of the page where masks are drawn: grey values and truth around the lesion.
+
+    As a script, since a page that is opened from a file may load scripts and nothing else. Rows go
+    from top to bottom, as a picture's do.
+    """
+    z = widest(heads.mask)
+    image, mask = heads.image[:, :, z], heads.mask[:, :, z] > 0
+    centre = slices.lesion_centre(mask)
+    low, high = figures.window(image)
+    grey = 255 * np.clip((image - low) / (high - low), 0, 1)
+    grey, truth = (
+        slices.crop(one, centre, side)[0].T[::-1].astype(np.uint8) for one in (grey, mask)
+    )
+    content = {
+        "wide": grey.shape[1],
+        "high": grey.shape[0],
+        "grey": base64.b64encode(grey.tobytes()).decode("ascii"),
+        "truth": base64.b64encode(truth.tobytes()).decode("ascii"),
+    }
+    path.write_text(f"window.kensegSlice = {json.dumps(content)};\n", encoding="utf-8")
+
+
+def fill(page: Path, heads: Heads) -> None:
+    """Draw what the page asks for beside it, in the folder `_drawn`, and put the figures in."""
+    matplotlib.rcParams.update(figures.STYLE)
+    folder = page.parent / "_drawn"
+    folder.mkdir(exist_ok=True)
+
+    def put(found: re.Match) -> str:
+        name = found[1]
+        if name not in DRAW:
+            raise SystemExit(f"{page.name} wants a picture {name!r}: there is {', '.join(DRAW)}.")
+        picture = DRAW[name](heads)
+        picture.figure.savefig(folder / f"{name}.png", dpi=110)
+        return (
+            f":::{{figure}} _drawn/{name}.png\n:alt: {picture.alt}\n:name: head-{name}\n\n"
+            f"{picture.caption}\n:::"
+        )
+
+    page.write_text(PICTURE.sub(put, page.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,0 +1,102 @@
+"""The tables of the model card, made from what is recorded in results/."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from kenseg_utils import prediction
+from kenseg_utils.teaching import output_table
+
+PLACE = "<!-- here the build puts what is recorded: book/_tools/model_card.py -->"
+JUDGED = {"group", "case", "found_ml"}  # columns that tell a table of benchmarks/judge_heads.py
+SCORES = {
+    "case": "scans",
+    "found_ml": "found (ml)",
+    "lesion_ml": "lesion (ml)",
+    "dice": "Dice",
+    "recall": "recall",
+    "precision": "precision",
+}
+NOTHING = (
+    "**Not recorded yet**: no network of whole volumes is recorded in this copy of the book. "
+    "`prediction.open_network()` opens the network of slices, whose scores chapter 12 shows."
+)
+
+
+def fill(target: Path, results: Path) -> None:
+    """Put the tables into the staged page. ValueError where the page has no place for them."""
+    text = target.read_text(encoding="utf-8")
+    if PLACE not in text:
+        raise ValueError(f"{target}: the line {PLACE!r} is missing.")
+    target.write_text(text.replace(PLACE, page(results)), encoding="utf-8")
+
+
+def page(results: Path) -> str:
+    """What is recorded of the network, then where it scores what, as Markdown with HTML tables."""
+    parts = ["## What it is", _network(results), "## What it scores, and where"]
+    found = judged(results)
+    if not found:
+        parts.append(
+            "**Not recorded yet**: nothing is known of how it does on other heads than those it "
+            "was made from, and nothing should be expected of it."
+        )
+    for name, (about, scans) in found.items():
+        parts += _scored(name, about, scans)
+    return "\n\n".join(parts)
+
+
+def judged(results: Path) -> dict[str, tuple[dict, pd.DataFrame]]:
+    """By name, provenance and table of each result that the judge of whole heads recorded."""
+    found = {}
+    for file in sorted(results.glob("*.json")):
+        content = json.loads(file.read_text(encoding="utf-8"))
+        rows = content.get("tables", {}).get("scans", [])
+        if rows and JUDGED <= set(rows[0]):
+            found[file.stem] = content["provenance"], pd.DataFrame(rows)
+    return found
+
+
+def _network(results: Path) -> str:
+    """What the recorded network says of itself."""
+    file = results / f"{prediction.BEST_FIRST[0]}.npz"
+    if not file.exists():
+        return NOTHING
+    with np.load(file, allow_pickle=False) as kept:
+        about = json.loads(kept["about"].tobytes())
+        count = sum(kept[key].size for key in kept if key != "about")
+    recipe = about["recipe"]
+    lines = {
+        "Network": f"`{recipe['network']}`, {count / 1e6:.2f} million parameters",
+        "Input": " × ".join(map(str, about["input_shape"])) + " (x, y, z, channels), 2 mm",
+        "Trained for": f"{about['seconds'] / 60:.0f} minutes" if "seconds" in about else None,
+        "On": about.get("device"),
+        "Finished": str(about["finished"])[:10] if "finished" in about else None,
+        "Commit": f"`{about['commit']}`" if "commit" in about else None,
+        "Threshold": f"{about.get('threshold', 0.5):g}, which its answers are shifted to call 0.5",
+        "Smallest find": f"{about['least_ml']:g} ml" if "least_ml" in about else None,
+    }
+    return "\n".join(f"- **{name}**: {value}" for name, value in lines.items() if value)
+
+
+def _scored(name: str, about: dict, scans: pd.DataFrame) -> list[str]:
+    means = scans[scans.case.str.startswith("mean of")]
+    healthy = scans[(scans.group == "healthy") & ~scans.case.str.startswith("mean of")]
+    network = about.get("network") or name
+    parts = [f"### {network}", _table(means, f"Means of each kind of scan; {network}.")]
+    if len(healthy):
+        found = healthy.found_ml > 0
+        parts += [
+            f"Healthy heads, in which every find is wrong: something is found in {found.sum()} of "
+            f"{len(healthy)}, at most {healthy.found_ml.max():.2f} ml.",
+            _table(healthy, f"What is found in healthy heads; {network}."),
+        ]
+    made = [f"{about[key]}"[:10] for key in ("finished",) if key in about]
+    parts.append(f"From `results/{name}.json`{', recorded ' + made[0] if made else ''}.")
+    return parts
+
+
+def _table(rows: pd.DataFrame, caption: str) -> str:
+    shown = rows[[column for column in SCORES if column in rows]].dropna(axis=1, how="all")
+    return output_table(shown.rename(columns=SCORES), caption).data

@@ -1,0 +1,69 @@
+"""A whole head through a network of volumes: one look, or two with its mirror image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from kenseg_utils import anatomy, frames
+
+from ._answers import lesion_channel
+
+
+def takes_volumes(model: Any) -> bool:
+    """Whether a network takes volumes (batch, x, y, z, channels) in place of slices."""
+    return len(model.input_shape) == 5
+
+
+def check_volumes(model: Any) -> None:
+    """ValueError where a network of volumes takes others than `frames` makes."""
+    wanted = (*frames.SHAPE, 1)
+    if tuple(model.input_shape[1:]) != wanted:
+        raise ValueError(
+            f"The network takes volumes of {tuple(model.input_shape[1:])}, and a head is brought "
+            f"to {wanted}: build it with input_shape={wanted}."
+        )
+
+
+def by_frame(
+    model: Any, image: np.ndarray, affine: np.ndarray, flips: bool = True, inside_brain: bool = True
+) -> np.ndarray:
+    """The lesion's probability by a network of volumes: float32 of the image's shape.
+
+    The head is laid into the frame (2 mm, axes of the world, whatever the scan's are), its grey
+    values are normalised there, and the network answers about it as a whole; the answer is
+    interpolated on the scan's grid. `flips` asks about the mirror image, too, and averages. Then
+    log-odds are shifted so that the threshold that was recorded with the network (its attribute
+    `threshold`) becomes 0.5.
+    `inside_brain` answers 0 outside a generous hull of the brain. Unlike a network of slices, one
+    of volumes is shown all of the head, as it was in training.
+    """
+    frame, seen = frames.look(image, affine)
+    probability = _asked(model, seen)
+    if flips:
+        probability = (probability + _asked(model, seen[::-1])[::-1]) / 2
+    probability = _shifted(probability, getattr(model, "threshold", 0.5))
+    if inside_brain:
+        probability = probability * _hull(seen)
+    return frame.back(probability, image.shape, affine)
+
+
+def _asked(model: Any, seen: np.ndarray) -> np.ndarray:
+    batch = np.ascontiguousarray(seen)[np.newaxis, ..., np.newaxis]
+    return lesion_channel(model.predict_on_batch(batch), batch.shape[:-1])[0]
+
+
+def _shifted(probability: np.ndarray, threshold: float) -> np.ndarray:
+    """Log-odds shifted so that `threshold` becomes 0.5."""
+    if threshold == 0.5:
+        return probability
+    here, there = probability * (1 - threshold), (1 - probability) * threshold
+    return here / np.maximum(here + there, np.finfo(np.float32).tiny)
+
+
+def _hull(seen: np.ndarray) -> np.ndarray:
+    """`anatomy.brain_hull`, which counts in mm, of a head in the frame."""
+    step = round(frames.SPACING)
+    fine = seen.repeat(step, 0).repeat(step, 1).repeat(step, 2)
+    return anatomy.brain_hull(fine)[::step, ::step, ::step]

@@ -1,0 +1,27 @@
+"""Synthetic heads in three dimensions, and the training of a network on nothing else.
+
+`make_head(seed)` gives a head in the frame of `kenseg_utils.frames` with its lesions' mask.
+`python -m kenseg_utils.synthesis --minutes 15 --out FOLDER` trains a network on them.
+"""
+
+from ._heads import VERSION, lesion_in_template, make_head
+from ._into import paint_into
+from ._lesions import Piece, draw_plan
+from ._template import depth_in_template, tissue_in_template
+from ._train import Plan, train_by_clock
+from ._views import VIEWS, View
+
+__all__ = [
+    "VERSION",
+    "VIEWS",
+    "Piece",
+    "Plan",
+    "View",
+    "depth_in_template",
+    "draw_plan",
+    "lesion_in_template",
+    "make_head",
+    "paint_into",
+    "tissue_in_template",
+    "train_by_clock",
+]

@@ -1,0 +1,35 @@
+"""The icon script: what pages use stays, all else goes, and the script is still a script."""
+
+import sys
+
+from conftest import ROOT
+
+sys.path.insert(0, str(ROOT / "book" / "_tools"))
+
+import icons  # noqa: E402 (a tool of the book's, not of the package)
+
+BARS = '"bars":[448,512,["navicon"],"f0c9","M0 96"]'
+GLASS = '"magnifying-glass":[512,512,[128269,"search"],"f002","M416 208"]'
+DUO = '"moon":[384,512,[9214],"f186",["M1 1","M2 2"]]'
+SCRIPT = f"!function(){{var e={{{BARS},{GLASS},{DUO}}};f(e)}}();"
+
+
+def test_only_what_is_used_is_left_by_name_or_alias():
+    assert icons.without_others(SCRIPT, {"bars"}) == f"!function(){{var e={{{BARS},}};f(e)}}();"
+    assert GLASS in icons.without_others(SCRIPT, {"search"})
+    assert icons.without_others(SCRIPT, set()) == "!function(){var e={};f(e)}();"
+
+
+def test_names_come_from_pages_and_scripts_but_not_from_the_font_itself(tmp_path):
+    scripts = tmp_path / "_static/scripts"
+    scripts.mkdir(parents=True)
+    (tmp_path / "page.html").write_text('<i class="fa-solid fa-bars"></i>')
+    (scripts / "theme.js").write_text('icon("fa-solid fa-moon fa-lg")')
+    (scripts / "fontawesome.js").write_text(f"{SCRIPT} fa-magnifying-glass")
+    (scripts / "theme.js.map").write_text("{}")
+    assert {"bars", "moon"} <= icons.used(tmp_path)
+    assert "magnifying-glass" not in icons.used(tmp_path)
+    icons.keep_used(tmp_path)
+    left = (scripts / "fontawesome.js").read_text()
+    assert BARS in left and DUO in left and GLASS not in left
+    assert not (scripts / "theme.js.map").exists()

@@ -1,0 +1,93 @@
+"""The judge of networks for whole heads: its rule, on tables made for it, and its changed heads."""
+
+import importlib.util
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ROOT
+from scipy import ndimage
+
+from kenseg_utils import frames
+
+spec = importlib.util.spec_from_file_location("judge", ROOT / "benchmarks/judge_heads.py")
+judge_heads = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(judge_heads)
+
+
+def table(dice, healthy):
+    """A table of all choices in which `dice` and `healthy` say what (mirrored, threshold) gives."""
+    rows = []
+    for mirrored in (False, True):
+        for threshold in judge_heads.THRESHOLDS:
+            for least in judge_heads.LEAST_ML:
+                choice = dict(mirrored=mirrored, threshold=threshold, least_ml=least)
+                for group in ("phantoms", "painted"):
+                    for number in range(4):  # what is kept apart would choose otherwise
+                        value = dice(mirrored, threshold) if number % 2 == 0 else 1 - threshold
+                        rows.append(dict(group=group, case=f"{group} {number}", number=number,
+                                         found_ml=5.0, dice=value, **choice))  # fmt: skip
+                for head, ml in enumerate(healthy(mirrored, threshold)):
+                    rows.append(dict(group="healthy", case=f"head {head}", number=0, found_ml=ml,
+                                     **choice))  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_the_best_dice_with_little_in_every_healthy_head_is_chosen():
+    """0.4 scores best but finds 3 ml in one head; 0.6 is the best that finds at most 1."""
+    dice = {0.4: 0.9, 0.6: 0.8, 0.7: 0.7}
+    found = {0.4: (0.0, 3.0), 0.6: (0.9, 0.2)}
+    choice, told = judge_heads.choose(
+        table(lambda _, t: dice.get(t, 0.5), lambda _, t: found.get(t, (0.0, 0.0)))
+    )
+    assert choice["threshold"] == 0.6 and choice["mirrored"] is False
+    assert told.score.max() == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize(("gain", "mirrored"), [(0.003, False), (0.02, True)])
+def test_the_mirror_image_must_be_worth_its_time(gain, mirrored):
+    choice, _ = judge_heads.choose(table(lambda m, t: 0.7 + gain * m, lambda m, t: (0.5,)))
+    assert choice["mirrored"] is mirrored
+
+
+def test_among_equals_what_finds_less_in_healthy_heads_is_preferred():
+    choice, _ = judge_heads.choose(
+        table(lambda _, t: 0.7 + 0.004 * (t == 0.5), lambda _, t: (1 - t,))
+    )
+    assert choice["threshold"] == 0.9
+
+
+def test_where_no_choice_fits_the_least_of_the_worst_head_is_taken():
+    choice, _ = judge_heads.choose(table(lambda _, t: 1 - t, lambda _, t: (5 - t, 3.0)))
+    assert choice["threshold"] == 0.9
+
+
+def test_the_summary_parts_development_from_what_is_kept_apart():
+    everything = table(lambda _, t: 0.7, lambda _, t: (0.5, 0.1))
+    rows = judge_heads.summary(everything, dict(mirrored=False, threshold=0.5, least_ml=0.1))
+    means = rows.set_index("case").dice
+    assert means["mean of 2 painted, development"] == pytest.approx(0.7)
+    assert means["mean of 2 painted, kept apart"] == pytest.approx(0.5)
+    assert rows.set_index("case").found_ml["mean of 2 healthy"] == pytest.approx(0.3)
+    assert len(rows) == 8 + 2 + 5
+
+
+def test_small_things_are_left_out():
+    found = np.zeros((20, 20, 20), bool)
+    found[:4, :4, :4] = True  # 0.5 ml
+    found[10:12, 10:12, 10:12] = True  # 0.06 ml
+    kept = judge_heads.without_small(found, 0.1)
+    assert kept[:4, :4, :4].all() and kept.sum() == 64
+    assert not judge_heads.without_small(found, 1.0).any()
+
+
+@pytest.mark.parametrize("way", judge_heads.WAYS)
+def test_a_changed_head_is_still_a_head(way):
+    x, y, z = np.ogrid[-24:24, -28:28, -26:26]
+    head = ((x / 20) ** 2 + (y / 25) ** 2 + (z / 23) ** 2 < 1).astype(np.float32)
+    image = 200 * ndimage.gaussian_filter(head, 0.5)
+    affine = np.diag([3.5, 3.5, 3.5, 1.0])
+    changed, grid = judge_heads.changed(image, affine, way)
+    assert np.isfinite(changed).all() and changed.max() > 100
+    seen = frames.look(changed, grid)[1]
+    assert seen[48, 56, 60] == pytest.approx(1, abs=0.25)

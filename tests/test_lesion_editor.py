@@ -1,0 +1,107 @@
+"""The page where masks are drawn: its scores are the package's, and it works without a mouse."""
+
+import json
+import re
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from kenseg_utils import metrics
+
+sys.path.insert(0, str(ROOT / "book" / "_tools"))
+
+import first_look  # noqa: E402 (a tool of the book's, not of the package)
+
+SCRIPT = (ROOT / "book/_static/lesion-editor.js").read_text(encoding="utf-8")
+BODY = re.search(r"```\{raw\} html\n(.+?)```", (ROOT / "book/lesion-editor.md").read_text(), re.S)[
+    1
+]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """The script with the slice, cut from a made-up head."""
+    image = np.random.default_rng(0).random((120, 130, 4)).astype(np.float32)
+    mask = np.zeros(image.shape, np.uint8)
+    mask[50:70, 60:75, 2] = 1
+    path = tmp_path_factory.mktemp("editor") / "slice.js"
+    first_look.editor_slice(first_look.Heads(image, mask, image, mask), path)
+    return path.read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def page(chromium, written):
+    context = chromium.new_context(viewport={"width": 360, "height": 900})
+    tab = context.new_page()
+    tab.complaints = []
+    tab.on("pageerror", lambda error: tab.complaints.append(str(error)))
+    body = re.sub(r"<script.*?</script>", "", BODY)
+    tab.set_content(f"<html><body>{body}<script>{written}{SCRIPT}</script></body></html>")
+    yield tab
+    assert not tab.complaints
+    context.close()
+
+
+def now(page):
+    return page.evaluate("() => document.getElementById('kenseg-editor').kensegNow")
+
+
+def test_the_scores_are_the_packages_on_random_masks(page):
+    draw = np.random.default_rng(3)
+    cases = [
+        (draw.random((12, 17)) < a, draw.random((12, 17)) < b)
+        for a, b in draw.uniform(0, 0.6, (25, 2))
+    ]
+    empty, block = np.zeros((12, 17), bool), np.zeros((12, 17), bool)
+    block[3:8, 4:9] = True
+    for truth, mask in [*cases, (block, empty), (empty, block), (empty, empty), (block, block)]:
+        found = page.evaluate(
+            "([truth, mask, wide]) => window.kensegScores(truth, mask, wide)",
+            [truth.astype(int).ravel().tolist(), mask.astype(int).ravel().tolist(), 17],
+        )
+        assert found["dice"] == pytest.approx(metrics.dice(truth, mask))
+        assert found["iou"] == pytest.approx(metrics.iou(truth, mask))
+        assert found["f1"] == pytest.approx(metrics.f1_atlas22(truth, mask))
+        wanted = metrics.hd95_mm(truth, mask, (1, 1))
+        assert found["hd95"] == pytest.approx(wanted, nan_ok=True)
+
+
+def test_it_begins_with_the_experts_mask_and_every_button_does_something(page):
+    assert now(page)["dice"] == 1 and now(page)["hd95"] == 0 and now(page)["f1"] == 1
+    seen = {}
+    for name in ("A pixel wider", "A pixel narrower", "Two pixels to the right", "A spot far away"):
+        page.get_by_role("button", name="The expert's mask again").click()
+        page.get_by_role("button", name=name).click()
+        seen[name] = now(page)
+    assert all(one["dice"] < 1 for one in seen.values())
+    spot, wider = seen["A spot far away"], seen["A pixel wider"]
+    assert spot["invented"] == 1 and spot["f1"] < 1 and wider["f1"] == 1
+    assert wider["hd95"] == 1 and wider["dice"] < spot["dice"]
+    page.get_by_role("button", name="Empty").click()
+    assert page.locator("[data-part=hd95]").text_content() == "none: a mask is empty"
+
+
+def test_the_keyboard_and_the_mouse_paint_and_erase(page):
+    canvas = page.locator("canvas")
+    page.get_by_role("button", name="Empty").click()
+    canvas.focus()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Space")
+    painted = now(page)
+    assert painted["found"] + painted["invented"] == 1
+    assert "Dice" in canvas.get_attribute("aria-label")
+    page.get_by_label("Erase").check()
+    page.get_by_label("Size").fill("6")
+    canvas.focus()
+    page.keyboard.press("Enter")
+    assert now(page)["found"] + now(page)["invented"] == 0
+    page.get_by_label("Paint").check()
+    canvas.click(position={"x": 30, "y": 30})
+    assert now(page)["invented"] == 1
+
+
+def test_the_slice_holds_the_lesion(written):
+    content = json.loads(written.removeprefix("window.kensegSlice = ").rstrip(";\n"))
+    assert content["wide"] == content["high"] == 96

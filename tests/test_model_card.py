@@ -1,0 +1,83 @@
+"""The model card says what is recorded, and says so where nothing is."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+sys.path.insert(0, str(ROOT / "book/_tools"))
+import model_card  # noqa: E402
+
+CARD = ROOT / "book/model-card.md"
+
+
+def result(folder, name, rows, **provenance):
+    """A result as the judge of whole heads records it."""
+    content = {"provenance": provenance, "tables": {"scans": rows}}
+    (folder / f"{name}.json").write_text(json.dumps(content))
+
+
+def case(group, name, found, dice=None):
+    return dict(group=group, case=name, found_ml=found, dice=dice, recall=dice, precision=dice)
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    """A folder of results: a judged network, one that is judged otherwise, and a network."""
+    result(
+        tmp_path,
+        "real_heads_3d",
+        [
+            case("phantoms", "phantom 1", 9.0, 0.61),
+            case("healthy", "head, as it is", 0.0),
+            case("healthy", "head, turned", 0.75),
+            case("phantoms", "mean of 6 phantoms, kept apart", 12.5, 0.57),
+            case("healthy", "mean of 2 healthy", 0.38),
+        ],
+        network="a <small> 3-D U-Net",
+        finished="2026-11-27T06:00:00Z",
+    )
+    result(tmp_path, "real_heads", [{"scan": "painted lesion 1", "Dice": 0.9}])
+    about = dict(
+        recipe=dict(network="unet3d", widths=[2, 4]), input_shape=[96, 112, 96, 1],
+        threshold=0.4, least_ml=0.3, seconds=900, device="a GPU", commit="abc123",
+    )  # fmt: skip
+    told = np.frombuffer(json.dumps(about).encode(), np.uint8)
+    np.savez(tmp_path / "heads.npz", about=told, weight_0000=np.zeros((1000, 500), np.float16))
+    return tmp_path
+
+
+def test_nothing_recorded_is_said_plainly(tmp_path):
+    page = model_card.page(tmp_path)
+    assert page.count("Not recorded yet") == 2 and "<table" not in page
+
+
+def test_what_is_recorded_is_shown(recorded):
+    page = model_card.page(recorded)
+    assert "0.50 million parameters" in page and "15 minutes" in page and "`abc123`" in page
+    assert "0.4, which its answers are shifted" in page and "0.3 ml" in page
+    assert "0.57" in page and "12.5" in page and "recorded 2026-11-27" in page
+    assert "something is found in 1 of 2, at most 0.75 ml" in page
+    assert "Not recorded yet" not in page and "painted lesion 1" not in page
+
+
+def test_only_the_judge_s_results_count(recorded):
+    assert list(model_card.judged(recorded)) == ["real_heads_3d"]
+
+
+def test_the_page_has_one_place_for_it_and_stands_in_the_book(recorded, tmp_path):
+    assert CARD.read_text(encoding="utf-8").count(model_card.PLACE) == 1
+    assert "book/model-card" in (ROOT / "book/_toc.yml").read_text()
+    target = tmp_path / "card.md"
+    target.write_text(CARD.read_text(encoding="utf-8"), encoding="utf-8")
+    model_card.fill(target, recorded)
+    text = target.read_text(encoding="utf-8")
+    assert "<table" in text and model_card.PLACE not in text and "Not for patients" in text
+    with pytest.raises(ValueError, match="is missing"):
+        model_card.fill(target, recorded)
+
+
+def test_the_book_s_own_results_make_a_page():
+    assert "## What it scores, and where" in model_card.page(ROOT / "results")

@@ -1,0 +1,299 @@
+"""Synthetic heads, the pool that processes fill, batches, and training by the clock."""
+
+import csv
+import itertools
+import os
+import subprocess
+import sys
+import threading
+import types
+
+import keras
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from kenseg_utils import frames, synthesis
+from kenseg_utils.synthesis import _feed, _lesions, _train, _views
+
+
+@pytest.fixture(scope="module")
+def heads():
+    """Two heads with lesions, as (image, mask, facts)."""
+    return [synthesis.make_head((5, seed), healthy=False) for seed in range(2)]
+
+
+@pytest.fixture(scope="module")
+def simple():
+    """Four of what a pool takes for heads, made in no time."""
+    rng = np.random.default_rng(0)
+    made = []
+    for number in range(4):
+        image = np.zeros(frames.SHAPE, np.float32)
+        image[20:70, 20:90, 20:80] = 1 + 0.1 * rng.random((50, 70, 60), dtype=np.float32)
+        mask = np.zeros(frames.SHAPE, np.uint8)
+        mask[30:40, 30 + number : 50, 30:40] = 1
+        made.append((image * (1 - 0.6 * mask), mask, {}))
+    return made
+
+
+def test_a_head_is_as_a_network_is_shown_one(heads):
+    for image, mask, facts in heads:
+        assert image.shape == mask.shape == frames.SHAPE
+        assert image.dtype == np.float32 and mask.dtype == np.uint8
+        assert image.min() == 0 and image.max() <= frames.BRIGHTEST
+        assert set(np.unique(mask)) == {0, 1}
+        assert facts["ml"] == pytest.approx(mask.sum() * 0.008)
+        assert facts["shown"] in ("whole", "defaced", "extracted")
+        assert np.isfinite(image).all()
+        middle = image[38:58, 44:68, 44:64]
+        assert 0.5 < np.median(middle) < 1.1  # brain is in the middle of the frame
+
+
+def test_a_seed_determines_a_head(heads):
+    again = synthesis.make_head((5, 1), healthy=False)
+    assert np.array_equal(again[0], heads[1][0]) and np.array_equal(again[1], heads[1][1])
+    assert not np.array_equal(heads[0][0], heads[1][0])
+
+
+def test_a_healthy_head_has_no_lesion():
+    _, mask, facts = synthesis.make_head((5, 9), healthy=True)
+    assert not mask.any() and facts["lesions"] == [] and facts["ml"] == 0
+
+
+def test_lesions_are_darker_than_white_matter_where_they_are(heads):
+    for image, mask, _ in heads:
+        brain = image[image > 0.5]
+        assert image[mask > 0].mean() < np.percentile(brain, 75)
+
+
+def test_planned_volumes_span_what_real_ones_do():
+    rng = np.random.default_rng(0)
+    volumes = np.array([_lesions.draw_volume(rng) for _ in range(2000)])
+    assert volumes.min() >= 0.3 and volumes.max() <= 250
+    assert 0.4 < (volumes > 20).mean() < 0.7 and (volumes < 2).mean() > 0.1
+    plans = [synthesis.draw_plan(rng) for _ in range(200)]
+    sides = [np.sign(plan[0].seed[0]) for plan in plans]
+    assert 0.4 < np.mean(np.array(sides) > 0) < 0.6
+    for plan in plans:
+        for piece in plan:
+            assert piece.kind.smallest <= piece.ml <= piece.kind.largest
+
+
+def test_a_look_darkens_what_it_paints_and_leaves_the_rest():
+    picture = np.ones((4, 4, 4), np.float32)
+    zero = np.zeros_like(picture)
+    scar, cavity = zero.copy(), zero.copy()
+    scar[1], cavity[2] = 1, 1
+    look = _lesions.Look(scar, zero + 0.6, cavity, zero + 0.25)
+    painted = _lesions.painted(picture, look)
+    assert (painted[0] == 1).all() and np.allclose(painted[1], 0.6)
+    assert np.allclose(painted[2], 0.25)
+    assert (_lesions.painted(picture * 0.3, look)[1] == np.float32(0.3)).all()  # none brighter
+
+
+def test_a_lesion_is_painted_into_a_head_of_any_grid(heads):
+    """Into a synthetic healthy one here, shown on a flipped grid of 2.5 mm."""
+    image, _, _ = synthesis.make_head((5, 11), healthy=True)
+    frame = frames.Frame(np.diag([2.0, 2, 2, 1]))
+    affine = np.diag([-2.5, 2.5, 2.5, 1.0])
+    affine[0, 3] = 190
+    shape = (76, 88, 76)
+    scan = 400 * frame.back(image, shape, affine)
+    kind = next(k for k in _lesions.KINDS if k.name == "middle cerebral")
+    piece = synthesis.Piece(kind, (52.0, -8.0, 20.0), 60.0, 0.8, (1.0, 1.3, 0.9))
+    changed, mask = synthesis.paint_into(scan, affine, 0, plan=(piece,))
+    assert changed.shape == mask.shape == shape
+    assert mask.sum() * 2.5**3 / 1000 == pytest.approx(60, rel=0.25)
+    far = np.abs(changed - scan) > 1e-3
+    assert far[mask > 0].mean() > 0.7
+    assert changed[mask > 0].mean() < 0.85 * scan[mask > 0].mean()
+    where = np.argwhere(mask).mean(0) @ affine[:3, :3].T + affine[:3, 3]
+    assert where[0] > 95  # the right half, x growing to the right
+
+
+def pool_of(folder, heads, size=None):
+    pool = _feed.Pool(folder, size or len(heads))
+    for number, (image, mask, _) in enumerate(heads):
+        pool.put(number, image, mask)
+    return pool
+
+
+def test_a_pool_keeps_heads_for_any_process(tmp_path, simple):
+    pool = pool_of(tmp_path, simple, size=6)
+    assert list(pool.filled) == [0, 1, 2, 3] and pool.heads_made == 4
+    assert pool.get(5) is None
+    image, mask = _feed.Pool(tmp_path, 6).get(2)
+    assert np.array_equal(mask, simple[2][1])
+    assert np.abs(image / _feed.LEVELS - simple[2][0]).max() < 0.005
+    pool.put(8, *simple[3][:2])  # takes the place of number 2
+    assert np.array_equal(pool.get(2)[1], simple[3][1]) and pool.heads_made == 9
+
+
+def test_a_head_that_is_being_replaced_is_not_taken(tmp_path, simple):
+    pool = pool_of(tmp_path, simple)
+    pool.made[1] = 0
+    assert pool.get(1) is None
+
+
+def test_makers_go_on_where_they_stopped_and_agree_with_make_head(tmp_path, monkeypatch):
+    made = []
+
+    def make(rng):
+        made.append(rng.bit_generator.seed_seq.entropy)
+        return np.zeros(frames.SHAPE, np.float32), np.zeros(frames.SHAPE, np.uint8), {}
+
+    monkeypatch.setattr(_feed, "make_head", make)
+    _feed.make_heads(str(tmp_path), 3, 7, 0, 2, 4)
+    assert made == [(7, 0), (7, 2)]
+    _feed.make_heads(str(tmp_path), 3, 7, 0, 2, 6)
+    assert made[2:] == [(7, 4)]
+
+
+def whole(images, masks, rng):
+    return images, masks
+
+
+def test_batches_of_a_still_pool_are_the_same_for_a_seed(tmp_path, simple):
+    pool = pool_of(tmp_path, simple)
+
+    def first(seed):
+        feed = _feed.Feed(pool, 2, whole, seed=seed, threads=1, first=4)
+        batches = [feed.next() for _ in range(2)]
+        feed.close()
+        return batches
+
+    one, same, other = first(3), first(3), first(4)
+    for a, b in zip(one, same):
+        assert np.array_equal(a[0], b[0]) and np.array_equal(a[1], b[1])
+    assert not np.array_equal(one[0][0], other[0][0])
+    assert threading.active_count() < 20
+
+
+def test_nobody_waits_for_ever(tmp_path, monkeypatch):
+    monkeypatch.setattr(_feed, "PATIENCE_S", 0.1)
+    with pytest.raises(RuntimeError, match="nobody makes any"):
+        _feed.Feed(_feed.Pool(tmp_path, 4), 1, whole, first=2)
+
+
+def test_what_is_varied_keeps_image_and_mask_together(simple):
+    image, mask, _ = simple[0]
+    stored = np.rint(image * _feed.LEVELS).astype(np.uint8)
+    shown, truth = _feed.varied(stored, mask, np.random.default_rng(1))
+    assert shown.shape == truth.shape == frames.SHAPE and shown.max() <= frames.BRIGHTEST
+    marked = stored.copy()
+    marked[mask > 0] = 255  # the lesion's place, seen in the image
+    shown, truth = _feed.varied(marked, mask, np.random.default_rng(1))
+    assert shown[truth > 0].min() > 1.1
+
+
+@pytest.mark.parametrize("name", ["unet25d", "unet2d"])
+def test_a_view_cuts_squares_with_the_mask_that_belongs_to_them(name):
+    view = _views.VIEWS[name]
+    images = np.zeros((1, *frames.SHAPE), np.float32)
+    masks = np.zeros((1, *frames.SHAPE), np.uint8)
+    masks[0, 30:40, 50:70, 20:30] = 1
+    images[0] = masks[0]
+    shown, truth = view.cut(images, masks, np.random.default_rng(0))
+    assert shown.shape == (_views.SLICES, _views.SIDE, _views.SIDE, view.channels)
+    assert np.array_equal(shown[..., view.channels // 2], truth[..., 0])
+    assert truth.any((1, 2, 3)).sum() >= 3
+
+
+class Echo:
+    """A network that answers its middle channel."""
+
+    def predict_on_batch(self, shown):
+        return shown[..., shown.shape[-1] // 2][..., None]
+
+
+@pytest.mark.parametrize("name", list(_views.VIEWS))
+def test_a_view_puts_a_volume_together_again(name):
+    image = np.random.default_rng(0).random(frames.SHAPE, dtype=np.float32)
+    answer = _views.VIEWS[name].probability(Echo(), image)
+    assert answer.dtype == np.float32
+    assert np.allclose(answer, image, atol=1e-6)
+
+
+def test_the_rate_rises_and_falls_by_the_clock():
+    rates = [_train.rate_at(share, 1.0) for share in np.linspace(0, 1, 101)]
+    assert rates[0] == pytest.approx(0.1) and max(rates) == pytest.approx(1, abs=0.01)
+    assert rates[-1] == pytest.approx(0.005) and np.argmax(rates) == 3
+    assert _train.rate_at(2.0, 1.0) == rates[-1]
+
+
+def test_the_loss_knows_right_from_wrong_with_and_without_lesion():
+    truth = np.zeros((2, 6, 6, 6, 1), np.float32)
+    truth[0, :3] = 1
+    right = np.asarray(keras.ops.convert_to_numpy(_train.volume_loss(truth, truth)))
+    wrong = np.asarray(keras.ops.convert_to_numpy(_train.volume_loss(truth, 1 - truth)))
+    assert right.shape == (2,) and (right < 0.01).all() and (wrong > 0.9).all()
+    entropy = 2 * np.log(2)
+    even = keras.ops.convert_to_numpy(_train.volume_loss(truth, 0 * truth + 0.5))
+    assert even[0] == pytest.approx(1 - (108 + 30) / (216 + 30) + entropy, rel=1e-3)
+    assert even[1] == pytest.approx(1 - 30 / (108 + 30) + entropy, rel=1e-3)
+
+
+def test_the_score_is_what_its_rule_says():
+    empty = np.zeros(frames.SHAPE, np.float32)
+    lesion = empty.copy()
+    lesion[40:50, 40:50, 40:50] = 1
+    on = _train.Development([(lesion, lesion)], [(lesion, 0 * lesion + (lesion > 0))], [empty])
+    assert _train.judged(lambda image: image, on)["score"] == 1
+    found = _train.judged(lambda image: np.maximum(image, lesion), on)
+    assert found["healthy ml"] == pytest.approx(8)
+    assert found["score"] == pytest.approx(1 - 0.16)
+
+
+SMALL = dict(
+    network="unet2d", widths=(4, 4), batch=1, workers=0, pool_size=4, phantoms=0, own=2,
+    precision="float32", save_seconds=1e6,
+)  # fmt: skip
+
+
+@pytest.fixture
+def quick(monkeypatch, simple):
+    """Training without its waits: heads that are there already."""
+    ready = iter([h for _ in range(20) for h in simple])
+    monkeypatch.setattr(_train, "make_head", lambda seed, healthy=None: next(ready))
+    tenths = itertools.count(1)
+    clock = types.SimpleNamespace(monotonic=lambda: next(tenths) / 10)
+    monkeypatch.setattr(_train, "time", clock)  # it ticks whenever it is looked at
+
+
+def test_training_by_the_clock_goes_on_where_it_stopped(tmp_path, simple, quick):
+    pool_of(tmp_path / "pool", simple)
+    out, said = tmp_path / "out", []
+    plan = synthesis.Plan(minutes=1 / 60, log_seconds=0.5, **SMALL)
+    file = synthesis.train_by_clock(plan, out, tmp_path / "pool", say=said.append)
+    assert file == out / "best.keras" and len(said) >= 2
+    rows = list(csv.DictReader(open(out / "log.csv")))
+    assert float(rows[-1]["seconds"]) >= 1 and int(rows[-1]["heads made"]) == 4
+    steps = int(rows[-1]["step"])
+    assert steps >= 3 and float(rows[-1]["waiting"]) >= 0
+    model = keras.models.load_model(file)
+    assert model.output_shape[-1] == 1 and model.dtype_policy.name == "float32"
+    longer = synthesis.Plan(minutes=2 / 60, log_seconds=0.5, **SMALL)
+    synthesis.train_by_clock(longer, out, tmp_path / "pool")
+    again = list(csv.DictReader(open(out / "log.csv")))
+    assert again[: len(rows)] == rows and int(again[len(rows)]["step"]) > steps
+    with pytest.raises(ValueError, match="another widths"):
+        synthesis.train_by_clock(
+            synthesis.Plan(**(SMALL | {"widths": (4, 8)})), out, tmp_path / "pool"
+        )
+
+
+def test_an_unknown_network_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="unet3d, unet3d_half, unet25d, unet2d"):
+        synthesis.train_by_clock(synthesis.Plan(network="unet4d"), tmp_path)
+
+
+def test_the_command_says_what_it_knows():
+    done = subprocess.run(
+        [sys.executable, "-m", "kenseg_utils.synthesis", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"COLUMNS": "100"},
+    )
+    assert done.returncode == 0 and "--minutes" in done.stdout and "unet25d" in done.stdout
