@@ -218,7 +218,7 @@ def test_a_label_without_a_class_is_refused_before_any_work(data, tmp_path):
     masks[-1, 3, 3] = 2
     for name, array in (("images", train.images), ("masks", masks)):
         np.save(tmp_path / f"{name}.npy", array)
-    strange = replace(train, folder=tmp_path, rows=np.arange(len(train)))
+    strange = replace(train, folder=tmp_path, rows=np.arange(len(train)), stored="other slices")
     recipe, run = training.Recipe.quick(**TINY), tmp_path / "run"
     for part, sets in (("training", (strange, validation)), ("validation", (train, strange))):
         with pytest.raises(ValueError, match=f"The {part} set's masks.*0 and 1; found.*0 to 2"):
