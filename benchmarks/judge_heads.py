@@ -188,10 +188,12 @@ def record(model, plan: dict, log: Path, choice: dict, scans: pd.DataFrame, note
     view = synthesis.VIEWS[plan["network"]]
     widths = plan["widths"] or view.widths
     recipe = dict(network=view.network, widths=widths, options=view.options)
+    history = pd.read_csv(log)
+    made = dict(device=plan["device"], seconds=float(history.seconds.iloc[-1]))
     run = SimpleNamespace(
         model=model,
-        provenance=training.provenance() | dict(recipe=recipe, plan=plan, training=note),
-        history=pd.read_csv(log),
+        provenance=training.provenance() | made | dict(recipe=recipe, plan=plan, training=note),
+        history=history,
     )
     means = scans[scans.case.str.startswith("mean of")]
     return prediction.save_network(

@@ -167,7 +167,8 @@ def train_by_clock(
 
 def _claim(out: Path, plan: Plan) -> None:
     """Note the plan in the folder, or see that it is the one noted there."""
-    told = json.loads(json.dumps(asdict(plan) | {"heads": VERSION}))
+    made_on = {"heads": VERSION, "device": machine.device()}
+    told = json.loads(json.dumps(asdict(plan) | made_on))
     file = out / "plan.json"
     if file.exists():
         lasting = ("network", "widths", "batch", "seed", "heads")
