@@ -179,7 +179,9 @@ def summary(table: pd.DataFrame, choice: dict) -> pd.DataFrame:
     for (group, odd), part in chosen.groupby(["group", chosen.number % 2]):
         apart = "kept apart" if odd else "development"
         said = f"mean of {len(part)} {group}" + ("" if group == "healthy" else f", {apart}")
-        rows.append({"group": group, "case": said, **part.mean(numeric_only=True).drop("number")})
+        rows.append(
+            {"group": group, "case": said, **part.mean(numeric_only=True).drop(["number", *CHOICE])}
+        )
     return pd.DataFrame(rows).drop(columns="number")
 
 
