@@ -16,7 +16,7 @@ from nibabel.processing import resample_from_to
 from kenseg_utils import anatomy, atlas, metrics, networks, phantom
 from kenseg_utils.prediction import _doubts as doubts_module
 from kenseg_utils.prediction import _volumes as prediction
-from kenseg_utils.prediction import report
+from kenseg_utils.prediction import recorded_network, report
 
 
 @pytest.fixture(scope="module")
@@ -309,7 +309,7 @@ def test_the_recorded_network_finds_a_large_lesion_that_it_never_saw(tmp_path):
     assert truth.sum() > 20_000
     # The first learned from phantoms, the second from heads of another generator.
     for name, least in (("whole_slices", 0.6), ("heads", 0.5)):
-        recorded = prediction.recorded_network(name)
+        recorded = recorded_network(name)
         if recorded is not None:
             found = prediction.segment_volume(recorded[0], image, affine)
             assert metrics.dice(truth, found) > least, name
