@@ -16,7 +16,7 @@ from nibabel.processing import resample_from_to
 from kenseg_utils import anatomy, atlas, metrics, networks, phantom
 from kenseg_utils.prediction import _doubts as doubts_module
 from kenseg_utils.prediction import _volumes as prediction
-from kenseg_utils.prediction import report
+from kenseg_utils.prediction import recorded_network, report
 
 
 @pytest.fixture(scope="module")
@@ -305,9 +305,14 @@ def test_the_recorded_network_finds_a_large_lesion_that_it_never_saw(tmp_path):
     affine = scan.affine @ np.array(
         [[0, 0, 1, 0], [-1, 0, 0, scan.image.shape[1] - 1], [0, 1, 0, 0], [0, 0, 0, 1.0]]
     )
-    found = prediction.segment_volume(prediction.open_network(), image, affine)
     truth = scan.mask.transpose(1, 2, 0)[::-1]
-    assert truth.sum() > 20_000 and metrics.dice(truth, found) > 0.6
+    assert truth.sum() > 20_000
+    # The first learned from phantoms, the second from heads of another generator.
+    for name, least in (("whole_slices", 0.6), ("heads", 0.5)):
+        recorded = recorded_network(name)
+        if recorded is not None:
+            found = prediction.segment_volume(recorded[0], image, affine)
+            assert metrics.dice(truth, found) > least, name
 
 
 def test_a_report_counts_pieces_volumes_and_sides(phantom_head):
