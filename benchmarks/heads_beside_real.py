@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from kenseg_utils import experiments, synthesis
+from kenseg_utils import experiments
+from kenseg_utils.experiments import synthesis
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 LARGE_ML = 20

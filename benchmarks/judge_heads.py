@@ -33,7 +33,9 @@ import pandas as pd
 from nilearn import datasets
 from scipy import ndimage
 
-from kenseg_utils import frames, metrics, phantom, prediction, synthesis, training
+from kenseg_utils import metrics, phantom, prediction, training
+from kenseg_utils.experiments import synthesis
+from kenseg_utils.prediction import frames
 
 THRESHOLDS = tuple(round(0.1 * k, 1) for k in range(2, 10))
 LEAST_ML = (0.1, 0.3, 0.5, 1.0)

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from heads import bottle, head, noisy
 
-from kenseg_utils import frames, prediction
-from kenseg_utils.prediction import _command, _findings, _page
+from kenseg_utils import prediction
+from kenseg_utils.prediction import _command, _findings, _page, frames
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

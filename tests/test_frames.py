@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from kenseg_utils import frames
+from kenseg_utils.prediction import frames
 
 CENTRE = np.array([4.0, -12.0, 30.0])  # mm, of the head that the tests scan
 BLOB = CENTRE + (30.0, 10.0, 12.0)

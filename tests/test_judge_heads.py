@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT
 from scipy import ndimage
 
-from kenseg_utils import frames
+from kenseg_utils.prediction import frames
 
 spec = importlib.util.spec_from_file_location("judge", ROOT / "benchmarks/judge_heads.py")
 judge_heads = importlib.util.module_from_spec(spec)

@@ -39,7 +39,7 @@ def test_lint(command):
 
 def test_the_rooms_at_the_top_are_few():
     entries = [path for path in PACKAGE.iterdir() if not path.name.startswith("__")]
-    assert len(entries) <= 22, sorted(path.name for path in entries)
+    assert len(entries) <= 20, sorted(path.name for path in entries)
 
 
 def test_contributing_shows_the_rooms_in_the_order_that_is_enforced():

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from kenseg_utils import frames, synthesis
-from kenseg_utils.synthesis import _feed, _lesions, _train, _views
+from kenseg_utils.experiments import synthesis
+from kenseg_utils.experiments.synthesis import _feed, _lesions, _train, _views
+from kenseg_utils.prediction import frames
 
 
 @pytest.fixture(scope="module")
@@ -290,7 +291,7 @@ def test_an_unknown_network_is_refused(tmp_path):
 
 def test_the_command_says_what_it_knows():
     done = subprocess.run(
-        [sys.executable, "-m", "kenseg_utils.synthesis", "--help"],
+        [sys.executable, "-m", "kenseg_utils.experiments.synthesis", "--help"],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kenseg_utils import frames
-from kenseg_utils.synthesis import _device, _feed, _train, _views
+from kenseg_utils.experiments.synthesis import _device, _feed, _train, _views
+from kenseg_utils.prediction import frames
 
 
 def in_bytes(number=0):

@@ -12,8 +12,8 @@ from conftest import ROOT
 from heads import head, noisy
 from nibabel import orientations
 
-from kenseg_utils import anatomy, frames, networks, prediction
-from kenseg_utils.prediction import _frames, _recorded, export
+from kenseg_utils import anatomy, networks, prediction
+from kenseg_utils.prediction import _frames, _recorded, export, frames
 
 PLACE = (30.0, -20.0, 20.0)  # of a lesion, in mm from the head's middle: on the right
 TINY = dict(widths=(2, 4), normalisation="group")

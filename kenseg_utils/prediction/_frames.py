@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from kenseg_utils import anatomy, frames
+from kenseg_utils import anatomy
 
+from . import frames
 from ._answers import lesion_channel
 
 

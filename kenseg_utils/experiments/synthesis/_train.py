@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kenseg_utils import artifacts, frames, machine, phantom
+from kenseg_utils import artifacts, machine, phantom
+from kenseg_utils.prediction import frames
 
 from ._device import DeviceLoop
 from ._feed import FIRST, Feed, Pool, start_makers, wait_for_heads

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from kenseg_utils.frames import SHAPE, SPACING
+from kenseg_utils.prediction.frames import SHAPE, SPACING
 
 from ._anatomy import Injury, Person
 from ._fields import log_uniform, logistic, smooth_field

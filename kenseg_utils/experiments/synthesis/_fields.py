@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 
-from kenseg_utils.frames import SHAPE, SPACING
+from kenseg_utils.prediction.frames import SHAPE, SPACING
 
 COARSE = 2  # voxels of the frame between points on which slow things are kept
 COARSE_SHAPE = tuple(-(-n // COARSE) for n in SHAPE)

@@ -6,8 +6,9 @@ import numpy as np
 from scipy import ndimage
 from skimage import filters
 
-from kenseg_utils import anatomy, frames
-from kenseg_utils.frames import SHAPE, SPACING
+from kenseg_utils import anatomy
+from kenseg_utils.prediction import frames
+from kenseg_utils.prediction.frames import SHAPE, SPACING
 
 from ._anatomy import Person
 from ._lesions import Look, Piece, draw_look, draw_plan, grow_mask, painted

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kenseg_utils.frames import SHAPE, SPACING
+from kenseg_utils.prediction.frames import SHAPE, SPACING
 
 from ._fields import COARSE, COARSE_SHAPE, smooth_field, upsampled
 from ._template import sample, sample_shape, template

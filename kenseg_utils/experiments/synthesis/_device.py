@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from kenseg_utils.frames import BRIGHTEST, SHAPE
+from kenseg_utils.prediction.frames import BRIGHTEST, SHAPE
 
 from ._feed import LEVELS, Pool
 from ._views import SIDE, SLICES, View

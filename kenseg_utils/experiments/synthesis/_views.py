@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kenseg_utils.frames import SHAPE
+from kenseg_utils.prediction.frames import SHAPE
 
 if TYPE_CHECKING:
     from keras import Model

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from kenseg_utils import frames
+from kenseg_utils.prediction import frames
 
 from ._anatomy import grow
 from ._lesions import (

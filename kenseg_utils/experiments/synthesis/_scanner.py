@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from kenseg_utils.frames import SHAPE
+from kenseg_utils.prediction.frames import SHAPE
 
 from ._anatomy import Person
 from ._fields import smooth_field

@@ -1,4 +1,4 @@
-"""Train a network on synthetic heads: `python -m kenseg_utils.synthesis --minutes 15 --out DIR`."""
+"""Train a network on synthetic heads: `python -m kenseg_utils.experiments.synthesis --out DIR`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kenseg_utils import atlas, frames
+from kenseg_utils import atlas
+from kenseg_utils.prediction import frames
 
 from ._train import Plan, train_by_clock
 from ._views import VIEWS
@@ -17,7 +18,7 @@ from ._views import VIEWS
 def _parser() -> argparse.ArgumentParser:
     usual = {field.name: field.default for field in fields(Plan)}
     parser = argparse.ArgumentParser(
-        prog="python -m kenseg_utils.synthesis",
+        prog="python -m kenseg_utils.experiments.synthesis",
         description="Train a network on synthetic heads for so many minutes. "
         "Run again with the same folder, it goes on.",
     )

@@ -1,7 +1,7 @@
 """Synthetic heads in three dimensions, and the training of a network on nothing else.
 
-`make_head(seed)` gives a head in the frame of `kenseg_utils.frames` with its lesions' mask.
-`python -m kenseg_utils.synthesis --minutes 15 --out FOLDER` trains a network on them.
+`make_head(seed)` gives a head in the frame of `prediction.frames` with its lesions' mask.
+`python -m kenseg_utils.experiments.synthesis --minutes 15 --out FOLDER` trains a network on them.
 """
 
 from ._heads import VERSION, lesion_in_template, make_head

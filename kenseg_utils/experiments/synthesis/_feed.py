@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kenseg_utils.frames import BRIGHTEST, SHAPE
+from kenseg_utils.prediction.frames import BRIGHTEST, SHAPE
 
 from ._fields import smooth_field, upsampled
 from ._heads import make_head
