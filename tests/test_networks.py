@@ -368,6 +368,14 @@ def test_similarity_matrix_has_a_row_and_a_column_a_pixel(shape, pixels):
     assert model.get_layer("similarity_matrix").output.shape[1:] == (pixels, pixels)
 
 
+def test_a_network_of_ones_own_is_built_by_its_name(monkeypatch):
+    monkeypatch.setitem(networks.NETWORKS, "mine", networks.NETWORKS["unet"])
+    assert networks.names()[-1] == "mine" and "widths" in networks.options("mine")
+    assert networks.build("mine", input_shape=(8, 8, 1), widths=(4, 4)).name == "unet"
+    with pytest.raises(ValueError, match="Known: ken_unetpp, .*, xnet, mine, unet3d"):
+        networks.build("yours")
+
+
 def test_similarity_is_the_product_of_two_projections():
     keras.utils.set_random_seed(0)  # of some draws single precision keeps fewer digits
     model = networks.build("xnet", input_shape=(32, 32, 1), widths=(4, 16, 64))

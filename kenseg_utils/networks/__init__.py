@@ -6,6 +6,7 @@ TensorFlow, JAX and PyTorch.
 """
 
 import inspect
+from collections import ChainMap
 from collections.abc import Callable, Sequence
 from math import log
 from numbers import Integral
@@ -54,7 +55,8 @@ NETWORKS: dict[str, Callable[..., keras.Model]] = {
 }
 # Apart from the others, which the paper compares, and which share slices and a line-up.
 VOLUME_NETWORKS: dict[str, Callable[..., keras.Model]] = {"unet3d": unet3d}
-_ALL = NETWORKS | VOLUME_NETWORKS
+# A view of both: what a reader adds to either is known at once. The first is listed last.
+_ALL = ChainMap(VOLUME_NETWORKS, NETWORKS)
 
 
 def names() -> list[str]:
