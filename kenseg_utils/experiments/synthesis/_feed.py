@@ -137,7 +137,7 @@ Cut = Callable[[np.ndarray, np.ndarray, np.random.Generator], Batch]
 class Feed:
     """Batches from a pool, made ready by `threads` threads; counts the time waited for them.
 
-    `cut(images, masks, rng)` turns float volumes (n, *SHAPE) into what a network reads. Two feeds
+    `cut(images, masks, rng)` turns float volumes `(n, *SHAPE)` into what a network reads. Two feeds
     of a pool that no longer changes give the same batches for a seed, if they have one thread.
     """
 

@@ -54,7 +54,7 @@ class View:
     def cut(
         self, images: np.ndarray, masks: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """What the network reads of volumes (n, *SHAPE), and the masks that belong to it.
+        """What the network reads of volumes `(n, *SHAPE)`, and the masks that belong to it.
 
         Of slices, half hold lesion where there is one.
         """
