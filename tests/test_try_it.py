@@ -38,7 +38,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 @pytest.fixture(scope="session")
 def recorded():
     """The whole-slice network that is recorded with the book."""
-    return prediction.open_network()
+    return prediction.recorded_network("whole_slices")[0]
 
 
 @pytest.fixture(scope="session")
@@ -385,7 +385,7 @@ def test_the_page_s_file_is_the_recorded_network(site, recorded, slab):
     volume = np.asarray(slab[0].dataobj, np.float32)
     shown = Intensity.of(volume).apply(volume)[:, :, 3]
     images = pad(shown, (208, 240), float(shown.min()))[None, ..., None]
-    found = export.run(site / "_static/network/whole.onnx", images)
+    found = export.run_exported(site / "_static/network/whole.onnx", images)
     # On some processors Keras computes it in bfloat16, which moves a probability by some 0.04.
     keras = export.in_float32(prediction.at_shape(recorded, (208, 240)))
     expected = np.asarray(keras.predict_on_batch(images))

@@ -16,7 +16,7 @@ document.addEventListener("DOMContentLoaded", () => {
     });
   }
 
-  for (const button of document.querySelectorAll(".kenseg-play")) {
+  for (const button of document.querySelectorAll("button.kenseg-play[data-plays]")) {
     const slider = document.getElementById(button.dataset.plays);
     let timer = null;
     const playing = (on) => {

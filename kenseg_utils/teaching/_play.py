@@ -87,7 +87,7 @@ def _dial(name: str, legend: str, choices: dict[str, str]) -> str:
     return f'<fieldset><legend style="{style}">{legend}</legend>{rows}</fieldset>'
 
 
-_DIAL = """<form id="@NAME@" class="kenseg-play kenseg-dial" onsubmit="return false">
+_DIAL = """<form id="@NAME@" class="kenseg-dial" onsubmit="return false">
 <p data-part="off">@SUMMARY@</p>
 <div data-part="game" hidden>@DIALS@
 <p data-part="said" role="status" style="min-height:3.2em"></p>
