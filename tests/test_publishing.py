@@ -251,7 +251,6 @@ def staged(tmp_path, monkeypatch):
     monkeypatch.setattr(render.first_look.Heads, "drawn", lambda: None)
     monkeypatch.setattr(render.first_look, "fill", lambda *_: None)
     monkeypatch.setattr(render.first_look, "editor_slice", lambda *_: None)
-    monkeypatch.setattr(render.claims_page, "fill", lambda *_: None)
     executed = tmp_path / "executed"
     executed.mkdir()
     for path in NOTEBOOKS:
@@ -308,6 +307,7 @@ def test_a_chapter_without_its_claims_is_named_and_the_last_good_book_stays(
         cell["outputs"] = [o for o in cell.get("outputs", []) if "text" in o]
     copy.write_text(json.dumps(content))
     monkeypatch.setattr(render.vendor, "settings", lambda *_: {})
+    monkeypatch.setattr(render, "_network", lambda *_: pytest.fail("claims are looked at first"))
     monkeypatch.setattr(sys, "argv", ["render.py", str(copy.parent), str(tmp_path / "build")])
     assert render.main() == 1
     told = capsys.readouterr().err
