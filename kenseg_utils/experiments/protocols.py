@@ -22,6 +22,7 @@ from kenseg_utils.slices import crop, lesion_centre
 # What of a head is looked at, and in the order in which it is more and more.
 SCOPES = ("crops", "slices", "volume")
 COLUMNS = ("subject", "scope", "tp", "fp", "fn")
+NETWORK = "whole_slices"
 SUBJECTS, SEED = 8, 18  # heads of a release of its own: no other part of the book draws from it
 
 
@@ -99,8 +100,14 @@ def recorded_counts(folder: str | os.PathLike | None = None) -> pd.DataFrame | N
 
 
 def record_counts(subjects: int = SUBJECTS, folder: str | os.PathLike | None = None) -> Path:
-    """Segment so many phantom heads by the recorded network, and write what is counted."""
-    model, counts = prediction.open_network(), {}
+    """Segment so many phantom heads by the recorded network of slices; write what is counted.
+
+    Raises ValueError where that network is not recorded.
+    """
+    kept = prediction.recorded_network(NETWORK)
+    if kept is None:
+        raise ValueError(f"No network is recorded as {NETWORK}: record it first.")
+    model, counts = kept[0], {}
     for index in range(subjects):
         image, truth, told = phantom.make_subject(index, SEED)
         mask = prediction.segment_volume(model, image, phantom.AFFINE)
@@ -110,7 +117,7 @@ def record_counts(subjects: int = SUBJECTS, folder: str | os.PathLike | None = N
             for scope in SCOPES
         }
     file = artifacts.results_file("protocols", folder)
-    about = dict(network="whole_slices", seed=SEED, phantom=phantom.VERSION, counts=counts)
+    about = dict(network=NETWORK, seed=SEED, phantom=phantom.VERSION, counts=counts)
     with artifacts.write_aside(file) as aside:
         aside.write_text(json.dumps(about) + "\n", encoding="utf-8")
     return file
