@@ -17,8 +17,9 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from kenseg_utils import experiments
+from kenseg_utils import anatomy, experiments, metrics
 from kenseg_utils.experiments import synthesis
+from kenseg_utils.prediction import frames
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 LARGE_ML = 20
@@ -32,7 +33,7 @@ def described(places: np.ndarray, ml: float, mask: np.ndarray) -> dict[str, floa
     low, high = np.percentile(places, (0.5, 99.5), axis=1)
     return {
         "ml": ml,
-        "components": float(ndimage.label(mask, np.ones((3, 3, 3)))[1]),
+        "components": float(metrics.label_lesions(mask, corners=True)[1]),
         **{f"extent {axis} (mm)": e for axis, e in zip("xyz", high - low)},
         "nearest to the skull (mm)": float(max(depth.min(), 0)),
         "share within 4 mm of the skull": float((depth <= 4).mean()),
@@ -51,17 +52,14 @@ def real(folder: Path) -> pd.DataFrame:
         image = nib.as_closest_canonical(nib.load(file))
         fine = np.asarray(image.dataobj) > 0
         # On 2 mm, as the synthetic ones are.
-        count = np.array(fine.shape) // 2
-        blocks = fine[tuple(slice(0, 2 * n) for n in count)].reshape(
-            *(m for n in count for m in (n, 2))
-        )
-        mask = blocks.mean((1, 3, 5)) >= 0.5
+        whole = fine[tuple(slice(0, n - n % 2) for n in fine.shape)]
+        mask = anatomy.block_means(whole, (2, 2, 2)) >= 0.5
         if not mask.any():
             continue
         affine = image.affine @ np.diag([2, 2, 2, 1])
         affine[:3, 3] += image.affine[:3, :3] @ np.full(3, 0.5)
         places = affine[:3, :3] @ np.argwhere(mask).T + affine[:3, 3:]
-        ml = fine.sum() * abs(np.linalg.det(image.affine[:3, :3])) / 1000
+        ml = fine.sum() * anatomy.voxel_ml(image.affine)
         rows.append(described(places, float(ml), mask))
     return pd.DataFrame(rows)
 
@@ -71,7 +69,7 @@ def synthetic(count: int) -> pd.DataFrame:
     for number in range(count):
         mask, places = synthesis.lesion_in_template((8000, number))
         if mask.any():
-            rows.append(described(places[:, mask], mask.sum() * 0.008, mask))
+            rows.append(described(places[:, mask], mask.sum() * frames.VOXEL_ML, mask))
     return pd.DataFrame(rows)
 
 

@@ -39,7 +39,6 @@ from kenseg_utils.prediction import frames
 
 THRESHOLDS = tuple(round(0.1 * k, 1) for k in range(2, 10))
 LEAST_ML = (0.1, 0.3, 0.5, 1.0)
-VOXEL_ML = frames.SPACING**3 / 1000
 MOST_ML = 1.0  # found in a healthy head
 WORTH = 0.005  # of Dice
 SEED = 4000  # of phantoms and painted lesions: nothing else uses it
@@ -116,13 +115,6 @@ def cases(heads: list[Path], phantoms: int, painted: int, jobs: int) -> list:
     return joblib.Parallel(n_jobs=jobs)(tasks)
 
 
-def without_small(found: np.ndarray, least_ml: float) -> np.ndarray:
-    labels, count = ndimage.label(found, np.ones((3, 3, 3)))
-    keep = np.bincount(labels.ravel(), minlength=count + 1) * VOXEL_ML >= least_ml
-    keep[0] = False
-    return keep[labels]
-
-
 def judge(probability, all_cases) -> pd.DataFrame:
     """A row a case and a choice: Dice, recall, precision, ml."""
     rows = []
@@ -132,14 +124,14 @@ def judge(probability, all_cases) -> pd.DataFrame:
         for mirrored, soft in ((False, once), (True, both)):
             for threshold in THRESHOLDS:
                 for least in LEAST_ML:
-                    found = without_small(soft >= threshold, least)
+                    found = prediction.remove_small(soft >= threshold, frames.VOXEL_ML, least)
                     row = dict(
                         group=group, case=name, number=number, mirrored=mirrored,
-                        threshold=threshold, least_ml=least, found_ml=found.sum() * VOXEL_ML,
+                        threshold=threshold, least_ml=least, found_ml=found.sum() * frames.VOXEL_ML,
                     )  # fmt: skip
                     if mask is not None:
                         row |= dict(
-                            lesion_ml=mask.sum() * VOXEL_ML,
+                            lesion_ml=mask.sum() * frames.VOXEL_ML,
                             dice=metrics.dice(mask, found),
                             recall=metrics.recall(mask, found),
                             precision=metrics.precision(mask, found),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import numbers
 import os
 import re
 import shutil
@@ -47,6 +48,11 @@ def as_path(path: str | bytes | os.PathLike) -> Path:
     if _ADDRESS.match(str(path)):
         raise ValueError(f"{path} is an address on the net: download it, and name the file.")
     return Path(os.path.expanduser(os.fspath(path)))
+
+
+def is_whole(value: Any) -> bool:
+    """Whether a value is a whole number, of Python's or NumPy's kinds, and not True or False."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def work_dir(path: str | os.PathLike | None = None) -> Path:

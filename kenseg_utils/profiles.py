@@ -7,7 +7,6 @@ subjects, how wide and how long; the code of the notebook is the same in all thr
 from __future__ import annotations
 
 import argparse
-import numbers
 import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -88,8 +87,7 @@ def get(name: str) -> Profile:
 
 def check_seed(seed: int) -> int:
     """The seed; ValueError unless it is a whole number that a generator takes."""
-    is_whole = isinstance(seed, numbers.Integral) and not isinstance(seed, bool)
-    if not is_whole or not 0 <= seed < 2**32:
+    if not artifacts.is_whole(seed) or not 0 <= seed < 2**32:
         raise ValueError(f"seed is {seed!r}: give a whole number from 0 to {2**32 - 1}, such as 0.")
     return int(seed)
 

@@ -1,9 +1,13 @@
 """Shared fixtures: the repository's root, a work folder, and every notebook executed once."""
 
+import functools
+import http.server
 import os
 import shutil
 import subprocess
 import sys
+import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -144,6 +148,35 @@ def html(request, shared):
             assert result.returncode == 0, result.stderr[-4000:]
             (folder / "whole").touch()
     return folder / "html"
+
+
+@contextmanager
+def served(folder: Path):
+    """A folder on localhost, without a word in the log: its address."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *arguments):
+            pass
+
+    handler = functools.partial(Quiet, directory=str(folder))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+
+
+@contextmanager
+def bare_page(chromium, html: str, width: int = 360):
+    """A page of given HTML, which must not complain."""
+    context = chromium.new_context(viewport={"width": width, "height": 900})
+    tab = context.new_page()
+    complaints = []
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+    tab.set_content(html)
+    yield tab
+    assert not complaints
+    context.close()
 
 
 @pytest.fixture(scope="session")

@@ -5,16 +5,14 @@
 
 import base64
 import functools
-import http.server
 import io
 import json
 import re
 import sys
-import threading
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, served
 from PIL import Image
 
 sys.path.insert(0, str(ROOT / "book" / "_tools"))
@@ -38,17 +36,8 @@ def vendored(html):
 @pytest.fixture(scope="session")
 def address(html):
     """The book, served on localhost."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *arguments):
-            pass
-
-    server = http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), functools.partial(Quiet, directory=str(html))
-    )
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
+    with served(html) as where:
+        yield where
 
 
 class Tab:

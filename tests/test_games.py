@@ -5,6 +5,7 @@ import re
 
 import pandas as pd
 import pytest
+from conftest import bare_page
 from test_pairs import KEN, drawn
 from test_teaching import Page
 
@@ -87,20 +88,14 @@ def test_a_dice_without_pairs_is_a_sentence():
 @pytest.fixture
 def page(chromium, rolls):
     """A page with all three, whose complaints are kept."""
-    context = chromium.new_context(viewport={"width": 360, "height": 700})
-    tab = context.new_page()
-    tab.complaints = []
-    tab.on("pageerror", lambda error: tab.complaints.append(str(error)))
-    tab.on("console", lambda said: tab.complaints.append(said.text) if said.type == "error" else 0)
     parts = (
         teaching.bet(QUESTION, OPTIONS).data,
         teaching.settle(QUESTION, OPTIONS, 2, FOUND).data,
         dice(rolls),
     )
-    tab.set_content(f"<!doctype html><html lang=en><body>{''.join(parts)}</body></html>")
-    yield tab
-    assert not tab.complaints
-    context.close()
+    html = f"<!doctype html><html lang=en><body>{''.join(parts)}</body></html>"
+    with bare_page(chromium, html) as tab:
+        yield tab
 
 
 def part(page, name):

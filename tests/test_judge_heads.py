@@ -8,6 +8,7 @@ import pytest
 from conftest import ROOT
 from scipy import ndimage
 
+from kenseg_utils import prediction
 from kenseg_utils.prediction import frames
 
 spec = importlib.util.spec_from_file_location("judge", ROOT / "benchmarks/judge_heads.py")
@@ -76,9 +77,9 @@ def test_small_things_are_left_out():
     found = np.zeros((20, 20, 20), bool)
     found[:4, :4, :4] = True  # 0.5 ml
     found[10:12, 10:12, 10:12] = True  # 0.06 ml
-    kept = judge_heads.without_small(found, 0.1)
+    kept = prediction.remove_small(found, frames.VOXEL_ML, 0.1)
     assert kept[:4, :4, :4].all() and kept.sum() == 64
-    assert not judge_heads.without_small(found, 1.0).any()
+    assert not prediction.remove_small(found, frames.VOXEL_ML, 1.0).any()
 
 
 @pytest.mark.parametrize("way", judge_heads.WAYS)

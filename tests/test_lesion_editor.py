@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, bare_page
 
 from kenseg_utils import metrics
 
@@ -33,15 +33,10 @@ def written(tmp_path_factory):
 
 @pytest.fixture
 def page(chromium, written):
-    context = chromium.new_context(viewport={"width": 360, "height": 900})
-    tab = context.new_page()
-    tab.complaints = []
-    tab.on("pageerror", lambda error: tab.complaints.append(str(error)))
     body = re.sub(r"<script.*?</script>", "", BODY)
-    tab.set_content(f"<html><body>{body}<script>{written}{SCRIPT}</script></body></html>")
-    yield tab
-    assert not tab.complaints
-    context.close()
+    html = f"<html><body>{body}<script>{written}{SCRIPT}</script></body></html>"
+    with bare_page(chromium, html) as tab:
+        yield tab
 
 
 def now(page):

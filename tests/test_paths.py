@@ -44,7 +44,7 @@ def scan():
 
 
 def prepared():
-    return slices.prepare(scans(), size=16, padded=16, work_dir="~/work", workers=1)
+    return slices.prepare(scans(), size=16, padded=16, work_dir="~/derived", workers=1)
 
 
 def trained():
@@ -65,7 +65,7 @@ def segmented():
 
 
 BY_RESULT = {
-    "artifacts.work_dir": lambda: artifacts.work_dir("~/work"),
+    "artifacts.work_dir": lambda: artifacts.work_dir("~/derived"),
     "artifacts.results_file": lambda: artifacts.results_file("x", "~/results").parent,
     "artifacts.checked_target": lambda: artifacts.checked_target("~/x.csv", (".csv",)),
     "atlas.find_scans": lambda: Path(scans().t1w[0]),
@@ -76,10 +76,10 @@ BY_RESULT = {
     ),
     "atlas.write_nnunet": lambda: atlas.write_nnunet(scans(), "~/nn", folds=2, progress=False),
     "profiles.open_scans": lambda: Path(
-        profiles.open_scans(profiles.get("smoke"), "~/data", "~/work").t1w[0]
+        profiles.open_scans(profiles.get("smoke"), "~/data", "~/derived").t1w[0]
     ),
     "slices.prepare": lambda: prepared().folder,
-    "slices.open_set": lambda: slices.open_set(f"~/work/{prepared().folder.name}").folder,
+    "slices.open_set": lambda: slices.open_set(f"~/derived/{prepared().folder.name}").folder,
     "evaluation.save_table": lambda: evaluation.save_table(pd.DataFrame(dict(a=[1])), "~/t.csv"),
     "evaluation.evaluate": evaluated,
     "training.train": trained,

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import bare_page
 from test_teaching import Page
 
 from kenseg_utils import artifacts, metrics, teaching
@@ -103,16 +104,11 @@ def test_the_dial_is_a_sentence_where_scripts_are_off(counts):
 @pytest.fixture(scope="module")
 def page(chromium, counts):
     """A phone's page with the dial, whose complaints are kept."""
-    context = chromium.new_context(viewport={"width": 360, "height": 700})
-    tab = context.new_page()
-    complaints = []
-    tab.on("pageerror", lambda error: complaints.append(str(error)))
     dial = teaching.protocol_dial(counts, SUMMARY).data
-    tab.set_content(f"<!doctype html><html lang=en><body>{dial}</body></html>")
-    assert tab.evaluate("document.scrollingElement.scrollWidth <= innerWidth"), "scrolls sideways"
-    yield tab
-    assert not complaints
-    context.close()
+    with bare_page(chromium, f"<!doctype html><html lang=en><body>{dial}</body></html>") as tab:
+        fits = tab.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
+        assert fits, "scrolls sideways"
+        yield tab
 
 
 TURN = """(form) => {

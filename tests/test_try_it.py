@@ -5,19 +5,16 @@ one that the book builds.
 """
 
 import base64
-import functools
 import gzip
-import http.server
 import json
 import re
 import shutil
 import sys
-import threading
 
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, served
 from heads import head
 from nibabel import orientations
 
@@ -28,11 +25,6 @@ from kenseg_utils.slices import Intensity, pad
 sys.path.insert(0, str(ROOT / "book" / "_tools"))
 
 STATIC = ROOT / "book" / "_static"
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *arguments):
-        pass
 
 
 @pytest.fixture(scope="session")
@@ -76,23 +68,18 @@ def site(tmp_path_factory):
 @pytest.fixture(scope="session")
 def page(chromium, site):
     """The page, opened once; what it complained of and whom it asked is kept."""
-    server = http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), functools.partial(Quiet, directory=str(site))
-    )
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    address = f"http://127.0.0.1:{server.server_address[1]}"
-    context = chromium.new_context(viewport={"width": 1280, "height": 900})
-    tab = context.new_page()
-    tab.set_default_timeout(120_000)
-    tab.errors, tab.asked = [], []
-    tab.on("pageerror", lambda error: tab.errors.append(str(error)))
-    tab.on("request", lambda request: tab.asked.append(request.url))
-    tab.goto(f"{address}/book/try-it.html")
-    yield tab
-    assert not tab.errors
-    assert not [url for url in tab.asked if not url.startswith((address, "blob:", "data:"))]
-    context.close()
-    server.shutdown()
+    with served(site) as address:
+        context = chromium.new_context(viewport={"width": 1280, "height": 900})
+        tab = context.new_page()
+        tab.set_default_timeout(120_000)
+        tab.errors, tab.asked = [], []
+        tab.on("pageerror", lambda error: tab.errors.append(str(error)))
+        tab.on("request", lambda request: tab.asked.append(request.url))
+        tab.goto(f"{address}/book/try-it.html")
+        yield tab
+        assert not tab.errors
+        assert not [url for url in tab.asked if not url.startswith((address, "blob:", "data:"))]
+        context.close()
 
 
 def part(page, name):

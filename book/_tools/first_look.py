@@ -93,16 +93,20 @@ def sides(heads: Heads) -> Picture:
     )
 
 
-def scar(heads: Heads) -> Picture:
-    z = widest(heads.mask)
-    image, mask = heads.image[:, :, z], heads.mask[:, :, z]
+def bare_and_traced(head: np.ndarray, lesion: np.ndarray, title: str) -> Figure:
+    """The slice with most lesion twice: as it is, and with the lesion's outline."""
+    z = widest(lesion)
     figure = Figure(figsize=(7, 4.4), layout="constrained")
     bare, traced = figure.subplots(1, 2)
-    figures.slice_overlay(bare, image, title="the scan")
-    figures.slice_overlay(traced, image, mask, title="with the expert's mask")
+    figures.slice_overlay(bare, head[:, :, z], title="the scan")
+    figures.slice_overlay(traced, head[:, :, z], lesion[:, :, z], title=title)
+    return figure
+
+
+def scar(heads: Heads) -> Picture:
     volume = heads.mask.sum() / 1000
     return Picture(
-        figure,
+        bare_and_traced(heads.image, heads.mask, "with the expert's mask"),
         f"A large old stroke, {volume:.0f} ml: the dead tissue has gone, and fluid fills its "
         "place. Look first at the left picture alone: where would you draw the line?",
         f"Twice the same axial slice. Left, a dark hollow where brain should be; right, the same "
@@ -111,15 +115,9 @@ def scar(heads: Heads) -> Picture:
 
 
 def small(heads: Heads) -> Picture:
-    z = widest(heads.small_mask)
-    image, mask = heads.small_image[:, :, z], heads.small_mask[:, :, z]
-    figure = Figure(figsize=(7, 4.4), layout="constrained")
-    bare, traced = figure.subplots(1, 2)
-    figures.slice_overlay(bare, image, title="the scan")
-    figures.slice_overlay(traced, image, mask, title="with the mask")
     volume = heads.small_mask.sum() / 1000
     return Picture(
-        figure,
+        bare_and_traced(heads.small_image, heads.small_mask, "with the mask"),
         f"A small lesion, {volume:.2f} ml: a few drops. About half of the lesions of ATLAS are "
         "below 5 ml.",
         f"Twice the same axial slice. Left, a spot that is hard to tell from its surroundings; "

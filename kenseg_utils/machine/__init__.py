@@ -3,6 +3,7 @@
 from ._cluster import connect
 from ._devices import (
     PRECISIONS,
+    building_in,
     choose_precision,
     device,
     free_bytes,
@@ -15,6 +16,7 @@ from ._speed import fuse_normalisation, spare_graph_optimisers
 
 __all__ = [
     "PRECISIONS",
+    "building_in",
     "choose_precision",
     "connect",
     "device",

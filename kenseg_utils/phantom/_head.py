@@ -14,6 +14,8 @@ import numpy as np
 from nilearn import datasets
 from scipy import ndimage
 
+from ._fields import along_axes, spline_weights
+
 SHAPE = (197, 233, 189)  # the grid of every ATLAS R2.0 volume, 1 mm
 AFFINE = np.array([[1.0, 0, 0, -98], [0, 1, 0, -134], [0, 0, 1, -72], [0, 0, 0, 1]])
 COARSE = 2  # mm between the points on which displacements, skull and skin are kept
@@ -102,33 +104,16 @@ def smooth_field(
     nodes = [int(np.ceil(length / spacing)) + 4 for length in SHAPE]
     values = rng.standard_normal((count, *nodes), dtype=np.float32)
     weights = [
-        _spline_weights(spacing, n, length)[window][::step]
+        spline_weights(spacing, n, length)[window][::step]
         for n, length, window in zip(nodes, SHAPE, box)
     ]
-    field = _blend_axes(values, weights)
+    field = along_axes(values, weights)
     return field if count > 1 else field[0]
-
-
-def _blend_axes(values: np.ndarray, weights: list[np.ndarray]) -> np.ndarray:
-    """Apply a (points, nodes) matrix along each of the last three axes of `values`."""
-    along_z = values @ weights[2].T
-    along_y = weights[1] @ along_z
-    count, nodes, ny, nz = along_y.shape
-    return (weights[0] @ along_y.reshape(count, nodes, ny * nz)).reshape(count, -1, ny, nz)
-
-
-@cache
-def _spline_weights(spacing: float, nodes: int, length: int) -> np.ndarray:
-    """(length, nodes) cubic B-spline weights, each row scaled to give unit variance."""
-    position = np.arange(length)[:, None] / spacing + 1.5
-    t = np.abs(position - np.arange(nodes)[None, :])
-    weights = np.where(t < 1, 2 / 3 - t**2 + t**3 / 2, np.clip(2 - t, 0, None) ** 3 / 6)
-    return (weights / np.linalg.norm(weights, axis=1, keepdims=True)).astype(np.float32)
 
 
 def _upsample(coarse: np.ndarray, box=FULL_BOX) -> np.ndarray:
     """(count, …) linearly interpolated from the coarse grid to the voxels of `box`."""
-    return _blend_axes(
+    return along_axes(
         coarse,
         [
             _linear_weights(nodes, length)[window]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import html
+import io
 import os
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from scipy import ndimage
 
 from kenseg_utils import artifacts
@@ -124,24 +124,12 @@ def overview(finding: Finding, columns: int = COLUMNS, rows: int = ROWS) -> str:
 
 def png(indices: np.ndarray) -> bytes:
     """A picture (height, width) of palette indices as PNG: 0 to 254 are greys, 255 the outline."""
-    height, width = indices.shape
     greys = np.repeat(np.round(np.linspace(0, 255, _GREYS)).astype(np.uint8)[:, None], 3, 1)
-    palette = np.concatenate([greys, np.array([OUTLINE], np.uint8)]).tobytes()
-    lines = np.concatenate([np.zeros((height, 1), np.uint8), indices], 1).tobytes()
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        _chunk(kind, content)
-        for kind, content in (
-            (b"IHDR", struct.pack(">2I5B", width, height, 8, 3, 0, 0, 0)),
-            (b"PLTE", palette),
-            (b"IDAT", zlib.compress(lines, 6)),
-            (b"IEND", b""),
-        )
-    )
-
-
-def _chunk(kind: bytes, content: bytes) -> bytes:
-    check = zlib.crc32(kind + content)
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", check)
+    picture = Image.fromarray(indices)
+    picture.putpalette(np.concatenate([greys, np.array([OUTLINE], np.uint8)]).tobytes())
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()
 
 
 def _levels(finding: Finding, count: int) -> list[int]:

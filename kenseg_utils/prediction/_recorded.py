@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from kenseg_utils import artifacts
+from kenseg_utils import artifacts, machine
+
+from ._frames import takes_volumes
 
 # What `open_network` opens, by preference: the 3-D network, else the one of whole slices.
 BEST_FIRST = ("heads", "whole_slices")
@@ -76,7 +78,7 @@ def recorded_network(name: str, folder: str | os.PathLike | None = None) -> tupl
             weights = [found[key].astype(np.float32) for key in sorted(found) if key != "about"]
         model = _built(about)
         model.set_weights(weights)
-        if len(model.input_shape) == 5:
+        if takes_volumes(model):
             model.threshold = float(about.get("threshold", 0.5))
         else:
             networks.shift_scores(model, 1 - about.get("threshold", 0.5))
@@ -94,18 +96,12 @@ def recorded_network(name: str, folder: str | os.PathLike | None = None) -> tupl
 
 def _built(about: dict) -> Any:
     """The untrained network of a recorded one's recipe."""
-    import keras
-
     from kenseg_utils import networks, training
 
     recipe, shape = about["recipe"], tuple(about["input_shape"])
     if recipe["network"] not in networks.volume_names():
         return training.build(training.Recipe(**recipe), shape)
-    previous = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32")
-    try:
+    with machine.building_in("float32"):
         return networks.build(
             recipe["network"], shape, widths=recipe.get("widths"), **recipe.get("options", {})
         )
-    finally:
-        keras.config.set_dtype_policy(previous)

@@ -169,8 +169,7 @@ def check_network(model: Any, batch_size: int = 16) -> None:
             f"The network answers with shape {given}: {NEEDED}. Of more classes, keep lesion's "
             "channel alone."
         )
-    whole = isinstance(batch_size, (int, np.integer)) and not isinstance(batch_size, bool)
-    if not whole or batch_size < 1:
+    if not artifacts.is_whole(batch_size) or batch_size < 1:
         raise ValueError(f"batch_size is {batch_size!r}: give a whole number from 1 upwards.")
 
 

@@ -16,12 +16,14 @@ from kenseg_utils import anatomy
 
 SHAPE = (96, 112, 96)  # voxels: left to right, back to front, bottom to top
 SPACING = 2.0  # mm
+VOXEL_ML = SPACING**3 / 1000
 ABOVE_MM = 8.0  # of air between the head's top and the frame's
 SKULLCAP_MM = 100.0  # below its top, a head is centred by: neither nose nor ears nor neck
 COARSE_MM = 4.0  # the grid on which the head is looked for
 BRIGHTEST = 2.0  # where what is brighter than white matter is cut: fat and vessels tell nothing
 # The middle of the brain, whole head or not: mm below the frame's top, and half its sides.
 CORE_BELOW_MM, CORE_HALF_MM = 75.0, (50.0, 65.0, 45.0)
+_CORNERS = np.array(list(np.ndindex(2, 2, 2)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,10 +62,8 @@ class Frame:
         `affine` is the scan's. Between the frame's points values are interpolated linearly.
         """
         to_frame = np.linalg.inv(self.affine) @ affine
-        corners = np.array(list(np.ndindex(2, 2, 2))) * np.array(self.shape) - 0.5
-        places = corners @ np.linalg.inv(to_frame)[:3, :3].T + np.linalg.inv(to_frame)[:3, 3]
-        low = np.clip(np.floor(places.min(0)), 0, shape).astype(int)
-        high = np.clip(np.ceil(places.max(0)) + 1, low, shape).astype(int)
+        corners = _CORNERS * np.array(self.shape) - 0.5
+        low, high = _reached(corners, np.linalg.inv(to_frame), shape)
         result = np.zeros(shape, np.float32)
         if (high > low).all():
             result[tuple(map(slice, low, high))] = _sampled(
@@ -84,11 +84,7 @@ def frame_of(image: np.ndarray, affine: np.ndarray) -> Frame:
     view is. Where no head stands out, what is bright counts as one.
     Raises ValueError for an image that has not three axes, or an affine that cannot be inverted.
     """
-    if np.ndim(image) != 3:
-        raise ValueError(f"A frame needs a volume (X, Y, Z); got an array of shape {image.shape}.")
-    affine = np.asarray(affine, float)
-    if affine.shape != (4, 4) or not np.linalg.det(affine):
-        raise ValueError("A frame needs the scan's affine (4, 4), which can be inverted.")
+    affine = _checked(image, affine)
     return _frame_of(_settled(image), affine)
 
 
@@ -97,9 +93,9 @@ def look(image: np.ndarray, affine: np.ndarray) -> tuple[Frame, np.ndarray]:
 
     Raises what `frame_of` raises.
     """
-    frame_of(image[:1, :1, :1], affine)  # only what it refuses
+    affine = _checked(image, affine)
     settled = _settled(image)
-    frame = _frame_of(settled, np.asarray(affine, float))
+    frame = _frame_of(settled, affine)
     return frame, normalised(frame.into(settled, affine))
 
 
@@ -125,6 +121,16 @@ def levels(volume: np.ndarray) -> tuple[float, float]:
     return air, float(np.percentile(solid, 85)) if solid.size else 0.0
 
 
+def _checked(image: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """The affine as floats; ValueError for what no frame can be laid around."""
+    if np.ndim(image) != 3:
+        raise ValueError(f"A frame needs a volume (X, Y, Z); got an array of shape {image.shape}.")
+    affine = np.asarray(affine, float)
+    if affine.shape != (4, 4) or not np.linalg.det(affine):
+        raise ValueError("A frame needs the scan's affine (4, 4), which can be inverted.")
+    return affine
+
+
 def _settled(image: np.ndarray) -> np.ndarray:
     """A scan whose air is dark and which has no single values far beyond all others."""
     return anatomy.with_dark_air(anatomy.without_spikes(image))
@@ -148,7 +154,7 @@ def _coarsely(volume: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.nd
     blocks = anatomy.block_means(volume, (steps[0], steps[1], steps[2]))
     to_mm = affine @ np.diag([*steps, 1.0])
     to_mm[:3, 3] = affine[:3, :3] @ ((np.array(steps) - 1) / 2) + affine[:3, 3]
-    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(blocks.shape) - 1)
+    corners = _CORNERS * (np.array(blocks.shape) - 1)
     places = corners @ to_mm[:3, :3].T + to_mm[:3, 3]
     coarse = np.diag([COARSE_MM, COARSE_MM, COARSE_MM, 1.0])
     coarse[:3, 3] = places.min(0)
@@ -166,11 +172,15 @@ def _smoothing(affine: np.ndarray) -> np.ndarray:
 
 def _around(volume, to_scan, shape, margin) -> tuple[np.ndarray, np.ndarray]:
     """The part of a volume that the frame lies over, and at which voxel it starts."""
-    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(shape) - 1)
-    places = corners @ to_scan[:3, :3].T + to_scan[:3, 3]
-    low = np.clip(np.floor(places.min(0) - margin), 0, volume.shape).astype(int)
-    high = np.clip(np.ceil(places.max(0) + margin) + 1, low, volume.shape).astype(int)
+    low, high = _reached(_CORNERS * (np.array(shape) - 1), to_scan, volume.shape, margin)
     return volume[tuple(map(slice, low, high))], low
+
+
+def _reached(corners, matrix, shape, margin=0) -> tuple[np.ndarray, np.ndarray]:
+    """From and to which voxel of a grid of `shape` a box reaches: `matrix` leads `corners` there."""
+    places = corners @ matrix[:3, :3].T + matrix[:3, 3]
+    low = np.clip(np.floor(places.min(0) - margin), 0, shape).astype(int)
+    return low, np.clip(np.ceil(places.max(0) + margin) + 1, low, shape).astype(int)
 
 
 def _sampled(volume, matrix, offset, shape, order, outside) -> np.ndarray:

@@ -156,12 +156,12 @@ def _check_options(protocol, size, padded, neighbours, pixel_mm) -> None:
     if protocol not in PROTOCOLS:
         raise ValueError(f"Unknown protocol {protocol!r}: choose one of {', '.join(PROTOCOLS)}.")
     for name, value in dict(size=size, padded=padded).items():
-        if not _is_whole(value) or value < 1:
+        if not artifacts.is_whole(value) or value < 1:
             raise ValueError(f"{name} is {value!r}: give a whole number of pixels, 1 or more.")
     if padded < size:
         raise ValueError(f"padded is {padded}, less than size, {size}: it is the side around it.")
     offsets = [] if isinstance(neighbours, str) or not np.iterable(neighbours) else [*neighbours]
-    if not len(offsets) or not all(map(_is_whole, offsets)):
+    if not len(offsets) or not all(map(artifacts.is_whole, offsets)):
         raise ValueError(
             f"neighbours is {neighbours!r}: give whole numbers, the offsets along z that become "
             "channels, such as (0,)."
@@ -169,10 +169,6 @@ def _check_options(protocol, size, padded, neighbours, pixel_mm) -> None:
     is_number = isinstance(pixel_mm, (int, float, np.number)) and not isinstance(pixel_mm, bool)
     if pixel_mm is not None and not (is_number and 0 < pixel_mm < np.inf):
         raise ValueError(f"pixel_mm is {pixel_mm!r}: give millimetres above 0, or None.")
-
-
-def _is_whole(value) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 def open_set(folder: str | os.PathLike) -> SliceSet:

@@ -115,10 +115,9 @@ class SliceSet:
             )
         groups = self.index[by].to_numpy()
         names = np.unique(groups)
-        is_whole = isinstance(folds, (int, np.integer)) and not isinstance(folds, bool)
         if len(names) < 2:
             raise ValueError(f"The set holds one {by} only, {names[0]}: two are needed to part.")
-        if not is_whole or not 2 <= folds <= len(names):
+        if not artifacts.is_whole(folds) or not 2 <= folds <= len(names):
             raise ValueError(
                 f"{folds!r} folds of {len(names)} {by}s: choose between 2 and {len(names)} folds."
             )

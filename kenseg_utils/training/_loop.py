@@ -78,14 +78,10 @@ def build(recipe: Recipe, input_shape: Sequence[int], steps: int = 1) -> Model:
     """
     import keras
 
-    previous = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(machine.choose_precision(recipe.precision))
-    try:
+    with machine.building_in(machine.choose_precision(recipe.precision)):
         model = networks.build(
             recipe.network, input_shape=input_shape, widths=recipe.widths, **recipe.options
         )
-    finally:
-        keras.config.set_dtype_policy(previous)
     machine.fuse_normalisation(model)
     if recipe.lesion_prior:
         networks.shift_scores(model, recipe.lesion_prior)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kenseg_utils import losses, machine, networks
+from kenseg_utils import artifacts, losses, machine, networks
 
 from ._augment import AUGMENTATIONS
 
@@ -71,7 +71,7 @@ class Recipe:
                 )
         for name, least in dict(batch_size=1, epochs=1, steps_per_execution=1, seed=0).items():
             value = getattr(self, name)
-            if not _is_whole(value) or value < least:
+            if not artifacts.is_whole(value) or value < least:
                 raise ValueError(
                     f"Recipe.{name} is {value!r}: it must be a whole number of at least {least}."
                 )
@@ -124,14 +124,10 @@ class Recipe:
         return json.loads(json.dumps(asdict(self)))
 
 
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-
 def _checked_widths(widths: Any) -> tuple[int, ...]:
     """Widths as whole numbers of at least 1, from the first level down; ValueError otherwise."""
     given = () if isinstance(widths, str) or not np.iterable(widths) else tuple(widths)
-    if not given or not all(_is_whole(width) and width >= 1 for width in given):
+    if not given or not all(artifacts.is_whole(width) and width >= 1 for width in given):
         raise ValueError(
             f"Recipe.widths is {widths!r}: give whole numbers of channels, such as (8, 16, 32)."
         )

@@ -9,15 +9,7 @@ import numpy as np
 from kenseg_utils.prediction import frames
 
 from ._anatomy import grow
-from ._lesions import (
-    VOXEL_ML,
-    draw_look,
-    draw_plan,
-    grow_mask,
-    injury_of,
-    paint_distractors,
-    painted,
-)
+from ._lesions import draw_look, draw_plan, grow_mask, injury_of, paint_distractors, painted
 from ._scanner import draw_contrast, draw_field_of_view, scanned, shown
 from ._shell import defaced, extracted, wrapped
 
@@ -68,7 +60,7 @@ def make_head(
         image,
         mask.astype(np.uint8),
         {
-            "ml": float(mask.sum() * VOXEL_ML),
+            "ml": float(mask.sum() * frames.VOXEL_ML),
             "lesions": [piece.kind.name for piece in plan],
             "shown": way,
             "averaged": averaged,

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from kenseg_utils.prediction.frames import SHAPE, SPACING
+from kenseg_utils.prediction.frames import SHAPE, SPACING, VOXEL_ML
 
 from ._anatomy import Injury, Person
 from ._fields import log_uniform, logistic, smooth_field
 
-VOXEL_ML = SPACING**3 / 1000
 SMALLEST_ML, LARGEST_ML = 0.3, 250.0
 DEEP = np.array([20.0, -18.0, 12.0])  # mm, right side: what wedges of the cortex point to
 

@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kenseg_utils import artifacts, machine, phantom
+from kenseg_utils import artifacts, machine, metrics, phantom
 from kenseg_utils.prediction import frames
 
 from ._device import DeviceLoop
 from ._feed import FIRST, Feed, Pool, start_makers, wait_for_heads
 from ._heads import VERSION, make_head
-from ._lesions import VOXEL_ML
 from ._views import VIEWS, View
 
 if TYPE_CHECKING:
@@ -92,15 +91,11 @@ def judged(probability: Callable[[np.ndarray], np.ndarray], on: Development) -> 
     """
 
     def mean_dice(cases):
-        scores = []
-        for image, mask in cases:
-            found = probability(image) >= 0.5
-            both = found.sum() + mask.sum()
-            scores.append(2 * (found & (mask > 0)).sum() / both if both else 1.0)
+        scores = [metrics.dice(mask, probability(image) >= 0.5) for image, mask in cases]
         return float(np.mean(scores)) if scores else math.nan
 
     own, other = mean_dice(on.own), mean_dice(on.phantoms)
-    found = [(probability(image) >= 0.5).sum() * VOXEL_ML for image in on.healthy]
+    found = [(probability(image) >= 0.5).sum() * frames.VOXEL_ML for image in on.healthy]
     ml = float(np.mean(found)) if found else 0.0
     known = [value for value in (own, other) if not math.isnan(value)]
     return {
@@ -313,14 +308,8 @@ class _Clock:
             self.steps.averages = averages
 
     def _built(self, precision: str) -> Model:
-        import keras
-
-        previous = keras.config.dtype_policy()
-        keras.config.set_dtype_policy(precision)
-        try:
+        with machine.building_in(precision):
             return self.view.build(self.plan.widths)
-        finally:
-            keras.config.set_dtype_policy(previous)
 
     def run(self) -> Path:
         plan, total = self.plan, 60 * self.plan.minutes
