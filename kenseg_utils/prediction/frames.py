@@ -177,7 +177,7 @@ def _around(volume, to_scan, shape, margin) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _reached(corners, matrix, shape, margin=0) -> tuple[np.ndarray, np.ndarray]:
-    """From and to which voxel of a grid of `shape` a box reaches: `matrix` leads `corners` there."""
+    """Between which voxels of a grid of `shape` a box reaches; `matrix` leads `corners` there."""
     places = corners @ matrix[:3, :3].T + matrix[:3, 3]
     low = np.clip(np.floor(places.min(0) - margin), 0, shape).astype(int)
     return low, np.clip(np.ceil(places.max(0) + margin) + 1, low, shape).astype(int)
