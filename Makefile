@@ -64,6 +64,15 @@ $(shell mkdir -p _build && $(or $(wildcard $(PY)),$(PYTHON)) book/_tools/data_se
     $(call quote,$(DATA_ROOT)) $(DATA_SEEN) >&2)
 endif
 
+# Like a processor without bfloat16 units, which is what most laptops have: to see how long they take.
+BFLOAT16 ?= on
+ifeq ($(filter on off,$(BFLOAT16)),)
+$(error BFLOAT16 is "$(BFLOAT16)": choose on or off)
+endif
+ifeq ($(strip $(BFLOAT16)),off)
+export ONEDNN_MAX_CPU_ISA := AVX512_CORE
+endif
+
 export KENSEG_HOME
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PYTHONHASHSEED ?= 0
@@ -74,6 +83,7 @@ help: ## List these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | \
 	    awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 	@echo "  Options: PROFILE=smoke|demo|paper (default demo), DATA=arc [SUBJECTS=20|all] or DATA_ROOT=/data/ATLAS_2 (default: phantom)"
+	@echo "           BFLOAT16=off (compute as on a processor without bfloat16 units)"
 
 install: $(VENV)/.book ## Make .venv from requirements.lock (hashes checked)
 

@@ -58,7 +58,14 @@ def choose_precision(precision: str = "auto") -> str:
 
 
 def _cpu_has_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 itself; emulating it is slower than float32."""
+    """Whether the processor multiplies bfloat16 itself; emulating it is slower than float32.
+
+    TensorFlow's kernels on CPUs are oneDNN's, whose variable ONEDNN_MAX_CPU_ISA keeps them from
+    newer instructions: with AVX512_CORE any processor is like one that lacks these units.
+    """
+    allowed = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
+    if allowed and not any(name in allowed for name in ("BF16", "FP16", "AMX", "AVX10", "DEFAULT")):
+        return False
     flags = _cpuinfo()
     return platform.machine() == "x86_64" and ("amx_bf16" in flags or "avx512_bf16" in flags)
 
