@@ -156,6 +156,17 @@ def stored_otherwise(path, target, code, spacing, order=1, oblique=0.0):
     return target
 
 
+@pytest.fixture(scope="module")
+def dark_spots(phantom_head):
+    """The mask that `DarkSpots` gives of the phantom as it is stored, as an image."""
+    straight = nib.load(phantom_head[0])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prediction, "at_shape", lambda model, frame: model)
+        expected = prediction.segment_volume(DarkSpots(), straight.get_fdata(), straight.affine)
+    assert expected.sum() > 1000
+    return nib.Nifti1Image(expected.astype(np.float32), straight.affine)
+
+
 @pytest.mark.parametrize(
     ("code", "spacing", "oblique", "least"),
     [
@@ -167,7 +178,7 @@ def stored_otherwise(path, target, code, spacing, order=1, oblique=0.0):
     ],
 )
 def test_storage_hardly_changes_the_mask(
-    phantom_head, tmp_path, monkeypatch, code, spacing, oblique, least
+    phantom_head, dark_spots, tmp_path, monkeypatch, code, spacing, oblique, least
 ):
     """Dice with the original file's mask, on the stored file's voxels; same grid and affine."""
     monkeypatch.setattr(prediction, "at_shape", lambda model, frame: model)
@@ -177,17 +188,8 @@ def test_storage_hardly_changes_the_mask(
     original, written = nib.load(path), nib.load(target)
     assert written.shape == original.shape and np.array_equal(written.affine, original.affine)
     assert written.get_data_dtype() == np.uint8
-    straight = nib.load(phantom_head[0])
-    expected = prediction.segment_volume(DarkSpots(), straight.get_fdata(), straight.affine)
-    assert expected.sum() > 1000
-    there = (
-        resample_from_to(
-            nib.Nifti1Image(expected.astype(np.float32), straight.affine),
-            (original.shape, original.affine),
-            order=1,
-        ).get_fdata()
-        >= 0.5
-    )
+    there = resample_from_to(dark_spots, (original.shape, original.affine), order=1)
+    there = there.get_fdata() >= 0.5
     found = np.asarray(written.dataobj) > 0
     dice = 2 * (found & there).sum() / (found.sum() + there.sum())
     assert dice >= least

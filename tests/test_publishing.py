@@ -20,7 +20,9 @@ def tool(name):
     return module
 
 
-address, colab, stamp, status = (tool(name) for name in ("address", "colab", "stamp", "status"))
+address, colab, memory, stamp, status = (
+    tool(name) for name in ("address", "colab", "memory", "stamp", "status")
+)
 HERE = "https://github.com/owner/name"
 
 
@@ -157,7 +159,7 @@ def test_the_table_tells_when_how_long_and_on_what(tmp_path):
     text = status.table(tmp_path, names)
     first, second, third = [line for line in text.splitlines() if line.startswith("| [0")]
     assert (
-        "| 2026-01-02 03:04 | ran to its end | 1.5 min | at most 2 min | demo | "
+        "| 2026-01-02 03:04 | ran to its end | 1.5 min | at most 2 min | – | – | demo | "
         in first.replace("\N{NON-BREAKING HYPHEN}", "-").replace("\N{NO-BREAK SPACE}", " ")
     )
     assert "CPU (2 cores) · data phantom ATLAS (key 12)" in first
@@ -165,17 +167,50 @@ def test_the_table_tells_when_how_long_and_on_what(tmp_path):
     assert "chapters 00, 01, 02: kenseg_utils 0.1.0 · commit abc+" in text
 
 
-def test_every_chapter_promises_minutes():
+def test_the_table_tells_how_much_memory(tmp_path):
+    names = []
+    for number, held in enumerate((1.25, 2.5)):
+        copy = executed_copy(90)
+        copy["cells"][0]["source"].append("\n**Memory**: at most 2 GB (profile demo).")
+        copy["metadata"]["papermill"]["peak_memory"] = held * 1e9
+        names.append(tmp_path / f"0{number}_x.ipynb")
+        names[-1].write_text(json.dumps(copy))
+    first, second = [
+        line.replace("\N{NO-BREAK SPACE}", " ")
+        for line in status.table(tmp_path, names).splitlines()
+        if line.startswith("| [0")
+    ]
+    assert "| 1.2 GB | at most 2 GB |" in first and "more memory" not in first
+    assert "| 2.5 GB | at most 2 GB |" in second and "**more memory than promised**" in second
+
+
+def test_memory_counts_a_process_and_the_processes_that_it_starts():
+    hold = "import time; held = b'x' * {0}; time.sleep(1)"
+    child = f"import subprocess, sys; {hold.format(60_000_000)}"
+    child = child.replace(
+        "time.sleep(1)", f'subprocess.run([sys.executable, "-c", "{hold.format(90_000_000)}"])'
+    )
+    with memory.Peak(seconds=0.05) as peak:
+        subprocess.run([sys.executable, "-c", child], check=True)
+    assert 150e6 < peak.bytes < 300e6
+    with memory.Peak(seconds=0.05) as nothing:
+        pass
+    assert nothing.bytes == 0
+
+
+def test_every_chapter_promises_minutes_and_memory():
     for path in NOTEBOOKS:
         content = json.loads(path.read_text())
         content["metadata"]["papermill"] = {}
-        assert status.about(content)["promised"], path.name
+        about = status.about(content)
+        assert about["promised"] and about["promised_gigabytes"], path.name
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_executed_chapters_say_what_the_table_needs(path, executed):
     run = status.about(json.loads(executed(path.stem).read_text()))
     assert run["profile"] == "smoke" and run["ended"] and run["seconds"] > 0 and not run["failed"]
+    assert 0.1 < run["gigabytes"] < 8
     assert "commit " in run["made_by"] and ".lock " in run["made_by"]
     # A page that reads no scans says so.
     assert "data none" in run["ran_on"] or "(key " in run["ran_on"], "closing_line(…, scans)"

@@ -1,11 +1,13 @@
 """Run one notebook with papermill into an executed copy; on failure say where and why."""
 
 import argparse
+import json
 import os
 import re
 import sys
 from pathlib import Path
 
+import memory
 import papermill
 from papermill.exceptions import PapermillExecutionError
 
@@ -26,15 +28,16 @@ def main() -> int:
     print(f"{arguments.notebook} ({arguments.profile})", flush=True)
     _keep_terminal_for_the_bar(arguments.output.with_suffix(".log"))
     try:
-        papermill.execute_notebook(
-            str(arguments.notebook),
-            str(aside),
-            parameters=parameters,
-            kernel_name="python3",
-            cwd=str(arguments.notebook.parent),
-            progress_bar=True,
-            log_output=False,
-        )
+        with memory.Peak() as peak:
+            papermill.execute_notebook(
+                str(arguments.notebook),
+                str(aside),
+                parameters=parameters,
+                kernel_name="python3",
+                cwd=str(arguments.notebook.parent),
+                progress_bar=True,
+                log_output=False,
+            )
     except PapermillExecutionError as error:
         failed = arguments.output.with_name(f"failed-{arguments.output.name}")
         os.replace(aside, failed)
@@ -44,9 +47,17 @@ def main() -> int:
             file=sys.stderr,
         )
         return 1
+    _note(aside, peak_memory=peak.bytes)
     os.replace(aside, arguments.output)
     arguments.output.with_name(f"failed-{arguments.output.name}").unlink(missing_ok=True)
     return 0
+
+
+def _note(notebook: Path, **facts) -> None:
+    """Add facts about its run to an executed notebook, beside papermill's own."""
+    content = json.loads(notebook.read_text(encoding="utf-8"))
+    content["metadata"]["papermill"] |= facts
+    notebook.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
 def _keep_terminal_for_the_bar(log: Path) -> None:

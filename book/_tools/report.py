@@ -1,4 +1,4 @@
-"""The table that ends `make book`: notebook, cells, seconds, status."""
+"""The table that ends `make book`: notebook, cells, seconds, memory, status."""
 
 import json
 import sys
@@ -14,19 +14,21 @@ def rows(folder: Path, started: float):
         done, failed = folder / notebook.name, folder / f"failed-{notebook.name}"
         if failed.exists():
             cells, seconds, _ = _read(failed)
-            yield notebook.stem, cells, seconds, "FAILED"
+            yield notebook.stem, cells, seconds, "", "FAILED"
         elif done.exists():
             cells, seconds, ended = _read(done)
             run = status.about(json.loads(done.read_text(encoding="utf-8")))
             late = f", over its {run['promised']} min" if status.over_budget(run) else ""
+            more = f", over its {run['promised_gigabytes']} GB" if status.over_memory(run) else ""
             yield (
                 notebook.stem,
                 cells,
                 seconds,
-                ("run now" if ended >= started else "kept") + late,
+                f"{run['gigabytes']:.1f}" if run["gigabytes"] else "",
+                ("run now" if ended >= started else "kept") + late + more,
             )
         else:
-            yield notebook.stem, "", "", "not run"
+            yield notebook.stem, "", "", "", "not run"
 
 
 def _read(path: Path):
@@ -43,13 +45,13 @@ def _read(path: Path):
 
 def main() -> None:
     started = Path("_build/.started").stat().st_mtime
-    table = [("notebook", "cells", "seconds", "status"), *rows(Path(sys.argv[1]), started)]
-    widths = [max(len(str(row[column])) for row in table) for column in range(4)]
+    table = [("notebook", "cells", "seconds", "GB", "status"), *rows(Path(sys.argv[1]), started)]
+    widths = [max(len(str(row[column])) for row in table) for column in range(5)]
     print()
     for number, row in enumerate(table):
         print(
             "  ".join(
-                str(cell).rjust(width) if 0 < column < 3 else str(cell).ljust(width)
+                str(cell).rjust(width) if 0 < column < 4 else str(cell).ljust(width)
                 for column, (cell, width) in enumerate(zip(row, widths, strict=True))
             )
         )

@@ -18,6 +18,7 @@ def about(content: dict) -> dict:
         "".join(cell["source"]) for cell in content["cells"] if cell["cell_type"] == "markdown"
     )
     promised = re.search(r"^\*\*Time\*\*: at most (\d+) minutes? to run", text, re.M)
+    memory = re.search(r"^\*\*Memory\*\*: at most (\d+) GB", text, re.M)
     lines = "".join(
         "".join(output.get("text", ""))
         for cell in content["cells"][-1:]
@@ -29,6 +30,8 @@ def about(content: dict) -> dict:
         "ended": datetime.fromisoformat(ended).astimezone(UTC) if ended else None,
         "seconds": run.get("duration") or 0.0,
         "promised": int(promised.group(1)) if promised else None,
+        "gigabytes": (run.get("peak_memory") or 0) / 1e9,
+        "promised_gigabytes": int(memory.group(1)) if memory else None,
         "failed": bool(run.get("exception")),
         "profile": run.get("parameters", {}).get("profile", ""),
         "made_by": next((line for line in lines if line.startswith(MADE_BY)), ""),
@@ -43,11 +46,21 @@ def over_budget(run: dict) -> bool:
     )
 
 
+def over_memory(run: dict) -> bool:
+    """Whether a chapter held more memory than its overview box promises (for profile demo)."""
+    return bool(
+        run["profile"] == "demo"
+        and run["promised_gigabytes"]
+        and run["gigabytes"] > run["promised_gigabytes"]
+    )
+
+
 def table(folder: Path, notebooks: list[Path]) -> str:
     """Markdown: a row a chapter, then what the chapters were made by."""
     rows = [
-        "| chapter | last run (UTC) | result | took | promised | profile | device, data |",
-        "|---|---|---|---|---|---|---|",
+        "| chapter | last run (UTC) | result | took | promised | memory | promised | profile "
+        "| device, data |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     makers = {}
     for notebook in notebooks:
@@ -63,6 +76,11 @@ def table(folder: Path, notebooks: list[Path]) -> str:
         promised = f"at most {run['promised']}\N{NO-BREAK SPACE}min" if run["promised"] else "–"
         if over_budget(run):
             result += ", **longer than promised**"
+        if over_memory(run):
+            result += ", **more memory than promised**"
+        held = f"{run['gigabytes']:.1f}\N{NO-BREAK SPACE}GB" if run["gigabytes"] else "–"
+        room = run["promised_gigabytes"]
+        most = f"at most {room}\N{NO-BREAK SPACE}GB" if room else "–"
         where = " · ".join(
             part
             for part in run["ran_on"].split(" · ")
@@ -70,7 +88,7 @@ def table(folder: Path, notebooks: list[Path]) -> str:
         )
         rows.append(
             f"| [{notebook.stem[:2]} {run['title']}](../notebooks/{notebook.name}) "
-            f"| {ended} | {result} | {took} | {promised} "
+            f"| {ended} | {result} | {took} | {promised} | {held} | {most} "
             f"| {run['profile']} | {where or '–'} |"
         )
         makers.setdefault(run["made_by"], []).append(notebook.stem[:2])
@@ -78,7 +96,8 @@ def table(folder: Path, notebooks: list[Path]) -> str:
         f"- chapters {', '.join(chapters)}: {line}" for line, chapters in makers.items() if line
     ]
     note = (
-        "The promise is for profile `demo` on two CPU cores, and is compared only there. "
+        "The promises are for profile `demo` on two CPU cores, and are compared only there. "
+        "Memory is the most that a chapter's processes held together, looked at every three seconds. "
         "A “+” after a commit means that files differed from it."
     )
     return "\n".join([*rows, "", note, "", "What they were made by:", "", *made])
