@@ -51,7 +51,9 @@ PY := $(VENV)/bin/python
 RUN := $(strip $(PROFILE))$(if $(DATA_ROOT),-$(shell printf '%s' $(call quote,$(DATA_ROOT)) | \
     sed -e 's|//*|/|g' -e 's|\(.\)/$$|\1|' | cksum | cut -d' ' -f1))
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
-EXECUTED := $(NOTEBOOKS:notebooks/%=_build/executed/$(RUN)/%)
+# The longest first: others go on with the network that it trains.
+TRAINS := notebooks/05_gpu_training.ipynb
+EXECUTED := $(patsubst notebooks/%,_build/executed/$(RUN)/%,$(TRAINS) $(filter-out $(TRAINS),$(NOTEBOOKS)))
 PACKAGE := $(shell find kenseg_utils -name '*.py')
 PAGES := $(shell find book -type f -not -path '*/__pycache__/*') _config.yml README.md CONTRIBUTING.md
 DATA_ARGUMENT := $(if $(DATA_ROOT),--data-root $(call quote,$(DATA_ROOT)))
@@ -83,15 +85,18 @@ help: ## List these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | \
 	    awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 	@echo "  Options: PROFILE=smoke|demo|paper (default demo), DATA=arc [SUBJECTS=20|all] or DATA_ROOT=/data/ATLAS_2 (default: phantom)"
+	@echo "           SIDE_BY_SIDE=1 (one chapter after another; else as many as cores and memory allow)"
 	@echo "           BFLOAT16=off (compute as on a processor without bfloat16 units)"
 
 install: $(VENV)/.book ## Make .venv from requirements.lock (hashes checked)
 
+# Two chapters at a time or more where cores and memory allow; SIDE_BY_SIDE=1: one after another.
 book: $(VENV)/.book ## Execute every notebook, render _build/html/index.html
 	@mkdir -p _build && touch _build/.started
 	@$(if $(FETCHED),$(PY) -m kenseg_utils.open_data arc --subjects $(SUBJECTS) --to $(call quote,$(FETCHED)) \
 	    $(if $(BASE_URL),--base-url $(call quote,$(BASE_URL))))
-	@$(MAKE) --no-print-directory _build/.rendered-$(RUN) || \
+	@many=$(or $(SIDE_BY_SIDE),$$($(PY) book/_tools/side_by_side.py _build/executed/$(RUN))); \
+	$(MAKE) --no-print-directory -j$$many SIDE_BY_SIDE=$$many _build/.rendered-$(RUN) || \
 	    { $(PY) book/_tools/report.py _build/executed/$(RUN); exit 1; }
 	@$(PY) book/_tools/report.py _build/executed/$(RUN)
 	@echo "The book: _build/html/index.html"
@@ -190,7 +195,12 @@ _build/.data-$(RUN): $(wildcard kenseg_utils/phantom/*.py) kenseg_utils/profiles
 
 _build/executed/$(RUN)/%.ipynb: notebooks/%.ipynb $(PACKAGE) requirements.lock $(DATA_SEEN) \
     | _build/.data-$(RUN)
-	@$(PY) book/_tools/execute.py $< $@ --profile $(PROFILE) $(DATA_ARGUMENT)
+	@$(PY) book/_tools/execute.py $< $@ --profile $(PROFILE) $(DATA_ARGUMENT) \
+	    --side-by-side $(or $(SIDE_BY_SIDE),1)
+
+# These go on with chapter 5's network.
+$(foreach chapter,06_dice_evaluation 10_failure_cases 11_whole_brain_segmentation,\
+    _build/executed/$(RUN)/$(chapter).ipynb): | $(TRAINS:notebooks/%=_build/executed/$(RUN)/%)
 
 # What these show beside their own results.
 _build/executed/$(RUN)/08_baseline_networks.ipynb: $(wildcard results/networks.json)

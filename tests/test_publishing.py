@@ -2,8 +2,11 @@
 
 import importlib.util
 import json
+import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -20,8 +23,8 @@ def tool(name):
     return module
 
 
-address, colab, memory, stamp, status = (
-    tool(name) for name in ("address", "colab", "memory", "stamp", "status")
+address, colab, memory, side_by_side, stamp, status = (
+    tool(name) for name in ("address", "colab", "memory", "side_by_side", "stamp", "status")
 )
 HERE = "https://github.com/owner/name"
 
@@ -196,6 +199,59 @@ def test_memory_counts_a_process_and_the_processes_that_it_starts():
     with memory.Peak(seconds=0.05) as nothing:
         pass
     assert nothing.bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("cores", "gigabytes", "waiting", "many"),
+    [
+        (2, 22, 16, 2),
+        (1, 22, 16, 1),
+        (2, 6, 16, 1),  # a laptop with 8 GB, most of it taken
+        (2, 2, 16, 1),
+        (16, 100, 16, 4),
+        (16, 100, 1, 1),
+        (2, 22, 0, 1),
+    ],
+)
+def test_as_many_chapters_side_by_side_as_cores_and_memory_allow(cores, gigabytes, waiting, many):
+    assert side_by_side.side_by_side(cores, gigabytes * 1e9, waiting) == many
+    threads = set(side_by_side.threads(cores, many).values())
+    assert threads == ({str(cores // many)} if many > 1 else set())
+
+
+def test_chapters_that_wait_are_those_without_a_copy_or_with_an_older_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number, path in enumerate(("kenseg_utils/a.py", "n/1.ipynb", "n/2.ipynb", "n/3.ipynb")):
+        Path(path).parent.mkdir(exist_ok=True)
+        Path(path).touch()
+        os.utime(path, (number, number))
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    for name, time in (("1.ipynb", 9), ("2.ipynb", 1)):
+        (copies / name).touch()
+        os.utime(copies / name, (time, time))
+    notebooks = sorted(Path("n").iterdir())
+    assert side_by_side.waiting(copies, notebooks) == 2
+    os.utime("kenseg_utils/a.py", (20, 20))
+    assert side_by_side.waiting(copies, notebooks) == 3
+
+
+def test_chapters_that_go_on_with_a_network_wait_for_it():
+    """Whoever opens chapter 5's training by its own recipe comes after chapter 5."""
+    done = "_build/executed/smoke/"
+    planned = subprocess.run(
+        ["make", "-n", "-p", "PROFILE=smoke", f"{done}01_atlas_exploration.ipynb"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    ).stdout
+    for path in NOTEBOOKS:
+        rule = re.search(rf"^{re.escape(done + path.name)}:.*$", planned, re.M).group(0)
+        goes_on = "quick_recipe(size, seed=seed)" in path.read_text() and path.stem[:2] not in (
+            "00",  # its own, smaller one
+            "05",
+        )
+        assert goes_on == (f"{done}05_gpu_training.ipynb" in rule.split(":", 1)[1]), path.name
 
 
 def test_every_chapter_promises_minutes_and_memory():

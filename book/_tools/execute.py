@@ -9,6 +9,7 @@ from pathlib import Path
 
 import memory
 import papermill
+import side_by_side
 from papermill.exceptions import PapermillExecutionError
 
 
@@ -18,7 +19,10 @@ def main() -> int:
     parser.add_argument("output", type=Path)
     parser.add_argument("--profile", default="demo")
     parser.add_argument("--data-root", default=None)
+    parser.add_argument("--side-by-side", type=int, default=1, help="how many chapters run at once")
     arguments = parser.parse_args()
+    alone = arguments.side_by_side < 2
+    os.environ |= side_by_side.threads(side_by_side.cores(), arguments.side_by_side)
     parameters = dict(profile=arguments.profile)
     if arguments.data_root:
         parameters["data_root"] = str(Path(arguments.data_root).expanduser().resolve())
@@ -35,7 +39,7 @@ def main() -> int:
                 parameters=parameters,
                 kernel_name="python3",
                 cwd=str(arguments.notebook.parent),
-                progress_bar=True,
+                progress_bar=alone,  # two bars in one terminal tear each other apart
                 log_output=False,
             )
     except PapermillExecutionError as error:
@@ -50,6 +54,8 @@ def main() -> int:
     _note(aside, peak_memory=peak.bytes)
     os.replace(aside, arguments.output)
     arguments.output.with_name(f"failed-{arguments.output.name}").unlink(missing_ok=True)
+    if not alone:
+        print(f"{arguments.notebook}: done", flush=True)
     return 0
 
 

@@ -9,8 +9,9 @@ import psutil
 class Peak(threading.Thread):
     """`with Peak() as peak: …`, then `peak.bytes`: the most that was held at one time.
 
-    Looked at every `seconds`, from outside; a look costs some milliseconds a gigabyte. What several processes share counts once
-    (proportional set size), where the system tells it; resident memory elsewhere.
+    Looked at every `seconds`, from outside; a look costs some milliseconds a gigabyte.
+    What several processes share counts once (proportional set size), where the system tells it;
+    resident memory elsewhere.
     """
 
     def __init__(self, seconds: float = 3.0):

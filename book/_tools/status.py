@@ -97,7 +97,8 @@ def table(folder: Path, notebooks: list[Path]) -> str:
     ]
     note = (
         "The promises are for profile `demo` on two CPU cores, and are compared only there. "
-        "Memory is the most that a chapter's processes held together, looked at every three seconds. "
+        "Memory is the most that a chapter's processes held together, looked at every three "
+        "seconds. "
         "A “+” after a commit means that files differed from it."
     )
     return "\n".join([*rows, "", note, "", "What they were made by:", "", *made])
