@@ -69,7 +69,7 @@ def test_committed_without_outputs(notebook):
 
 
 # Chapters whose shown code is not yet all within 80 columns: so many lines at most.
-WIDER = {"05": 90, "08": 60, "09": 20, "11": 70, "12": 30, "15": 45}
+WIDER = {"08": 60, "09": 20, "11": 70, "12": 30}
 
 
 def test_shown_code_is_short_and_within_80_columns(notebook):
@@ -82,7 +82,7 @@ def test_shown_code_is_short_and_within_80_columns(notebook):
     assert len(wide) <= WIDER.get(notebook.stem[:2], 0), wide
 
 
-PREDICTING_LATER = {"05", "08", "11", "12", "15"}  # chapter 9 begins with a bet
+PREDICTING_LATER = {"08", "11", "12"}  # chapter 9 begins with a bet
 
 
 def test_a_chapter_asks_to_predict_run_and_explain(notebook):
