@@ -195,7 +195,7 @@ def test_memory_counts_a_process_and_the_processes_that_it_starts():
     )
     with memory.Peak(seconds=0.05) as peak:
         subprocess.run([sys.executable, "-c", child], check=True)
-    assert 150e6 < peak.bytes < 300e6
+    assert 150e6 < peak.bytes < 500e6
     with memory.Peak(seconds=0.05) as nothing:
         pass
     assert nothing.bytes == 0

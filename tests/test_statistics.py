@@ -345,9 +345,9 @@ def test_equal_methods_are_seldom_told_apart():
         statistics.paired_table(methods(9, 0, 0, 0, seed=trial))["verdict"]
         .str.contains("better")
         .any()
-        for trial in range(60)
+        for trial in range(20)
     )
-    assert alarms <= 8  # 5 % of 60 families, give or take
+    assert alarms <= 4  # 5 % of 20 families: more would come once in 390 times
 
 
 @pytest.mark.parametrize(
