@@ -2,7 +2,8 @@
 
 Chapter 5's network is written as `network.onnx`, the whole-slice network that is recorded with the
 book as `whole.onnx`, and slices as `slices.js`, a script, since a page that is opened from a file
-may load scripts and nothing else. `poster.png` is for readers without scripts.
+may load scripts and nothing else. `poster.png` is for readers without scripts. In a folder `head`
+beside it goes what the first page shows in 3-D, which asks a network, too.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import base64
 import json
 from pathlib import Path
 
+import head_3d
 import numpy as np
 from PIL import Image
 
@@ -112,6 +114,7 @@ def main() -> None:
     parser.add_argument("executed", type=Path, help="the folder of executed notebooks")
     parser.add_argument("folder", type=Path, help="where the page's files go")
     arguments = parser.parse_args()
+    head_3d.kept(arguments.folder.parent / "head")
     run, test = trained(arguments.executed)
     arguments.folder.mkdir(parents=True, exist_ok=True)
     content = stored(run, test)

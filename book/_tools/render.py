@@ -15,6 +15,7 @@ import address
 import claims_page
 import first_look
 import fold
+import head_3d
 import icons
 import model_card
 import plain_viewers
@@ -57,6 +58,8 @@ def stage(executed: Path, staged: Path) -> None:
     static, options = staged / "book/_static", settings["sphinx"]["config"]
     options |= vendor.settings(static, CACHE)
     _network(executed, static)
+    head_3d.fill(staged / "book/intro.md", static / "head", vendor.viewer(static, CACHE))
+    shutil.copy("NOTICE", static / "NOTICE.txt")  # its licenses ask to go where their code goes
     social_card.draw(static / "social-card.png", settings["title"])
     settings["html"]["baseurl"] = options["ogp_site_url"] = address.pages()
     extensions = settings["sphinx"]["local_extensions"]

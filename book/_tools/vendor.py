@@ -28,6 +28,13 @@ RUNTIME = {
         r"package/dist/(ort\.wasm\.min\.js|ort-wasm-simd-threaded\.(mjs|wasm))",
     )
 }
+# What turns the head on the first page; without npm a picture of it stays.
+NIIVUE = {
+    "@niivue/niivue@0.69.0": (
+        "YMjQvJgD1W2b7DuoxkwlC4VxbrgIePRJ5qyQzXKxi2v2MBVg285P/CIQyg46oDDGDIcaNlbd+MhtO/edMbXJkA==",
+        r"package/dist/niivue\.umd\.js",
+    )
+}
 # What looks for barriers in the pages, in the tests alone.
 AXE = {
     "axe-core@4.10.3": (
@@ -71,6 +78,16 @@ def runtime(static: Path, cache: Path) -> str:
     module.with_name("ort.wasm.gz").write_bytes(packed)
     module.unlink()
     return "vendor/"
+
+
+def viewer(static: Path, cache: Path) -> Path | None:
+    """Put what shows volumes in 3-D under `static`/vendor; its script, None if not to be had."""
+    try:
+        fetch(NIIVUE, static / "vendor", cache)
+    except Unavailable as reason:
+        print(f"NiiVue for the first page: not to be had, its picture stays ({reason})")
+        return None
+    return static / "vendor" / "niivue.umd.js"
 
 
 def fetch(libraries: dict, target: Path, cache: Path) -> None:
