@@ -427,11 +427,25 @@ def test_one_subject_is_undecided_in_chapter_8(record):
 
 def test_the_recorded_comparison_decides_where_there_is_one(record):
     live, longer = chapter_8({KEN: 0.8}), chapter_8({KEN: 0.2})
-    kept = SimpleNamespace(tables=dict(scores=longer["scores"].drop(columns="seed")))
-    rows = record("08", live | dict(recorded=kept, recorded_ranking=longer["ranking"]))
+    tables = dict(scores=longer["scores"].drop(columns="seed"))
+
+    def judged(data):
+        kept = SimpleNamespace(tables=tables, provenance=dict(data_name=data))
+        return record("08", live | dict(recorded=kept, recorded_ranking=longer["ranking"]))
+
+    rows = judged("phantom ATLAS")
     assert rows["better_than_existing"]["word"] == CONTRADICTED
     assert rows["better_than_existing"]["measured"].startswith("number 11 of 11 (recorded")
     assert rows["better_than_existing"]["measured"].endswith("number 1 of 11 on this page")
+    own = judged("other data")["better_than_existing"]
+    assert own["word"] == SUPPORTED and own["measured"].startswith("number 1 of 11 (this page")
+
+
+def test_what_a_page_did_not_train_is_not_known_without_a_record(record):
+    live = dict.fromkeys(lineup.SCALES["demo"].live, 0.4) | {KEN: 0.8}
+    found = record("08", chapter_8({name: live.get(name) for name in lineup.MEMBERS}))
+    assert found["xnet"]["word"] == found["six_baselines"]["word"] == UNDECIDED
+    assert "left no scores" in found["xnet"]["reason"]
 
 
 # --- Chapter 10 ----------------------------------------------------------------------------------

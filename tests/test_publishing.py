@@ -339,6 +339,7 @@ def staged(tmp_path, monkeypatch):
     monkeypatch.setattr(render.vendor, "settings", lambda *_: {})
     # These have tests of their own.
     monkeypatch.setattr(render, "_network", lambda *_: None)
+    monkeypatch.setattr(render, "_catalogue", lambda *_: None)
     monkeypatch.setattr(render.first_look.Heads, "drawn", lambda: None)
     monkeypatch.setattr(render.first_look, "fill", lambda *_: None)
     monkeypatch.setattr(render.first_look, "editor_slice", lambda *_: None)

@@ -49,6 +49,7 @@ def stage(executed: Path, staged: Path) -> None:
     first_look.editor_slice(heads, staged / "book/_static/editor-slice.js")
     claims_page.fill(staged / "book/claims.md", Path("book/claims.yml"), executed)
     model_card.fill(staged / "book/model-card.md", Path("results"))
+    _catalogue(staged / "book/networks.md", executed)
     settings = yaml.safe_load(Path("_config.yml").read_text())
     if published and commit:
         settings["repository"] = {"url": published, "branch": address.revision()}
@@ -77,6 +78,23 @@ def _say_what_is_published(book: Path, published: bool) -> None:
         text = page.read_text(encoding="utf-8")
         kept = re.sub(r"<!-- published: (.*?) -->", r"\1" if published else "", text)
         page.write_text(kept, encoding="utf-8")
+
+
+def _catalogue(page: Path, executed: Path) -> None:
+    """The drawings of all networks, in a process that may load frameworks."""
+    about = json.loads((executed / "08_baseline_networks.ipynb").read_text())["metadata"]
+    profile = about.get("papermill", {}).get("parameters", {}).get("profile", "demo")
+    done = subprocess.run(
+        [sys.executable, "book/_tools/catalogue.py", page, profile],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if done.returncode:
+        sys.exit(
+            f"{done.stdout[-3000:]}\nThe networks could not be drawn (above); the last good "
+            "book stays."
+        )
 
 
 def _network(executed: Path, static: Path) -> None:

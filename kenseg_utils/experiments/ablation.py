@@ -111,8 +111,8 @@ class Planned:
     seeds: int
 
 
-# Other choices that the paper credits: residual blocks, the nested grid, its loss.
-CREDITED = ("block: plain", "network: U-Net", "loss: cross-entropy")
+# Other choices that the paper credits: residual or dilated blocks, the nested grid, its loss.
+CREDITED = ("block: plain", "block: dilated", "network: U-Net", "loss: cross-entropy")
 RECOMPUTED = ("effects", "spreads")
 QUESTIONS = {
     "ken": Planned("ken_block", (WITHOUT_KEN,), seeds=10),

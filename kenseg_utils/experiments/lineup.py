@@ -73,7 +73,8 @@ class LineupScale:
 
     `shallow`: take each member's shallow form. `widths`: instead of the multiplier, for the
     networks that take widths. `half`: slices of 64×64 pixels of 2 mm instead of 128×128 of 1 mm,
-    a quarter of the work. `changes`: further options by member.
+    a quarter of the work. `changes`: further options by member. `live`: the members that a page
+    trains itself, None for all; the others it shows from the record.
     """
 
     multiplier: float
@@ -85,6 +86,7 @@ class LineupScale:
     widths: tuple[int, ...] | None = None
     half: bool = False
     changes: dict = field(default_factory=dict)
+    live: tuple[str, ...] | None = None
 
     @property
     def meaning(self) -> str:
@@ -111,8 +113,17 @@ SCALES = {
             "dense_unet_2d": dict(blocks=[1, 1, 1, 1]),
             "pspnet": dict(blocks=[1, 1, 1, 1]),
         },
+        live=("ken_unetpp", "unet", "dunet"),
     ),
-    "demo": LineupScale(0.125, True, slices=14, epochs=5, batch_size=4, half=True),
+    "demo": LineupScale(
+        0.125,
+        True,
+        slices=14,
+        epochs=5,
+        batch_size=4,
+        half=True,
+        live=("ken_unetpp", "unetpp", "unet", "resunet", "dunet"),
+    ),
     "paper": LineupScale(1.0, False, slices=1000, epochs=40, batch_size=16),
 }
 
