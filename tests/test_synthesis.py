@@ -1,6 +1,7 @@
 """Synthetic heads, the pool that processes fill, batches, and training by the clock."""
 
 import csv
+import dataclasses
 import itertools
 import os
 import subprocess
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
+from kenseg_utils import machine, prediction
 from kenseg_utils.experiments import synthesis
 from kenseg_utils.experiments.synthesis import _feed, _lesions, _train, _views
 from kenseg_utils.prediction import frames
@@ -282,6 +284,58 @@ def test_training_by_the_clock_goes_on_where_it_stopped(tmp_path, simple, quick)
         synthesis.train_by_clock(
             synthesis.Plan(**(SMALL | {"widths": (4, 8)})), out, tmp_path / "pool"
         )
+
+
+def test_training_starts_from_weights_that_were_recorded(tmp_path, simple, quick):
+    """On patches of heads; with a rate of nothing the weights stay what they were."""
+    widths = (2, 4, 4, 4)
+    with machine.building_in("float32"):
+        first = synthesis.VIEWS["unet3d_half"].build(widths)
+    first.set_weights([np.full_like(w, 0.01 * k) for k, w in enumerate(first.get_weights())])
+    recipe = dict(network="unet3d", widths=widths, options=dict(reduce=2))
+    recorded = prediction.save_network("small", first, tmp_path, recipe=recipe)
+    pool_of(tmp_path / "pool", simple)
+    told = SMALL | dict(network="unet3d_half", widths=widths, own=1, rate=0.0, weight_decay=0.0)
+    plan = synthesis.Plan(
+        minutes=0.2 / 60, patch=(32, 48, 32), start_from=str(recorded), **told
+    )  # fmt: skip
+    file = synthesis.train_by_clock(plan, tmp_path / "out", tmp_path / "pool")
+    trained = keras.models.load_model(file, compile=False)
+    assert trained.input_shape == (None, *frames.SHAPE, 1)
+    for before, after in zip(first.get_weights(), trained.get_weights()):
+        assert np.allclose(before, after, rtol=2e-3)  # kernels are recorded in half precision
+    with pytest.raises(ValueError, match="small.npz holds another network"):
+        _train.weights_to_start_from(recorded, synthesis.VIEWS["unet2d"].build((2, 2)))
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        (dict(start_from="nothing.npz"), "no network nothing.npz to start from"),
+        (dict(patch=(32, 32)), "three sides up to"),
+        (dict(patch=(32, 320, 32)), "three sides up to"),
+        (dict(patch=(32, 32, 32), network="unet2d"), "unet2d learns from slices"),
+        (dict(clock="sun"), "clock is"),
+    ],
+)
+def test_a_plan_that_cannot_be_is_refused_before_any_work(told, words, tmp_path):
+    with pytest.raises(ValueError, match=words):
+        synthesis.train_by_clock(synthesis.Plan(**told), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_patches_lie_over_lesions_and_over_the_rest_of_the_head(simple):
+    view = dataclasses.replace(_views.VIEWS["unet3d"], patch=(16, 32, 16))
+    assert view.training_shape == (16, 32, 16, 1) and view.input_shape == (*frames.SHAPE, 1)
+    images = np.stack([image for image, _, _ in simple] * 10)
+    masks = np.stack([mask for _, mask, _ in simple] * 10)
+    shown, truth = view.cut(images, masks, np.random.default_rng(0))
+    assert shown.shape == truth.shape == (40, 16, 32, 16, 1) and truth.dtype == np.float32
+    assert 0.5 < truth.any((1, 2, 3, 4)).mean() < 0.95
+    dark = (shown > 0) & (shown < 0.7)
+    assert np.array_equal(dark, truth > 0)  # what is seen and what is told lie together
+    empty = view.cut(images[:2], 0 * masks[:2], np.random.default_rng(0))
+    assert not empty[1].any() and (empty[0] > 0).any((1, 2, 3, 4)).all()
 
 
 def test_an_unknown_network_is_refused(tmp_path):

@@ -41,6 +41,11 @@ def _parser() -> argparse.ArgumentParser:
         "--healthy", type=Path, nargs="*", default=[], help="T1w of healthy heads to develop on"
     )
     parser.add_argument("--loop", default=usual["loop"], choices=("auto", "device", "host"))
+    parser.add_argument("--clock", default=usual["clock"], choices=("wall", "processor"))
+    parser.add_argument("--patch", help="voxels that a step sees of each volume, as 48,64,48")
+    parser.add_argument(
+        "--start-from", help="weights to begin with: a recorded network (.npz), or .keras"
+    )
     parser.add_argument("--log-seconds", type=float, default=usual["log_seconds"])
     parser.add_argument("--save-seconds", type=float, default=usual["save_seconds"])
     return parser
@@ -50,8 +55,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser = _parser()
     given = vars(parser.parse_args(arguments))
     out, pool, healthy = (given.pop(name) for name in ("out", "pool", "healthy"))
-    if given["widths"]:
-        given["widths"] = tuple(int(width) for width in given["widths"].split(","))
+    for name in ("widths", "patch"):
+        if given[name]:
+            given[name] = tuple(int(number) for number in given[name].split(","))
     try:
         file = train_by_clock(
             Plan(**given),

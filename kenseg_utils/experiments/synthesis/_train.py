@@ -9,13 +9,13 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kenseg_utils import artifacts, machine, metrics, phantom
+from kenseg_utils import artifacts, machine, metrics, phantom, prediction
 from kenseg_utils.prediction import frames
 
 from ._device import DeviceLoop
@@ -55,6 +55,9 @@ class Plan:
     log_seconds: float = 30.0  # at least: judging takes no more than a tenth of the time
     save_seconds: float = 180.0
     loop: str = "auto"  # see `loops_on_device`
+    patch: tuple[int, ...] | None = None  # voxels of what a step sees of each volume; None: all
+    start_from: str | None = None  # a recorded network (.npz) or .keras file; None: random weights
+    clock: str = "wall"  # what minutes are of: "wall", or this process's "processor" time
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,11 +146,18 @@ def train_by_clock(
     `out` gets `log.csv` (a row each half minute), `checkpoint.npz` (weights, optimiser, averages),
     `best.keras` (float32; by `judged`), `last.keras` and `plan.json`. `pool_folder`: a pool that
     another training may share (then with `workers=0` here); by default one in a temporary folder.
-    ValueError if the network is unknown, or `out` holds a training by another plan.
+    ValueError if the network is unknown, what it should start from is another network or none, it
+    cannot learn from such patches, or `out` holds a training by another plan.
     """
     out = Path(out)
     if plan.network not in VIEWS:
         raise ValueError(f"Unknown network {plan.network!r}: choose one of {', '.join(VIEWS)}.")
+    if plan.clock not in ("wall", "processor"):
+        raise ValueError(f'clock is "wall" or "processor"; got {plan.clock!r}.')
+    if plan.patch:
+        _check_patch(plan)
+    if plan.start_from and not artifacts.as_path(plan.start_from).is_file():
+        raise ValueError(f"There is no network {plan.start_from} to start from.")
     _claim(out, plan)
     with tempfile.TemporaryDirectory(prefix="heads-") as temporary:
         pool = Pool(pool_folder or temporary, plan.pool_size)
@@ -167,7 +177,7 @@ def _claim(out: Path, plan: Plan) -> None:
     told = json.loads(json.dumps(asdict(plan) | made_on))
     file = out / "plan.json"
     if file.exists():
-        lasting = ("network", "widths", "batch", "seed", "heads")
+        lasting = ("network", "widths", "batch", "seed", "heads", "patch", "start_from")
         known = json.loads(file.read_text())
         other = [name for name in lasting if known.get(name) != told[name]]
         if other:
@@ -177,6 +187,41 @@ def _claim(out: Path, plan: Plan) -> None:
                 "choose another folder, or the same plan to go on with it."
             )
     artifacts.write_json(file, told)
+
+
+def _check_patch(plan: Plan) -> None:
+    """ValueError for patches that no head has, or that nothing cuts."""
+    if VIEWS[plan.network].planes:
+        raise ValueError(f"{plan.network} learns from slices: give no patch.")
+    if loops_on_device(plan.loop):
+        raise ValueError('Patches are cut on the host: take loop="host" with them.')
+    fits = len(plan.patch or ()) == 3
+    if not fits or any(not 0 < n <= most for n, most in zip(plan.patch or (), frames.SHAPE)):
+        raise ValueError(f"A patch has three sides up to {frames.SHAPE} voxels; got {plan.patch}.")
+
+
+def weights_to_start_from(file: str | os.PathLike, model: Model) -> list[np.ndarray]:
+    """The weights that `file` holds for such a model: a recorded network (.npz), or .keras.
+
+    ValueError where it is not there, cannot be read, or holds another network.
+    """
+    import keras
+
+    file = artifacts.as_path(file)
+    if file.suffix == ".npz":
+        kept = prediction.recorded_network(file.stem, file.parent)
+        if kept is None:
+            raise ValueError(f"There is no network {file} to start from.")
+        found = kept[0]
+    else:
+        try:
+            found = keras.models.load_model(file, compile=False)
+        except Exception as error:  # an archive can be broken in many ways
+            raise ValueError(f"{file} is no Keras model: {str(error)[:200]}") from error
+    weights = found.get_weights()
+    if [w.shape for w in weights] != [w.shape for w in model.get_weights()]:
+        raise ValueError(f"{file} holds another network than this plan trains.")
+    return weights
 
 
 class _HostSteps:
@@ -287,10 +332,10 @@ class _Clock:
         import keras
 
         self.plan, self.out, self.pool, self.say = plan, out, pool, say
-        self.view = VIEWS[plan.network]
+        self.view = replace(VIEWS[plan.network], patch=plan.patch)
         keras.utils.set_random_seed(plan.seed)
         precision = machine.choose_precision(plan.precision)
-        self.model = self._built(precision)
+        self.model = self._built(precision, self.view.training_shape)
         self.shadow = self._built(precision)  # holds averaged weights
         self.plain = self.shadow if precision == "float32" else self._built("float32")
         optimizer = keras.optimizers.AdamW(
@@ -300,6 +345,8 @@ class _Clock:
         self.model.compile(optimizer, loss=volume_loss)
         self.step, self.seconds, self.best = 0, 0.0, -math.inf
         averages = self._resume()
+        if plan.start_from and not averages:
+            self.model.set_weights(weights_to_start_from(plan.start_from, self.model))
         self.development = develop_on(plan, healthy)
         self.view.probability(self.shadow, np.zeros(frames.SHAPE, np.float32))  # compiled here
         make = _DeviceSteps if loops_on_device(plan.loop) else _HostSteps
@@ -307,12 +354,13 @@ class _Clock:
         if averages:
             self.steps.averages = averages
 
-    def _built(self, precision: str) -> Model:
+    def _built(self, precision: str, shape: tuple[int, ...] | None = None) -> Model:
         with machine.building_in(precision):
-            return self.view.build(self.plan.widths)
+            return self.view.build(self.plan.widths, shape)
 
     def run(self) -> Path:
         plan, total = self.plan, 60 * self.plan.minutes
+        clock = time.process_time if plan.clock == "processor" else time.monotonic
         before, begun = self.seconds, 0.0
         logged = saved = 0.0
         pause = plan.log_seconds
@@ -321,16 +369,16 @@ class _Clock:
                 rate = rate_at(self.seconds / total, plan.rate)
                 self.step += self.steps.advance(rate, self.step)
                 if not begun:  # compiling does not count
-                    begun = logged = saved = time.monotonic()
-                now = time.monotonic()
+                    begun = logged = saved = clock()
+                now = clock()
                 self.seconds = before + now - begun
                 if now - logged > pause or self.seconds >= total:
                     self._log()
-                    logged = time.monotonic()
+                    logged = clock()
                     pause = max(plan.log_seconds, 9 * (logged - now))  # judging takes a tenth
                 if now - saved > plan.save_seconds:
                     self._save()
-                    saved = time.monotonic()
+                    saved = clock()
         finally:
             self.steps.close()
         self._save()

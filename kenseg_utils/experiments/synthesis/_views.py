@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 SIDE = max(SHAPE)  # slices of every plane are filled up to squares
 SLICES = 12  # of each volume, to a batch
+AT_LESION = 2 / 3  # of the patches of a head that has any
 
 
 @dataclass(frozen=True)
@@ -28,19 +29,27 @@ class View:
     channels: int = 1  # neighbouring slices, the middle one being segmented
     planes: tuple[int, ...] = ()  # axes across which slices are cut; none: whole volumes
     reduce: int = 1  # 2: all but the ends at half the resolution
+    patch: tuple[int, ...] | None = None  # voxels of what training cuts from volumes; None: all
 
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Of one thing that the network reads."""
         return (SIDE, SIDE, self.channels) if self.planes else (*SHAPE, 1)
 
-    def build(self, widths: tuple[int, ...] | None = None) -> Model:
-        """The network, with one channel of probabilities."""
+    @property
+    def training_shape(self) -> tuple[int, ...]:
+        """Of one thing that the network learns from."""
+        return (*self.patch, 1) if self.patch else self.input_shape
+
+    def build(
+        self, widths: tuple[int, ...] | None = None, shape: tuple[int, ...] | None = None
+    ) -> Model:
+        """The network, with one channel of probabilities; it reads `input_shape`, or `shape`."""
         from kenseg_utils import networks
 
         return networks.build(
             self.network,
-            input_shape=self.input_shape,
+            input_shape=shape or self.input_shape,
             classes=1,
             widths=widths or self.widths,
             **self.options,
@@ -56,8 +65,13 @@ class View:
     ) -> tuple[np.ndarray, np.ndarray]:
         """What the network reads of volumes `(n, *SHAPE)`, and the masks that belong to it.
 
-        Of slices, half hold lesion where there is one.
+        Of slices, half hold lesion where there is one; of patches, two in three.
         """
+        if self.patch:
+            parts = [_patch(*head, self.patch, rng) for head in zip(images, masks)]
+            seen = np.stack([image for image, _ in parts])
+            told = np.stack([mask for _, mask in parts]).astype(np.float32)
+            return seen[..., None], told[..., None]
         if not self.planes:
             return images[..., None], masks.astype(np.float32)[..., None]
         shown, truth = [], []
@@ -101,6 +115,19 @@ class View:
         near = np.clip(at[:, None] + np.arange(-reach, reach + 1), 0, image.shape[plane] - 1)
         slices = [_square(np.take(image, near[:, k], plane), plane) for k in range(self.channels)]
         return np.stack(slices, -1).astype(np.float32)
+
+
+def _patch(
+    image: np.ndarray, mask: np.ndarray, size: tuple[int, ...], rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """A patch of a head and its mask: somewhere over a voxel of lesion, or over one of the head."""
+    lesion = mask.any() and rng.random() < AT_LESION
+    inside = np.flatnonzero(mask if lesion else image > 0)
+    voxel = rng.choice(inside) if len(inside) else rng.integers(image.size)
+    start = np.array(np.unravel_index(voxel, image.shape)) - rng.integers(0, size)
+    start = np.clip(start, 0, np.array(image.shape) - size)
+    part = tuple(slice(low, low + n) for low, n in zip(start, size))
+    return image[part], mask[part]
 
 
 def _square(slices: np.ndarray, plane: int) -> np.ndarray:
