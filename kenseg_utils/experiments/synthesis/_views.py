@@ -69,8 +69,9 @@ class View:
         """
         if self.patch:
             parts = [_patch(*head, self.patch, rng) for head in zip(images, masks)]
-            shown, truth = (np.stack(part)[..., None] for part in zip(*parts))
-            return shown, truth.astype(np.float32)
+            seen = np.stack([image for image, _ in parts])
+            told = np.stack([mask for _, mask in parts]).astype(np.float32)
+            return seen[..., None], told[..., None]
         if not self.planes:
             return images[..., None], masks.astype(np.float32)[..., None]
         shown, truth = [], []
