@@ -14,16 +14,17 @@ import pytest
 from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "book/_tools"))
+import side_by_side  # noqa: E402
+
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 # The first page is a quick start; the chapters after it teach, with exercises.
 CHAPTERS = [path for path in NOTEBOOKS if not path.stem.startswith("00_")]
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# Processes of tests side by side share the cores: more threads than cores only wait for each other.
+# Processes of tests share the cores as chapters do: more threads only wait for each other.
 WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
-if WORKERS > 1:
-    for name in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ.setdefault(name, str(max(1, (os.cpu_count() or 1) // WORKERS)))
+os.environ |= side_by_side.threads(side_by_side.cores(), WORKERS) | os.environ
 
 # Of processes side by side each takes a file at a time: the long ones first, and last those that
 # look at what the notebooks made, so that at the end nobody waits for one long file.

@@ -1,5 +1,6 @@
 """The statistics room: intervals that hold, tests that say what they cannot find, one verdict."""
 
+import gc
 import itertools
 import json
 import math
@@ -345,9 +346,9 @@ def test_equal_methods_are_seldom_told_apart():
         statistics.paired_table(methods(9, 0, 0, 0, seed=trial))["verdict"]
         .str.contains("better")
         .any()
-        for trial in range(20)
+        for trial in range(60)
     )
-    assert alarms <= 4  # 5 % of 20 families: more would come once in 390 times
+    assert alarms <= 8  # 5 % of 60 families, give or take
 
 
 @pytest.mark.parametrize(
@@ -363,6 +364,12 @@ def test_tables_that_cannot_be_compared_are_refused(wide, words):
         statistics.paired_table(wide)
     with pytest.raises(ValueError, match="no method 'x'"):
         statistics.paired_table(methods(5, 0, 0), "x")
+
+
+def test_holm_leaves_the_garbage_alone(monkeypatch):
+    """statsmodels collects it at every call: two seconds where TensorFlow is loaded."""
+    monkeypatch.setattr(gc, "collect", lambda *_: pytest.fail("collected"))
+    assert statistics.holm([0.04, 0.01]) == pytest.approx([0.04, 0.02])
 
 
 def test_holm_steps_down_and_skips_what_is_missing():

@@ -1,7 +1,6 @@
 """Run one notebook with papermill into an executed copy; on failure say where and why."""
 
 import argparse
-import json
 import os
 import re
 import sys
@@ -11,6 +10,7 @@ import memory
 import papermill
 import side_by_side
 from papermill.exceptions import PapermillExecutionError
+from papermill.iorw import write_ipynb
 
 
 def main() -> int:
@@ -33,7 +33,7 @@ def main() -> int:
     _keep_terminal_for_the_bar(arguments.output.with_suffix(".log"))
     try:
         with memory.Peak() as peak:
-            papermill.execute_notebook(
+            done = papermill.execute_notebook(
                 str(arguments.notebook),
                 str(aside),
                 parameters=parameters,
@@ -51,19 +51,13 @@ def main() -> int:
             file=sys.stderr,
         )
         return 1
-    _note(aside, peak_memory=peak.bytes)
+    done.metadata.papermill["peak_memory"] = peak.bytes
+    write_ipynb(done, str(aside))
     os.replace(aside, arguments.output)
     arguments.output.with_name(f"failed-{arguments.output.name}").unlink(missing_ok=True)
     if not alone:
         print(f"{arguments.notebook}: done", flush=True)
     return 0
-
-
-def _note(notebook: Path, **facts) -> None:
-    """Add facts about its run to an executed notebook, beside papermill's own."""
-    content = json.loads(notebook.read_text(encoding="utf-8"))
-    content["metadata"]["papermill"] |= facts
-    notebook.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
 def _keep_terminal_for_the_bar(log: Path) -> None:

@@ -195,7 +195,9 @@ def make(folder: Path) -> None:
     about = {
         "side": "right" if info["side"] == "R" else "left",
         "lesion_ml": round(info["volume_ml"], 1),
-        "found_ml": None if found is None else round(float(found.sum()) / 1000, 1),
+        "found_ml": None
+        if found is None
+        else round(found.sum() * anatomy.voxel_ml(phantom.AFFINE), 1),
         "dice": None if found is None else round(float(metrics.dice(mask, found)), 2),
     }
     write(Volumes.of(image, mask, found, phantom.AFFINE), folder, about)

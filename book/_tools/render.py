@@ -80,41 +80,35 @@ def _say_what_is_published(book: Path, published: bool) -> None:
         page.write_text(kept, encoding="utf-8")
 
 
-def _catalogue(page: Path, executed: Path) -> None:
-    """The drawings of all networks, in a process that may load frameworks."""
-    about = json.loads((executed / "08_baseline_networks.ipynb").read_text())["metadata"]
-    profile = about.get("papermill", {}).get("parameters", {}).get("profile", "demo")
+def _apart(tool: str, *arguments: str | Path, failed: str) -> str:
+    """What a tool says that runs in a process of its own; where it fails, the build ends."""
     done = subprocess.run(
-        [sys.executable, "book/_tools/catalogue.py", page, profile],
+        [sys.executable, f"book/_tools/{tool}", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
     if done.returncode:
-        sys.exit(
-            f"{done.stdout[-3000:]}\nThe networks could not be drawn (above); the last good "
-            "book stays."
-        )
+        sys.exit(f"{done.stdout[-3000:]}\n{failed} (above); the last good book stays.")
+    return done.stdout
+
+
+def _catalogue(page: Path, executed: Path) -> None:
+    """The drawings of all networks, in a process that may load frameworks."""
+    about = json.loads((executed / "08_baseline_networks.ipynb").read_text())["metadata"]
+    profile = about.get("papermill", {}).get("parameters", {}).get("profile", "demo")
+    _apart("catalogue.py", page, profile, failed="The networks could not be drawn")
 
 
 def _network(executed: Path, static: Path) -> None:
     """The files of the page that runs the network itself, in a process that may load frameworks."""
     folder = static / "network"
-    log = static.parents[1] / "network.log"
-    with open(log, "w") as out:
-        done = subprocess.run(
-            [sys.executable, "book/_tools/network.py", executed, folder],
-            stdout=out,
-            stderr=subprocess.STDOUT,
-        )
-    if done.returncode:
-        sys.exit(
-            f"{log.read_text()[-3000:]}\nThe network for its page could not be made (above); "
-            "the last good book stays."
-        )
+    said = _apart(
+        "network.py", executed, folder, failed="The network for its page could not be made"
+    )
     runtime = vendor.runtime(static, CACHE) if (folder / "network.onnx").exists() else ""
     if not runtime:
-        print(f"The network in the page: stored answers only. {log.read_text().strip()}")
+        print(f"The network in the page: stored answers only. {said.strip()}")
     with open(folder / "slices.js", "a") as more:
         more.write(f"window.kensegNetwork.runtime = {json.dumps(runtime)};\n")
         more.write(f"window.kensegNetwork.runtime_weight = {_weight(static / runtime)};\n")
