@@ -90,12 +90,15 @@ help: ## List these commands
 
 install: $(VENV)/.book ## Make .venv from requirements.lock (hashes checked)
 
+# 1 under make -n, which only tells what would be done: nothing is asked of Python then.
+LOOKS_AHEAD := $(if $(findstring n,$(firstword -$(MAKEFLAGS))),1)
+
 # Two chapters at a time or more where cores and memory allow; SIDE_BY_SIDE=1: one after another.
 book: $(VENV)/.book ## Execute every notebook, render _build/html/index.html
 	@mkdir -p _build && touch _build/.started
 	@$(if $(FETCHED),$(PY) -m kenseg_utils.open_data arc --subjects $(SUBJECTS) --to $(call quote,$(FETCHED)) \
 	    $(if $(BASE_URL),--base-url $(call quote,$(BASE_URL))))
-	@many=$(or $(SIDE_BY_SIDE),$$($(PY) book/_tools/side_by_side.py _build/executed/$(RUN))); \
+	@many=$(or $(SIDE_BY_SIDE),$(LOOKS_AHEAD),$$($(PY) book/_tools/side_by_side.py _build/executed/$(RUN))); \
 	$(MAKE) --no-print-directory -j$$many SIDE_BY_SIDE=$$many _build/.rendered-$(RUN) || \
 	    { $(PY) book/_tools/report.py _build/executed/$(RUN); exit 1; }
 	@$(PY) book/_tools/report.py _build/executed/$(RUN)

@@ -56,7 +56,7 @@ window.kensegTryScan = (root, network) => {
       if (scan !== looked) return;
       const doubts = window.kensegScan.doubts(volume, size);
       tell([...volume.notes, ...doubts.map((one) => `This scan looks doubtful: ${one}`)]);
-      root.dispatchEvent(new CustomEvent("looked"));
+      root.dispatchEvent(new CustomEvent("looked", { detail: name }));
     }, 60);
     network.say(`“${name}” stays in this page: ${volume.shape.join(" × ")} voxels, stored as ` +
                 `${volume.code}, turned so that the nose is up.`);
