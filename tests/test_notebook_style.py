@@ -68,10 +68,6 @@ def test_committed_without_outputs(notebook):
             assert not cell["outputs"] and cell["execution_count"] is None
 
 
-# Chapters whose shown code is not yet all within 80 columns: so many lines at most.
-WIDER = {"08": 60, "09": 20, "11": 70, "12": 30}
-
-
 def test_shown_code_is_short_and_within_80_columns(notebook):
     shown = [fold.shown(cell) for cell in cells(notebook) if cell["cell_type"] == "code"]
     for cell, text in zip((one for one in cells(notebook) if one["cell_type"] == "code"), shown):
@@ -79,7 +75,7 @@ def test_shown_code_is_short_and_within_80_columns(notebook):
             lines = [line for line in text.splitlines() if line.strip()]
             assert len(lines) <= 45, f"{len(lines)} lines of code:\n{text[:200]}"
     wide = [line for text in shown for line in text.splitlines() if len(line) > 80]
-    assert len(wide) <= WIDER.get(notebook.stem[:2], 0), wide
+    assert not wide
 
 
 PREDICTING_LATER = {"08", "11", "12"}  # chapter 9 begins with a bet

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import gc
 import io
 import json
 import os
@@ -166,21 +165,10 @@ def train_and_score(experiment: Experiment) -> tuple[dict, pd.DataFrame]:
     """Train on one fold and score the held-out subjects: numbers of the row, scores by subject."""
     import keras
 
-    from kenseg_utils import training
-
-    train, validation, held_out = experiment.slice_sets()
     try:
-        run = training.train(
-            training.Recipe(**experiment.recipe),
-            train,
-            validation,
-            work_dir=experiment.work_dir,
-            progress=False,
-        )
-        scores = evaluation.evaluate_slices(run.model, held_out)
-        epochs, evidence = len(run.history), run.provenance
-    finally:
-        keras.utils.clear_session()  # or each network would stay in memory
+        scores, epochs, evidence = _train_and_score(experiment)
+    finally:  # networks hang in cycles of references: a grid of them would fill the memory
+        keras.utils.clear_session(free_memory=True)
     if evaluation.failed(scores.subjects).all():
         raise ValueError(scores.subjects["error"].iloc[0])
     dice = scores.reductions("dice").set_index("reduction")["mean"]
@@ -192,6 +180,21 @@ def train_and_score(experiment: Experiment) -> tuple[dict, pd.DataFrame]:
         **{name: evidence[name] for name in ("parameters", "seconds", "device", "commit")},
     )
     return numbers, scores.subjects
+
+
+def _train_and_score(experiment: Experiment) -> tuple:
+    """Scores, epochs and provenance; the network is free when this has returned."""
+    from kenseg_utils import training
+
+    train, validation, held_out = experiment.slice_sets()
+    run = training.train(
+        training.Recipe(**experiment.recipe),
+        train,
+        validation,
+        work_dir=experiment.work_dir,
+        progress=False,
+    )
+    return evaluation.evaluate_slices(run.model, held_out), len(run.history), run.provenance
 
 
 def perform(experiment: Experiment, conduct: Callable, deadline: float | None) -> dict | None:
@@ -208,7 +211,6 @@ def perform(experiment: Experiment, conduct: Callable, deadline: float | None) -
             }
         except Exception as error:  # whatever it is, it is this experiment's result
             outcome = _failure(experiment, error) | dict(traceback=traceback.format_exc())
-        gc.collect()  # networks hang in cycles of references: a grid of them would fill the memory
         result = (
             dict(
                 key=experiment.key,

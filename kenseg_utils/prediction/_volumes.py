@@ -79,15 +79,17 @@ def lesion_probability(
     flips: bool | None = None,
     inside_brain: bool = True,
 ) -> np.ndarray:
-    """The lesion's probability in each voxel of a T1w: float32, of the image's shape.
+    """The lesion's probability in each voxel of a T1w, float32.
 
-    The scan is brought to the working grid (`WorkingGrid`), normalised and cut into axial slices
-    of their full extent: nothing is known of the lesion. The answer is taken all the way back.
-    `flips` asks about each slice twice, once mirrored left to right, and averages the answers; so
-    it is done unless something else was recorded with the network.
-    `inside_brain` asks about the brain alone: what lies outside a generous hull of it (eyes, neck,
-    scalp) is made air before, and 0 afterwards.
-    A network of volumes sees the head as one, in the frame of `frames` (see `by_frame`).
+    The scan is brought to the working grid (`WorkingGrid`), normalised and cut
+    into axial slices of their full extent: nothing is known of the lesion. The
+    answer is taken all the way back.
+    `flips` asks about each slice twice, once mirrored left to right, and averages;
+    so it is done unless something else was recorded with the network.
+    `inside_brain` asks about the brain alone: what lies outside a generous hull
+    of it (eyes, neck, scalp) is made air before, and 0 afterwards.
+    A network of volumes sees the head as one, in the frame of `frames` (see
+    `by_frame`).
     """
     check_network(model, batch_size)
     flips = getattr(model, "mirrored", True) if flips is None else flips
@@ -304,7 +306,7 @@ class WorkingGrid:
 
 
 def remove_small(mask: np.ndarray, millilitres_a_voxel: float, least_ml: float) -> np.ndarray:
-    """A mask (X, Y, Z) without its pieces (26-connected) of less than `least_ml`; uint8."""
+    """A mask (X, Y, Z) without pieces (26-connected) below `least_ml`; uint8."""
     labels, count = metrics.label_lesions(np.asarray(mask, bool), corners=True)
     large = np.bincount(labels.ravel(), minlength=count + 1) * millilitres_a_voxel >= least_ml
     large[0] = False
