@@ -193,6 +193,23 @@ def test_every_picture_carries_its_line_as_alternative_text(cut, head):
         assert "kenseg-caption" in caption and len(caption.split()) > 10
 
 
+def test_strength_slider_tells_the_dice_at_each_step(cut):
+    image, mask, _ = cut
+    found = [mask, np.zeros_like(mask)]
+    viewer = viewers.strength_slider("noise", ("0", "0.4"), [image, image[::-1]], mask, found)
+    lesion = int(mask.sum())
+    assert notes(viewer) == [
+        f"noise 0: Dice 1.00, {lesion} pixels called lesion, {lesion} are lesion",
+        f"noise 0.4: Dice 0.00, 0 pixels called lesion, {lesion} are lesion",
+    ]
+    (slider,) = of_kind(viewer, ipywidgets.SelectionSlider)
+    assert slider.label == "0"
+    with pytest.raises(ValueError, match="one shape"):
+        viewers.strength_slider("noise", ("0",), [image], mask[1:], [mask])
+    with pytest.raises(ValueError, match="labels"):
+        viewers.strength_slider("noise", ("0",), [image], mask, found)
+
+
 def test_threshold_slider_tells_the_dice_at_each_threshold(cut):
     image, mask, soft = cut
     viewer = viewers.threshold_slider(image, mask, soft, thresholds=(0.2, 0.5, 0.9, 0.95))

@@ -84,7 +84,7 @@ def lesion_probability(
     The scan is brought to the working grid (`WorkingGrid`), normalised and cut
     into axial slices of their full extent: nothing is known of the lesion. The
     answer is taken all the way back.
-    `flips` asks about each slice twice, once mirrored left to right, and averages;
+    `flips` asks of each slice twice, once mirrored left to right, and averages;
     so it is done unless something else was recorded with the network.
     `inside_brain` asks about the brain alone: what lies outside a generous hull
     of it (eyes, neck, scalp) is made air before, and 0 afterwards.
@@ -306,7 +306,7 @@ class WorkingGrid:
 
 
 def remove_small(mask: np.ndarray, millilitres_a_voxel: float, least_ml: float) -> np.ndarray:
-    """A mask (X, Y, Z) without pieces (26-connected) below `least_ml`; uint8."""
+    """A mask (X, Y, Z), uint8, less pieces (26-connected) below `least_ml`."""
     labels, count = metrics.label_lesions(np.asarray(mask, bool), corners=True)
     large = np.bincount(labels.ravel(), minlength=count + 1) * millilitres_a_voxel >= least_ml
     large[0] = False

@@ -11,6 +11,7 @@ from ._viewers import (
     crop_explorer,
     curve_scrubber,
     slice_browser,
+    strength_slider,
     threshold_slider,
 )
 
@@ -22,5 +23,6 @@ __all__ = [
     "curve_scrubber",
     "picture",
     "slice_browser",
+    "strength_slider",
     "threshold_slider",
 ]

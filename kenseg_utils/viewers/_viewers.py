@@ -131,6 +131,39 @@ def threshold_slider(
     )
 
 
+def strength_slider(
+    name: str,
+    labels: Sequence[str],
+    images: Sequence[np.ndarray],
+    truth: np.ndarray,
+    predictions: Sequence[np.ndarray],
+    caption: str = "",
+) -> ipywidgets.VBox:
+    """One slice harmed more and more: image, what a network finds in it, and its Dice, a step each.
+
+    labels : what the slider shows at each step; images, predictions : slices (X, Y), one a step;
+    truth : the lesion's mask, the same for all. Each image has a grey window of its own.
+    Raises ValueError on shapes that differ, and on numbers of steps that do.
+    """
+    _same_lengths(labels=labels, images=images, predictions=predictions)
+    truth, pictures, notes = _slice(truth), [], []
+    for label, image, found in zip(labels, map(_slice, images), map(_slice, predictions)):
+        _same_shapes(image=image, truth=truth, prediction=found)
+        pictures.append(picture(image, figures.window(image), truth, found))
+        notes.append(
+            f"{name} {label}: Dice {dice(truth != 0, found != 0):.2f}, "
+            f"{np.count_nonzero(found)} pixels called lesion, {np.count_nonzero(truth)} are lesion"
+        )
+    return with_caption(
+        pictured(name, labels, pictures, notes),
+        caption
+        or (
+            "One slice, harmed more and more. Orange, solid: the true lesion; blue, dashed: what "
+            "is called lesion."
+        ),
+    )
+
+
 def crop_explorer(
     image: np.ndarray,
     mask: np.ndarray,
