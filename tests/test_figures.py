@@ -374,3 +374,11 @@ def test_a_figure_leaves_the_readers_settings_alone():
     before = dict(matplotlib.rcParams)
     figures.learning_curves(history(2))
     assert dict(matplotlib.rcParams) == before
+
+
+def test_sides_are_marked_in_both_corners():
+    axes = Figure().subplots()
+    figures.mark_sides(axes)
+    left, right = axes.texts
+    assert (left.get_text(), right.get_text()) == ("L", "R")
+    assert left.get_position()[0] < 0.1 and right.get_position()[0] > 0.9

@@ -78,6 +78,13 @@ def test_shown_code_is_short_and_within_80_columns(notebook):
     assert not wide
 
 
+def test_every_map_of_a_head_says_which_side_is_which(notebook):
+    """`slice_overlay` does; a plane (X, Y) drawn otherwise is turned by `.T`, and may lack it."""
+    for cell in cells(notebook):
+        if cell["cell_type"] == "code" and re.search(r"imshow\([^\n]*\.T\b", source(cell)):
+            assert "figures.mark_sides(axes)" in source(cell), source(cell)[:300]
+
+
 PREDICTING_LATER = {"08", "11", "12"}  # chapter 9 begins with a bet
 
 

@@ -112,6 +112,16 @@ def slice_overlay(
     for mask, colour, line in ((truth, TRUTH, "solid"), (prediction, PREDICTION, "dashed")):
         if mask is not None:
             _draw_mask(axes, _plane(mask, picture.shape) != 0, colour, line, aspect)
+    mark_sides(axes, ends)
+    axes.set(xticks=[], yticks=[], title=title or "")
+    axes.spines[:].set_visible(False)
+
+
+def mark_sides(axes: Axes, ends: tuple[str, str] = ("L", "R")) -> None:
+    """Letters in the upper corners of a drawn plane: which side of the subject is which.
+
+    `slice_overlay` does it by itself; a map of pixels that is drawn otherwise needs it as much.
+    """
     box = {"facecolor": "black", "alpha": 0.5, "pad": 1.5, "edgecolor": "none"}
     for letter, x, side in zip(ends, (0.03, 0.97), ("left", "right")):
         axes.text(
@@ -125,8 +135,6 @@ def slice_overlay(
             va="top",
             bbox=box,
         )
-    axes.set(xticks=[], yticks=[], title=title or "")
-    axes.spines[:].set_visible(False)
 
 
 def _plane(array: ArrayLike, shape: tuple[int, ...] | None = None) -> np.ndarray:
