@@ -79,7 +79,7 @@ export KENSEG_HOME
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PYTHONHASHSEED ?= 0
 
-.PHONY: help install book test lint results paper bench serve lock colab-check colab-lock clean
+.PHONY: help install book test lint results paper bench serve pdf lock colab-check colab-lock clean
 
 help: ## List these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | \
@@ -138,6 +138,10 @@ bench: $(VENV)/.test ## Measure speed beside peers; writes benchmarks/results/*.
 
 serve: book ## Build, then serve the book on http://localhost:8000 (PORT=)
 	$(PY) -m http.server --directory _build/html $(PORT)
+
+# Printed by a browser from the pages, which are built first; links and an outline work inside.
+pdf: book $(VENV)/.test ## The whole book as _build/book.pdf (needs chromium)
+	@$(PY) book/_tools/pdf.py _build/html _build/book.pdf
 
 lock: ## Resolve requirements*.lock anew (needs uv: pip install uv)
 	uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 --upgrade \
