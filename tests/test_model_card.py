@@ -1,6 +1,7 @@
 """The model card says what is recorded, and says so where nothing is."""
 
 import json
+import re
 import sys
 
 import numpy as np
@@ -81,3 +82,11 @@ def test_the_page_has_one_place_for_it_and_stands_in_the_book(recorded, tmp_path
 
 def test_the_book_s_own_results_make_a_page():
     assert "## What it scores, and where" in model_card.page(ROOT / "results")
+
+
+def test_headings_are_short_and_what_was_judged_is_said_whole():
+    """A heading stands in the page's table of contents too: a sentence would fill it."""
+    text = model_card.page(ROOT / "results")
+    headings = re.findall(r"^#+ (.*)$", text, re.M)
+    assert headings and max(map(len, headings)) <= 60
+    assert "1,017 steps of 4 synthetic heads" in text

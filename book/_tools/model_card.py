@@ -1,6 +1,7 @@
 """The tables of the model card, made from what is recorded in results/."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -84,13 +85,18 @@ def _scored(name: str, about: dict, scans: pd.DataFrame) -> list[str]:
     means = scans[scans.case.str.startswith("mean of")]
     healthy = scans[(scans.group == "healthy") & ~scans.case.str.startswith("mean of")]
     network = about.get("network") or name
-    parts = [f"### {network}", _table(means, f"Means of each kind of scan; {network}.")]
+    short = re.split(r"[(,:]", network)[0].strip()  # a heading is no sentence; what follows is one
+    parts = [
+        f"### Scores of {short}",
+        f"Judged: {network}.",
+        _table(means, f"Means of each kind of scan; {short}."),
+    ]
     if len(healthy):
         found = healthy.found_ml > 0
         parts += [
             f"Healthy heads, in which every find is wrong: something is found in {found.sum()} of "
             f"{len(healthy)}, at most {healthy.found_ml.max():.2f} ml.",
-            _table(healthy, f"What is found in healthy heads; {network}."),
+            _table(healthy, f"What is found in healthy heads; {short}."),
         ]
     made = [f"{about[key]}"[:10] for key in ("finished",) if key in about]
     parts.append(f"From `results/{name}.json`{', recorded ' + made[0] if made else ''}.")
