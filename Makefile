@@ -154,27 +154,33 @@ lock: ## Resolve requirements*.lock anew (needs uv: pip install uv)
 	printf 'isal\nnilearn\n' | uv pip compile -q --universal --generate-hashes --no-header \
 	    --no-annotate --no-deps --python-version 3.11 -c requirements.lock - -o requirements-colab.lock
 
-# Colab has one Python at a time; this one's is 3.12. Its versions: COLAB_LIST, as Colab publishes it.
-COLAB_PYTHON ?= python3.12
+# Colab has one Python at a time, 3.13 since August 2026; COLAB=3.12 is what it had before.
+# Its versions are its own published list (COLAB_LIST) when a lock is made.
+COLAB ?= 3.13
+ifeq ($(and $(filter 1,$(words $(COLAB))),$(filter 3.12 3.13,$(COLAB))),)
+$(error COLAB is "$(COLAB)": choose 3.13 or 3.12, the Pythons that Colab has and had)
+endif
+COLAB_PYTHON ?= python$(strip $(COLAB))
 COLAB_LIST ?= _build/pip-freeze.gpu.txt
+COLAB_LOCK := requirements-colab-check$(if $(filter 3.12,$(COLAB)),-3.12).lock
+COLAB_VENV := .venv-colab-$(strip $(COLAB))
 CHECKED ?=
 
-colab-check: $(VENV)/.book .venv-colab/.ready ## Run the notebooks (CHECKED=) with Colab's versions
-	$(PY) book/_tools/colab.py check .venv-colab/bin/python $(CHECKED)
+colab-check: $(VENV)/.book $(COLAB_VENV)/.ready ## Run the notebooks (CHECKED=) with Colab's versions (COLAB=3.12: its last)
+	$(PY) book/_tools/colab.py check $(COLAB_VENV)/bin/python $(CHECKED)
 
-.venv-colab/.ready: requirements-colab-check.lock
-	@$(COLAB_PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 12))' || { echo \
-	    "colab-check needs Python 3.12, which Colab has: COLAB_PYTHON=path/to/python3.12" >&2; exit 1; }
-	$(COLAB_PYTHON) -m venv .venv-colab
+$(COLAB_VENV)/.ready: $(COLAB_LOCK)
+	@$(COLAB_PYTHON) -c 'import sys; sys.exit("%d.%d" % sys.version_info[:2] != "$(strip $(COLAB))")' || { echo \
+	    "colab-check needs Python $(strip $(COLAB)): COLAB_PYTHON=path/to/python$(strip $(COLAB))" >&2; exit 1; }
+	$(COLAB_PYTHON) -m venv $(COLAB_VENV)
 # The lock is complete. Left to resolve anew, older versions of pip stumble over bleach[css].
-	.venv-colab/bin/python -m pip install --quiet --no-deps --require-hashes -r requirements-colab-check.lock
+	$(COLAB_VENV)/bin/python -m pip install --quiet --no-deps --require-hashes -r $(COLAB_LOCK)
 	@touch $@
 
-colab-lock: ## Pin colab-check anew to Colab's published list (COLAB_LIST=, needs uv)
+colab-lock: ## Pin colab-check anew to Colab's published list (COLAB_LIST=, COLAB=, needs uv)
 	$(PY) book/_tools/colab.py wanted > _build/colab.in
-	uv pip compile -q --generate-hashes --no-header --no-annotate --python-version 3.12 \
-	    --python-platform x86_64-manylinux_2_28 -c $(COLAB_LIST) _build/colab.in \
-	    -o requirements-colab-check.lock
+	uv pip compile -q --generate-hashes --no-header --no-annotate --python-version $(COLAB) \
+	    --python-platform x86_64-manylinux_2_28 -c $(COLAB_LIST) _build/colab.in -o $(COLAB_LOCK)
 
 clean: ## Remove what was built (_build); .venv and .kenseg stay (make clean ALL=1 removes them too)
 	rm -rf _build $(if $(ALL),$(VENV) .kenseg)

@@ -60,9 +60,10 @@ def test_lock_has_hashes_and_no_address(lock):
     assert packages and all("--hash=sha256:" in package for package in packages)
 
 
-def test_colabs_versions_satisfy_the_project():
+@pytest.mark.parametrize("python", ["", "-3.12"])
+def test_colabs_versions_satisfy_the_project(python):
     """The set-up cell installs nothing over what Colab has, so that must do."""
-    pins = locked("requirements-colab-check.lock") | locked("requirements-colab.lock")
+    pins = locked(f"requirements-colab-check{python}.lock") | locked("requirements-colab.lock")
     for line in PROJECT["dependencies"] + EXTRAS["full"]:
         requirement = Requirement(line)
         versions = pins[normal(requirement.name)]

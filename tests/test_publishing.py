@@ -311,14 +311,26 @@ def test_versions_are_read_from_a_published_list():
     assert colab.versions(text) == {"pyyaml": Version("6.0.3"), "torch": Version("2.11.0")}
 
 
-def test_what_colab_brings_is_pinned_and_what_it_lacks_is_fetched():
-    pinned = colab.versions((ROOT / "requirements-colab-check.lock").read_text())
+@pytest.mark.parametrize(
+    ("lock", "numpy"),
+    [("requirements-colab-check.lock", "2.1"), ("requirements-colab-check-3.12.lock", "2.0")],
+)
+def test_what_colab_brings_is_pinned_and_what_it_lacks_is_fetched(lock, numpy):
+    pinned = colab.versions((ROOT / lock).read_text())
     fetched = colab.versions((ROOT / "requirements-colab.lock").read_text())
     assert colab.needed_packages(ROOT) <= set(pinned)
     assert set(colab.FETCHED) == set(fetched) and not set(fetched) & set(pinned)
-    expected = {"tensorflow": "2.20", "keras": "3.13", "numpy": "2.0", "ipywidgets": "7.7"}
+    expected = {"tensorflow": "2.20", "keras": "3.13.2", "numpy": numpy, "ipywidgets": "7.7"}
     for name, start in expected.items():
         assert str(pinned[name]).startswith(start)
+
+
+@pytest.mark.parametrize("given", ["3.10", "3.12 3.13", "three"])
+def test_a_python_that_colab_has_not_is_refused(given):
+    said = subprocess.run(
+        ["make", "-n", "colab-check", f"COLAB={given}"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert said.returncode and "choose 3.13 or 3.12" in said.stderr
 
 
 # --- Staging -------------------------------------------------------------------------------------
