@@ -119,7 +119,7 @@ SCALES = {
         0.125,
         True,
         slices=14,
-        epochs=5,
+        epochs=4,
         batch_size=4,
         half=True,
         live=("ken_unetpp", "unetpp", "unet", "resunet", "dunet"),
