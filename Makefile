@@ -216,6 +216,7 @@ $(foreach chapter,06_dice_evaluation 10_failure_cases 11_whole_brain_segmentatio
     _build/executed/$(RUN)/$(chapter).ipynb): | $(TRAINS:notebooks/%=_build/executed/$(RUN)/%)
 
 # What these show beside their own results.
+_build/executed/$(RUN)/03_residual_and_ken_blocks.ipynb: $(wildcard results/trained_gradients.json)
 _build/executed/$(RUN)/08_baseline_networks.ipynb: $(wildcard results/networks.json)
 _build/executed/$(RUN)/09_ablation_study.ipynb: $(wildcard results/ken_block.json results/factors.json results/ablation.json results/paper_scale.json)
 _build/executed/$(RUN)/11_whole_brain_segmentation.ipynb: $(wildcard results/whole_slices.npz)

@@ -128,17 +128,22 @@ def test_chapter_2(record):
 SETTINGS = ("Keras's default start", "He's start", "batch normalisation")
 
 
-def chapter_3(plain, residual, farther, dilated=100):
+def chapter_3(plain, residual, farther, dilated=100, trained=None, farther_trained=None):
     def counted(number):
         return SimpleNamespace(count_params=lambda: number)
 
-    orders = {
-        f"{kind}, {name}": interval(value - 0.3, value + 0.3)
-        for kind, values in (("plain", plain), ("residual", residual))
-        for name, value in zip(SETTINGS, values, strict=True)
-    }
+    def orders(plain, residual):
+        return {
+            f"{kind}, {name}": interval(value - 0.3, value + 0.3)
+            for kind, values in (("plain", plain), ("residual", residual))
+            for name, value in zip(SETTINGS, values, strict=True)
+        }
+
     return dict(
-        orders=orders,
+        orders=orders(plain, residual),
+        orders_trained=orders(*trained) if trained else {},
+        farther_trained=farther_trained or {},
+        trained_halves={"full": [80, 82]} if farther_trained else {},
         deepest=32,
         halves={name: [66, 70] for name in ("no Ken block", "concatenated", "full")},
         farther=farther,
@@ -182,6 +187,17 @@ def test_whether_skips_save_the_gradient(record, plain, residual, word):
 def test_whether_the_block_sees_far(record, farther, word):
     rows = record("03", chapter_3((-10, 0, 4), (1, 4, 1), farther))
     assert rows["long_range"]["word"] == word
+
+
+def test_what_training_changes_counts_too(record):
+    """A verdict that holds before training and not after depends on what the paper leaves open."""
+    start = (-10, -9, -8), (1.5, 4.6, 1.3)
+    kept = record("03", chapter_3(*start, both(20, 30), 100, start, both(20, 30)))
+    assert {kept[name]["word"] for name in ("vanishing_gradient", "long_range")} == {SUPPORTED}
+    assert "after training plain" in kept["vanishing_gradient"]["measured"]
+    assert "trained, full: 81" in kept["long_range"]["measured"]
+    lost = record("03", chapter_3(*start, both(20, 30), 100, ((0, 0, 0), start[1]), both(-9, -2)))
+    assert {lost[name]["word"] for name in ("vanishing_gradient", "long_range")} == {UNDECIDED}
 
 
 def test_dilation_is_counted(record):

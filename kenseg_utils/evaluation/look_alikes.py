@@ -50,7 +50,9 @@ class Brain(NamedTuple):
         return cls(hull, deep.astype(np.float32), *levels)
 
 
-def lacunes(image, strength, seed, brain: Brain, away_from) -> Drawn:
+def lacunes(
+    image: np.ndarray, strength: float, seed: int, brain: Brain, away_from: np.ndarray
+) -> Drawn:
     """`strength` round holes full of fluid, deep in the brain, 3 to 15 mm across."""
     if strength != int(strength):
         raise ValueError(f"There are {strength} lacunes: give a whole number.")
@@ -81,7 +83,9 @@ def lacunes(image, strength, seed, brain: Brain, away_from) -> Drawn:
     return _towards(image, weight, 1.1 * brain.fluid, _without_noise(image))
 
 
-def white_matter_disease(image, strength, seed, brain: Brain, away_from) -> Drawn:
+def white_matter_disease(
+    image: np.ndarray, strength: float, seed: int, brain: Brain, away_from: np.ndarray
+) -> Drawn:
     """Pale white matter around the ventricles, darker than gray matter; it reaches further as
     `strength` goes from 0 to 1.
     """
@@ -95,7 +99,9 @@ def white_matter_disease(image, strength, seed, brain: Brain, away_from) -> Draw
     return _towards(image, weight, brain.gray - 0.3 * (brain.gray - brain.fluid), smooth)
 
 
-def atrophy(image, strength, seed, brain: Brain, away_from) -> Drawn:
+def atrophy(
+    image: np.ndarray, strength: float, seed: int, brain: Brain, away_from: np.ndarray
+) -> Drawn:
     """A brain that has shrunk: fluid spaces, furrows as well as ventricles, `strength` mm wider."""
     dark = _without_noise(image) < (brain.fluid + brain.gray) / 2
     far = ndimage.distance_transform_edt(~dark)
@@ -104,7 +110,9 @@ def atrophy(image, strength, seed, brain: Brain, away_from) -> Drawn:
     return _towards(image, weight, brain.fluid, _without_noise(image))
 
 
-def defacing(image, strength, seed, brain: Brain, away_from) -> Drawn:
+def defacing(
+    image: np.ndarray, strength: float, seed: int, brain: Brain, away_from: np.ndarray
+) -> Drawn:
     """Air instead of a face, as in public data, where `strength` is 1."""
     if strength not in (0, 1):
         raise ValueError(f"A face is cut off (1) or not (0); got {strength}.")

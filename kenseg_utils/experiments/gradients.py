@@ -51,7 +51,7 @@ def stack(
     return keras.Model(inputs, head(x, 2))
 
 
-def gradient_norms(
+def block_gradients(
     model: keras.Model, depth: int, images: np.ndarray, labels: np.ndarray
 ) -> np.ndarray:
     """Size of the loss's gradient at the output of each block, the first block first."""
@@ -83,7 +83,8 @@ def side_holding(share: np.ndarray, part: float, stride: int = 1) -> int:
     rows, columns = np.abs(np.indices(share.shape) - middle)
     distance = np.maximum(rows, columns).ravel()
     order = np.argsort(distance)
-    return int(1 + 2 * distance[order][np.searchsorted(share.ravel()[order].cumsum(), part)])
+    last = np.searchsorted(share.ravel()[order].cumsum(), part)
+    return int(1 + 2 * distance[order][min(last, share.size - 1)])
 
 
 def started(name: str, depth: int, seed: int) -> keras.Model:
@@ -111,7 +112,7 @@ def train_stack(
     fixed = images[:16], labels[:16]
 
     def orders() -> float:
-        values = gradient_norms(model, depth, *fixed)
+        values = block_gradients(model, depth, *fixed)
         return float(np.log10(values[0] / values[-1]))
 
     before = orders()
@@ -175,7 +176,7 @@ def windows(part: SliceSet, most: int, seed: int = 0) -> tuple[np.ndarray, np.nd
     return images[both][:most].astype("float32"), masks[both][:most]
 
 
-def measure(
+def train_all(
     profile: profiles.Profile, seeds: Sequence[int], work_dir: str | None = None
 ) -> dict[str, pd.DataFrame]:
     """Both experiments from all seeds: the tables `stacks` and `fields`."""
@@ -214,7 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if asked.seeds < 1:
         parser.error(f"--seeds is {asked.seeds}: give at least 1.")
     profile = profiles.get(asked.profile)
-    tables = measure(profile, range(asked.seeds), asked.work_dir)
+    tables = train_all(profile, range(asked.seeds), asked.work_dir)
     for name, table in tables.items():
         print(name, table.to_string(index=False), sep="\n")
     if asked.record:
