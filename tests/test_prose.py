@@ -80,3 +80,20 @@ def test_the_version_is_the_same_everywhere():
     citation = (ROOT / "CITATION.cff").read_text()
     assert project["version"] == __version__
     assert re.search(rf"^version: \"?{re.escape(__version__)}\"?$", citation, re.M)
+
+
+def test_every_work_stands_once_among_the_references():
+    text = (ROOT / "book/references.bib").read_text(encoding="utf-8")
+    entries = [entry for entry in re.split(r"^@", text, flags=re.M) if entry.strip()]
+    keys = [re.match(r"\w+\{(\S+),", entry)[1] for entry in entries]
+    titles = [
+        re.sub(r"\W", "", re.search(r"(?<!book)title\s*=\s*\{(.*)\}", entry)[1]).lower()
+        for entry in entries
+    ]
+    assert len(set(keys)) == len(keys)
+    assert sorted(titles) == sorted(set(titles)), "one work under two keys"
+    prose = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    cited = {
+        key for group in re.findall(r"\{cite:[a-z]+\}`([^`]+)`", prose) for key in group.split(",")
+    }
+    assert {key.strip() for key in cited} <= set(keys)
