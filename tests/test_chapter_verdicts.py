@@ -200,6 +200,14 @@ def test_what_training_changes_counts_too(record):
     assert {lost[name]["word"] for name in ("vanishing_gradient", "long_range")} == {UNDECIDED}
 
 
+def test_a_training_in_which_no_gradient_is_left_decides_nothing(record):
+    start = (-10, -9, -8), (1.5, 4.6, 1.3)
+    names = chapter_3(*start, both(20, 30), 100, start, both(20, 30))
+    names["orders_trained"]["plain, He's start"] = statistics.unknown("not known: none was left")
+    row = record("03", names)["vanishing_gradient"]
+    assert row["word"] == UNDECIDED and "after training plain, He" not in row["measured"]
+
+
 def test_dilation_is_counted(record):
     numbers = (-10, 0, 4), (1, 4, 1), both(2, 6)
     assert record("03", chapter_3(*numbers))["dilation_parameters"]["word"] == CONTRADICTED

@@ -48,6 +48,14 @@ def test_a_training_is_said_in_numbers_that_can_be_checked(data):
     assert row["after"] != pytest.approx(row["before"], abs=1e-3)
 
 
+def test_where_no_gradient_arrives_that_is_said(data, monkeypatch):
+    """Zero over something has no order of magnitude."""
+    images, masks = data
+    monkeypatch.setattr(gradients, "block_gradients", lambda *_: np.array([0.0, 1.0, 1.0]))
+    row = gradients.train_stack("plain, He's start", images, masks, seed=0, depth=2, steps=2)
+    assert row["before"] is None and row["after"] is None and np.isfinite(row["loss"])
+
+
 def test_the_loss_is_that_of_the_last_steps_and_not_a_running_mean(data, monkeypatch):
     """Keras reports the mean of all losses since the epoch began."""
     images, masks = data

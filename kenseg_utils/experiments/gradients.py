@@ -104,16 +104,18 @@ def train_stack(
     """Train one of KINDS by Adam (1e-3, batches of 8) and say how its gradient changed.
 
     images (n, 32, 32, 1), labels (n, 32, 32): windows, drawn from with repetition. `before` and
-    `after` are orders of magnitude from the last block to the first, on the same 16 windows;
+    `after` are orders of magnitude from the last block to the first, on the same 16 windows, or
+    None where no gradient arrives at all (every ReLU on its way is shut);
     `loss` is the mean cross-entropy of the last tenth of the steps, `guess` that of a network
     that says how frequent lesion is in every pixel.
     """
     random, model = np.random.default_rng(seed), started(name, depth, seed)
     fixed = images[:16], labels[:16]
 
-    def orders() -> float:
+    def orders() -> float | None:
         values = block_gradients(model, depth, *fixed)
-        return float(np.log10(values[0] / values[-1]))
+        first, last = values[0], values[-1]
+        return float(np.log10(first / last)) if first > 0 and last > 0 else None
 
     before = orders()
     chosen = random.integers(len(images), size=8 * steps)
