@@ -188,7 +188,9 @@ def train_all(
     images, labels = windows(train, 16 if smoke else 400)
     depth, steps = (2, 4) if smoke else (16, 80)
     stacks = [
-        train_stack(name, images, labels, seed, depth, steps) for seed in seeds for name in KINDS
+        _alone(train_stack, name, images, labels, seed, depth, steps)
+        for seed in seeds
+        for name in KINDS
     ]
     part = train.subset(np.linspace(0, len(train) - 1, min(len(train), 400)).astype(int))
     recipe = profiles.quick_recipe(
@@ -198,11 +200,21 @@ def train_all(
         precision="float32",
     )
     fields = [
-        train_field(name, part, validation, training.with_changes(recipe, seed=seed), work_dir)
+        _alone(
+            train_field, name, part, validation, training.with_changes(recipe, seed=seed), work_dir
+        )
         for seed in seeds
         for name in BOTTLENECKS
     ]
     return {"stacks": pd.DataFrame(stacks), "fields": pd.DataFrame(fields)}
+
+
+def _alone(conduct: Callable[..., dict], *arguments: object) -> dict:
+    """One training's row; what it built and traced is let go, or a dozen fill the memory."""
+    try:
+        return conduct(*arguments)
+    finally:
+        keras.utils.clear_session(free_memory=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
