@@ -148,7 +148,7 @@ def train_field(
     `before` and `after`: the side of the square, in pixels, that holds half of the gradient of
     x40's central cell (after the Ken block, where there is one) on 16 validation slices.
     """
-    recipe = training.with_changes(recipe, options=dict(ken=BOTTLENECKS[name]))
+    recipe = training.with_changes(recipe, options=recipe.options | dict(ken=BOTTLENECKS[name]))
     images, _ = validation.batch(np.linspace(0, len(validation) - 1, 16).astype(int))
     keras.utils.set_random_seed(recipe.seed)
     run = training.train(recipe, train, validation, work_dir=work_dir, progress=False)
@@ -198,6 +198,7 @@ def train_all(
         widths=(4, 4, 4, 4, 8) if smoke else profile.widths,
         epochs=profile.short_epochs,
         precision="float32",
+        options=dict(blocks_per_node=1) if smoke else {},
     )
     fields = [
         _alone(
