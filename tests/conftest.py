@@ -1,12 +1,8 @@
 """Shared fixtures: the repository's root, a work folder, and every notebook executed once."""
 
-import functools
-import http.server
 import os
-import shutil
 import subprocess
 import sys
-import threading
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +11,7 @@ from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "book/_tools"))
+import browsing  # noqa: E402
 import side_by_side  # noqa: E402
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -165,21 +162,6 @@ def html(request, shared):
 
 
 @contextmanager
-def served(folder: Path):
-    """A folder on localhost, without a word in the log: its address."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *arguments):
-            pass
-
-    handler = functools.partial(Quiet, directory=str(folder))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-
-
-@contextmanager
 def bare_page(chromium, html: str, width: int = 360):
     """A page of given HTML, which must not complain."""
     context = chromium.new_context(viewport={"width": width, "height": 900})
@@ -196,8 +178,7 @@ def bare_page(chromium, html: str, width: int = 360):
 @pytest.fixture(scope="session")
 def chromium():
     """A browser for all tests that want one, or the reason why there is none."""
-    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
-    program = next(filter(None, map(shutil.which, names)), None)
+    program = browsing.program()
     if not program:
         pytest.skip("no Chromium on the path: install chromium for the browser tests")
     from playwright.sync_api import sync_playwright

@@ -12,7 +12,8 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT, served
+from browsing import served
+from conftest import ROOT
 from PIL import Image
 
 sys.path.insert(0, str(ROOT / "book" / "_tools"))

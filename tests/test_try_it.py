@@ -14,7 +14,8 @@ import sys
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import ROOT, served
+from browsing import served
+from conftest import ROOT
 from heads import head
 from nibabel import orientations
 

@@ -5,23 +5,18 @@ outline, and links from page to page made to work inside the file. What is folde
 what moves stands still: for that, and for code to run, there are the pages.
 """
 
-import functools
-import http.server
 import os
 import re
-import shutil
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+import browsing
 import yaml
 from pypdf import PdfReader, PdfWriter
 from pypdf.generic import ArrayObject, NameObject, NullObject, NumberObject
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 SIZE = dict(format="A4", margin=dict(top="16mm", bottom="18mm", left="14mm", right="14mm"))
 FOOTER = (
     '<div style="font-size:8px;width:100%;text-align:center;color:#555">'
@@ -53,21 +48,6 @@ def pages(contents: Path) -> list[str]:
 
     table = yaml.safe_load(contents.read_text(encoding="utf-8"))
     return [table["root"], *files(table)]
-
-
-@contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """A folder on this machine alone, without a word in the log: its address."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *arguments):
-            pass
-
-    handler = functools.partial(Quiet, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
 
 
 def printed(browser, address: str, names: list[str], folder: Path) -> list[tuple[str, Path]]:
@@ -131,7 +111,7 @@ def write(html: Path, target: Path, browser, names: list[str]) -> int:
     missing = [name for name in names if not (html / f"{name}.html").is_file()]
     if missing:
         raise ValueError(f"{html} holds no {missing[0]}.html: build the book first (make book).")
-    with tempfile.TemporaryDirectory() as folder, served(html) as address:
+    with tempfile.TemporaryDirectory() as folder, browsing.served(html) as address:
         book = bound(printed(browser, address, names, Path(folder)), names, address)
         aside = target.with_suffix(".part")
         with open(aside, "wb") as file:
@@ -142,7 +122,7 @@ def write(html: Path, target: Path, browser, names: list[str]) -> int:
 
 def main(html: Path, target: Path) -> None:
     """What the command does."""
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    program = browsing.program()
     if not program:
         sys.exit("A PDF is printed by a browser, and none was found: install chromium.")
     from playwright.sync_api import sync_playwright
