@@ -30,6 +30,11 @@ class Brain(NamedTuple):
     gray: float
     white: float
 
+    @property
+    def fluid_below(self) -> float:
+        """The grey value between fluid and gray matter."""
+        return (self.fluid + self.gray) / 2
+
     @classmethod
     def of(cls, image: np.ndarray) -> Brain:
         """Found by its grey values: fluid, gray and white matter, parted by Otsu's rule."""
@@ -94,7 +99,7 @@ def white_matter_disease(
     far = ndimage.distance_transform_edt(~_ventricles(image, brain))
     reach = 10 * strength * (0.5 + _smooth(image.shape, seed))
     smooth = _without_noise(image)
-    matter = smooth > (brain.fluid + brain.gray) / 2
+    matter = smooth > brain.fluid_below
     weight = np.clip((reach - far) / 2, 0, 1) * matter * (brain.depth > 15) * ~away_from
     return _towards(image, weight, brain.gray - 0.3 * (brain.gray - brain.fluid), smooth)
 
@@ -103,7 +108,7 @@ def atrophy(
     image: np.ndarray, strength: float, seed: int, brain: Brain, away_from: np.ndarray
 ) -> Drawn:
     """A brain that has shrunk: fluid spaces, furrows as well as ventricles, `strength` mm wider."""
-    dark = _without_noise(image) < (brain.fluid + brain.gray) / 2
+    dark = _without_noise(image) < brain.fluid_below
     far = ndimage.distance_transform_edt(~dark)
     weight = np.clip(strength + 0.5 - far, 0, 1) * (~dark & brain.hull & (brain.depth > 6))
     weight = weight * ~away_from if strength else np.zeros(image.shape)
@@ -167,7 +172,7 @@ def _without_noise(image: np.ndarray) -> np.ndarray:
 
 def _ventricles(image: np.ndarray, brain: Brain) -> np.ndarray:
     """Fluid deep in the upper half of the brain, bool; ValueError if there is none."""
-    dark = _without_noise(image) < (brain.fluid + brain.gray) / 2
+    dark = _without_noise(image) < brain.fluid_below
     upper = np.arange(image.shape[2]) > np.flatnonzero(brain.hull.any((0, 1))).mean()
     found = ndimage.binary_erosion(dark & (brain.depth > 40) & upper)
     if not found.any():
