@@ -51,9 +51,15 @@ PY := $(VENV)/bin/python
 RUN := $(strip $(PROFILE))$(if $(DATA_ROOT),-$(shell printf '%s' $(call quote,$(DATA_ROOT)) | \
     sed -e 's|//*|/|g' -e 's|\(.\)/$$|\1|' | cksum | cut -d' ' -f1))
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
-# The longest first: others go on with the network that it trains.
+# Chapter 5 first: others go on with the network that it trains. Then by the minutes that the
+# overview boxes promise, the longest first, so that no long one is left for a single core at the
+# end. Those that go on stand behind three that do not: make puts what has to wait behind all others.
 TRAINS := notebooks/05_gpu_training.ipynb
-EXECUTED := $(patsubst notebooks/%,_build/executed/$(RUN)/%,$(TRAINS) $(filter-out $(TRAINS),$(NOTEBOOKS)))
+GO_ON := $(addprefix notebooks/,06_dice_evaluation.ipynb 10_failure_cases.ipynb 11_whole_brain_segmentation.ipynb)
+BY_LENGTH := $(shell grep -o 'at most [0-9]* minutes to run' $(NOTEBOOKS) | sort -t' ' -k3,3nr -s | cut -d: -f1)
+LONG_ALONE := $(wordlist 1,3,$(filter-out $(TRAINS) $(GO_ON),$(BY_LENGTH)))
+ORDER := $(TRAINS) $(LONG_ALONE) $(BY_LENGTH) $(NOTEBOOKS)
+EXECUTED := $(patsubst notebooks/%,_build/executed/$(RUN)/%,$(ORDER))
 PACKAGE := $(shell find kenseg_utils -name '*.py')
 PAGES := $(shell find book -type f -not -path '*/__pycache__/*') _config.yml README.md CONTRIBUTING.md
 DATA_ARGUMENT := $(if $(DATA_ROOT),--data-root $(call quote,$(DATA_ROOT)))
@@ -212,8 +218,7 @@ _build/executed/$(RUN)/%.ipynb: notebooks/%.ipynb $(PACKAGE) requirements.lock $
 	    --side-by-side $(or $(SIDE_BY_SIDE),1)
 
 # These go on with chapter 5's network.
-$(foreach chapter,06_dice_evaluation 10_failure_cases 11_whole_brain_segmentation,\
-    _build/executed/$(RUN)/$(chapter).ipynb): | $(TRAINS:notebooks/%=_build/executed/$(RUN)/%)
+$(GO_ON:notebooks/%=_build/executed/$(RUN)/%): | $(TRAINS:notebooks/%=_build/executed/$(RUN)/%)
 
 # What these show beside their own results.
 _build/executed/$(RUN)/03_residual_and_ken_blocks.ipynb: $(wildcard results/trained_gradients.json)

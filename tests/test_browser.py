@@ -26,15 +26,6 @@ COLOURS = ["color-contrast", "link-in-text-block"]
 
 
 @pytest.fixture(scope="session")
-def vendored(html):
-    if not (html / "_static/vendor/tex-svg.js").exists():
-        pytest.skip(
-            "npm or its registry was not to be had at build time: the pages' libraries "
-            "come from elsewhere"
-        )
-
-
-@pytest.fixture(scope="session")
 def address(html):
     """The book, served on localhost."""
     with served(html) as where:
@@ -150,7 +141,7 @@ def first_paint(page):
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_page_is_quiet_quick_and_for_everybody(name, tab, address, vendored, axe):
+def test_page_is_quiet_quick_and_for_everybody(name, tab, address, axe):
     page = tab.open(f"{address}/{name}.html")
     assert not tab.errors
     assert [url for url in tab.requests if not url.startswith((address, "data:", "blob:"))] == []
@@ -204,7 +195,7 @@ def changes(page, viewer, before):
 
 
 @pytest.mark.parametrize("name", LIVELY)
-def test_viewers_and_questions_work_by_keyboard(name, tab, address, vendored):
+def test_viewers_and_questions_work_by_keyboard(name, tab, address):
     page = tab.open(f"{address}/{name}.html")
     # Bets and dice answer otherwise: tests/test_games.py tries them.
     for form in page.locator("form.kenseg-quiz:not(.kenseg-bet):not(.kenseg-dice)").all():
@@ -263,7 +254,7 @@ def move_sliders(page, viewer):
 
 
 @pytest.mark.parametrize("name", [LIVELY[1], LIVELY[2], "book/try-it"])
-def test_page_works_from_a_file(name, tab, html, vendored):
+def test_page_works_from_a_file(name, tab, html):
     page = tab.open((html / f"{name}.html").as_uri())
     assert not tab.errors
     assert not [url for url in tab.requests if url.startswith("http")]

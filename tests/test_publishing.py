@@ -266,6 +266,28 @@ def test_chapters_that_go_on_with_a_network_wait_for_it():
         assert goes_on == (f"{done}05_gpu_training.ipynb" in rule.split(":", 1)[1]), path.name
 
 
+def test_long_chapters_begin_first_and_none_that_must_wait_at_once():
+    """Chapter 5, three long ones that need nothing of it, then by the minutes promised."""
+    planned = subprocess.run(
+        ["make", "-n", "-p", "lint"], cwd=ROOT, capture_output=True, text=True
+    ).stdout
+    value = {
+        name: re.search(rf"^{name} := (.*)$", planned, re.M).group(1).split()
+        for name in ("ORDER", "GO_ON", "TRAINS")
+    }
+    order = list(dict.fromkeys(value["ORDER"]))
+    assert sorted(order) == [str(path.relative_to(ROOT)) for path in sorted(NOTEBOOKS)]
+    minutes = {
+        path: int(re.search(r"at most (\d+) minutes to run", (ROOT / path).read_text())[1])
+        for path in order
+    }
+    assert order[:1] == value["TRAINS"] and not set(order[1:4]) & set(value["GO_ON"])
+    for part in (order[1:4], order[4:]):
+        assert [minutes[path] for path in part] == sorted(map(minutes.get, part), reverse=True)
+    alone = set(order[4:]) - set(value["GO_ON"])
+    assert min(map(minutes.get, order[1:4])) >= max(map(minutes.get, alone))
+
+
 def test_every_chapter_promises_minutes_and_memory():
     for path in NOTEBOOKS:
         content = json.loads(path.read_text())

@@ -27,20 +27,6 @@ def without_an_address(app, pagename, templatename, context, doctree):
         context["metatags"] = re.sub(r'<meta (property="og:|name="twitter:)[^>]*>\s*', "", tags)
 
 
-def without_idle_mathematics(app, pagename, templatename, context, doctree):
-    """Drop MathJax, two megabytes, from pages without a formula."""
-    if 'class="math' not in context.get("body", ""):
-        scripts = context.get("script_files", [])
-        scripts[:] = [one for one in scripts if "mathjax" not in _said(one).lower()]
-
-
-def _said(script) -> str:
-    """Where a script comes from, or what it holds; MathJax's file is called after its output."""
-    where = str(getattr(script, "filename", script) or "")
-    body = str(getattr(script, "attributes", {}).get("body", ""))
-    return f"{where} {body}".replace("tex-svg.js", "mathjax")
-
-
 def with_citing(app, pagename, templatename, context, doctree):
     """Let the footer lead to the page that says how to cite, from wherever it stands."""
     footer = context.get("theme_extra_footer", "")
@@ -66,7 +52,6 @@ def search_what_teaches(app):
 
 def setup(app):
     app.connect("builder-inited", search_what_teaches)
-    app.connect("html-page-context", without_idle_mathematics, priority=900)
     app.connect("html-page-context", with_citing, priority=900)
     app.connect("html-page-context", without_thebe, priority=900)
     app.connect("html-page-context", without_an_address, priority=900)

@@ -63,7 +63,6 @@ def printed(browser, address: str, names: list[str], folder: Path) -> list[tuple
             """async () => {
               for (const image of document.images) image.loading = "eager";
               await Promise.allSettled([...document.images].map((image) => image.decode()));
-              if (window.MathJax?.startup?.promise) await MathJax.startup.promise;
               await document.fonts.ready;
             }"""
         )

@@ -57,7 +57,6 @@ def stage(executed: Path, staged: Path) -> None:
         settings["html"]["use_repository_button"] = True
     settings["html"]["extra_footer"] += status.built(commit)
     static, options = staged / "book/_static", settings["sphinx"]["config"]
-    options |= vendor.settings(static, CACHE)
     _network(executed, static)
     head_3d.fill(staged / "book/intro.md", static / "head", vendor.viewer(static, CACHE))
     shutil.copy("NOTICE", static / "NOTICE.txt")  # its licenses ask to go where their code goes

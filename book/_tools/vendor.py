@@ -1,6 +1,6 @@
-"""The pages' JavaScript libraries, from npm at pinned versions and checksums, into the book itself.
+"""JavaScript libraries of two pages, from npm at pinned versions and checksums, in the book itself.
 
-With them no page asks another server for anything; without npm the pages name pinned addresses.
+So no page asks another server for anything; without npm these pages show what was stored.
 """
 
 import base64
@@ -13,13 +13,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-# package → (SHA-512 of its archive as npm publishes it, members of the archive that pages load)
-LIBRARIES = {
-    "mathjax@3.2.2": (
-        "Bt+SSVU8eBG27zChVewOicYs7Xsdt40qm4+UpHyX7k0/O9NliPc+x77k1/FEsPsjKPZGJvtRZM1vO+geW0OhGw==",
-        r"package/es5/tex-svg\.js",
-    )
-}
+# Each: package → (SHA-512 of its archive as npm publishes it, members of it that pages load).
 # What runs the network in its page. There is no other way to it: without npm that page shows what
 # was stored.
 RUNTIME = {
@@ -42,24 +36,10 @@ AXE = {
         r"package/axe\.min\.js",
     )
 }
-HERE = {"mathjax_path": "vendor/tex-svg.js"}
-# Where the same version is to be had by a page that may ask.
-ELSEWHERE = {"mathjax_path": "https://cdn.jsdelivr.net/npm/mathjax@3.2.2/es5/tex-svg.js"}
 
 
 class Unavailable(Exception):
     """npm, the network or a package is not to be had."""
-
-
-def settings(static: Path, cache: Path) -> dict:
-    """Put the libraries under `static`/vendor if they can be had; return Sphinx's settings."""
-    try:
-        fetch(LIBRARIES, static / "vendor", cache)
-    except Unavailable as reason:
-        print(f"JavaScript libraries: from their public address, pinned ({reason})")
-        return ELSEWHERE
-    print("JavaScript libraries: in the book, from npm; no page asks another server")
-    return HERE
 
 
 def runtime(static: Path, cache: Path) -> str:

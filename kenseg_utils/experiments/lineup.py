@@ -122,7 +122,7 @@ SCALES = {
         epochs=4,
         batch_size=4,
         half=True,
-        live=("ken_unetpp", "unetpp", "unet", "resunet", "dunet"),
+        live=("ken_unetpp", "unet", "resunet", "dunet"),
     ),
     "paper": LineupScale(1.0, False, slices=1000, epochs=40, batch_size=16),
 }

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from keras import Model
 
 # Slices and epochs that a page can afford; None: all slices.
-SLICES = {"smoke": 24, "demo": 900, "paper": None}
+SLICES = {"smoke": 24, "demo": 600, "paper": None}
 EPOCHS = {"smoke": 1, "demo": 4, "paper": 40}
 THRESHOLDS = tuple(np.arange(1, 20) / 20)
 
