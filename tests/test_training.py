@@ -623,6 +623,25 @@ def plain(data, tmp_path_factory):
     return training.train(training.Recipe.quick(**PLAIN), *data, run_dir=folder, progress=False)
 
 
+def test_a_few_steps_are_not_traced_and_give_the_same_history(data, tmp_path, monkeypatch):
+    """Tracing takes longer than ten steps; more are traced, whatever a resumed run has left."""
+    recipe = training.Recipe.quick(**TINY, learning_rate=1e-6)  # 9 steps: rounding, and no more
+    histories, eager = [], []
+    once = loop._checkpoints.write
+
+    def write(model, history, folder):
+        eager.append(model.run_eagerly)
+        return once(model, history, folder)
+
+    monkeypatch.setattr(loop._checkpoints, "write", write)
+    for most in (9, 8):
+        monkeypatch.setattr(loop, "FEW_STEPS", most)
+        run = training.train(recipe, *data, run_dir=tmp_path / str(most), progress=False)
+        histories.append(run.history[COMPARED])
+    assert eager == [True] * 3 + [False] * 3
+    pd.testing.assert_frame_equal(*histories, rtol=1e-4)
+
+
 @pytest.mark.parametrize(("before", "after"), [(True, False), (False, True)])
 def test_a_run_goes_on_in_either_loop_from_what_the_other_left(
     plain, data, tmp_path, monkeypatch, before, after
