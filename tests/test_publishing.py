@@ -382,7 +382,6 @@ def staged(tmp_path, monkeypatch):
     """A function from an address to the staged book's settings and first notebook."""
     render = tool("render")
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(render.vendor, "settings", lambda *_: {})
     # These have tests of their own.
     monkeypatch.setattr(render, "_network", lambda *_: None)
     monkeypatch.setattr(render, "_catalogue", lambda *_: None)
@@ -444,7 +443,6 @@ def test_a_chapter_without_its_claims_is_named_and_the_last_good_book_stays(
     for cell in content["cells"]:
         cell["outputs"] = [o for o in cell.get("outputs", []) if "text" in o]
     copy.write_text(json.dumps(content))
-    monkeypatch.setattr(render.vendor, "settings", lambda *_: {})
     monkeypatch.setattr(render, "_network", lambda *_: pytest.fail("claims are looked at first"))
     monkeypatch.setattr(sys, "argv", ["render.py", str(copy.parent), str(tmp_path / "build")])
     assert render.main() == 1
