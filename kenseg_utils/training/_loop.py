@@ -136,6 +136,7 @@ def train(
     .keras file, or a run's folder; it must be the network that the recipe builds.
     On one GPU, by TensorFlow or JAX, one compiled loop takes many steps a call over slices that lie
     on the device; slices that do not fit there are handed over in batches, and a warning says so.
+    On a CPU TensorFlow takes the steps of a recipe of ten or fewer as they are, untraced.
     Several GPUs share each batch, if they can share it evenly; `devices` gives another number of
     them. Same recipe, data and seed give the same history on one device, and to rounding on
     several; on a GPU only as far as its kernels are deterministic (sums of floats in changing
