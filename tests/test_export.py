@@ -120,10 +120,12 @@ def test_what_is_missing_or_misnamed_is_said_before_anything_is_written(ken, tmp
     with pytest.raises(ValueError, match="not there"):
         export.run_exported(tmp_path / "network.onnx", SLICES)
     monkeypatch.setattr(export, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match="needs onnx and tf2onnx: pip install onnx tf2onnx"):
+    with pytest.raises(
+        export.MissingPackage, match="needs onnx and tf2onnx: pip install onnx tf2onnx"
+    ):
         export.to_onnx(ken, tmp_path / "network.onnx")
     (tmp_path / "network.onnx").write_bytes(b"")
-    with pytest.raises(ValueError, match="pip install onnxruntime"):
+    with pytest.raises(export.MissingPackage, match="pip install onnxruntime"):
         export.run_exported(tmp_path / "network.onnx", SLICES)
 
 

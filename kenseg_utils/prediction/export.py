@@ -36,6 +36,10 @@ ONNX_PACKAGES = {
 LITERT_PACKAGES = {"tensorflow": ("tensorflow",), "torch": ("litert_torch",)}
 
 
+class MissingPackage(ValueError):
+    """Nothing is wrong with what was given: a package is not installed; the message names it."""
+
+
 def to_onnx(
     model: Any, path: str | os.PathLike, half: bool = False, about: Mapping[str, Any] | None = None
 ) -> Path:
@@ -133,7 +137,7 @@ def _checked(model, path, suffix: str, packages: dict) -> Path:
         )
     missing = [name for name in packages[backend] if find_spec(name) is None]
     if missing:
-        raise ValueError(
+        raise MissingPackage(
             f"Exporting to {suffix} with the backend {backend} needs "
             f"{' and '.join(missing)}: pip install {' '.join(missing)}."
         )
@@ -211,7 +215,7 @@ def _name_ends(model: Any) -> None:
 
 def _run_onnx(path: Path, images: np.ndarray) -> np.ndarray:
     if find_spec("onnxruntime") is None:
-        raise ValueError("Running an ONNX file needs onnxruntime: pip install onnxruntime.")
+        raise MissingPackage("Running an ONNX file needs onnxruntime: pip install onnxruntime.")
     return OnnxNetwork(path).predict_on_batch(images)
 
 
@@ -223,7 +227,9 @@ def _run_litert(path: Path, images: np.ndarray) -> np.ndarray:
 
         Interpreter = tf.lite.Interpreter  # lazily loaded: cannot be imported by name
     else:
-        raise ValueError("Running a LiteRT file needs its interpreter: pip install ai-edge-litert.")
+        raise MissingPackage(
+            "Running a LiteRT file needs its interpreter: pip install ai-edge-litert."
+        )
     try:
         with _quietly():
             interpreter = Interpreter(str(path), num_threads=os.cpu_count())
