@@ -248,15 +248,16 @@ def test_chapters_that_wait_are_those_without_a_copy_or_with_an_older_one(tmp_pa
     assert side_by_side.waiting(copies, notebooks) == 3
 
 
+def plan(*arguments):
+    """What make would do, and its rules and variables."""
+    command = ["make", "-n", "-p", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout
+
+
 def test_chapters_that_go_on_with_a_network_wait_for_it():
     """Whoever opens chapter 5's training by its own recipe comes after chapter 5."""
     done = "_build/executed/smoke/"
-    planned = subprocess.run(
-        ["make", "-n", "-p", "PROFILE=smoke", f"{done}01_atlas_exploration.ipynb"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    ).stdout
+    planned = plan("PROFILE=smoke", f"{done}01_atlas_exploration.ipynb")
     for path in NOTEBOOKS:
         rule = re.search(rf"^{re.escape(done + path.name)}:.*$", planned, re.M).group(0)
         goes_on = "quick_recipe(size, seed=seed)" in path.read_text() and path.stem[:2] not in (
@@ -268,9 +269,7 @@ def test_chapters_that_go_on_with_a_network_wait_for_it():
 
 def test_long_chapters_begin_first_and_none_that_must_wait_at_once():
     """Chapter 5, three long ones that need nothing of it, then by the minutes promised."""
-    planned = subprocess.run(
-        ["make", "-n", "-p", "lint"], cwd=ROOT, capture_output=True, text=True
-    ).stdout
+    planned = plan("lint")
     value = {
         name: re.search(rf"^{name} := (.*)$", planned, re.M).group(1).split()
         for name in ("ORDER", "GO_ON", "TRAINS")

@@ -42,7 +42,7 @@ def recipe(profile: profiles.Profile, **changes: Any) -> training.Recipe:
         widths=widths,
         augment="wide",
         loss="cross_entropy_batch_dice",
-        batch_size=min(8, profile.batch_size),
+        batch_size=min(8, profile.batch_size),  # smaller ones: more steps in the same time
         epochs=EPOCHS.get(profile.name, profile.epochs),
     )
     return profiles.quick_recipe(profile, **(usual | changes))
