@@ -27,21 +27,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import joblib
-import nibabel as nib
 import numpy as np
 import pandas as pd
 from nilearn import datasets
 from scipy import ndimage
 
-from kenseg_utils import metrics, phantom, prediction, training
-from kenseg_utils.experiments import synthesis
+from kenseg_utils import prediction, training
+from kenseg_utils.experiments import judging, synthesis
+from kenseg_utils.experiments.judging import CHOICE, choose, judge, summary
 from kenseg_utils.prediction import frames
-
-THRESHOLDS = tuple(round(0.1 * k, 1) for k in range(2, 10))
-LEAST_ML = (0.1, 0.3, 0.5, 1.0)
-MOST_ML = 1.0  # found in a healthy head
-WORTH = 0.005  # of Dice
-SEED = 4000  # of phantoms and painted lesions: nothing else uses it
 
 
 def changed(image: np.ndarray, affine: np.ndarray, way: str) -> tuple[np.ndarray, np.ndarray]:
@@ -76,107 +70,24 @@ def changed(image: np.ndarray, affine: np.ndarray, way: str) -> tuple[np.ndarray
 WAYS = ("as it is", "turned", "noisy", "thick slices", "cut off", "edge peeled")
 
 
-def of_phantom(number: int):
-    image, mask, _ = phantom.make_subject(number, seed=SEED)
-    frame, seen = frames.look(image, phantom.AFFINE)
-    return "phantoms", f"phantom {number}", number, seen, frame.into(mask, phantom.AFFINE) >= 0.5
-
-
-def with_lesion(file: Path, number: int):
-    image, affine = opened(file)
-    shown, mask = synthesis.paint_into(image, affine, (SEED, number))
-    frame, seen = frames.look(shown, affine)
-    name = f"{file.name.split('.')[0]} {number}"
-    return "painted", name, number, seen, frame.into(mask, affine) >= 0.5
-
-
 def healthy(file: Path | None, way: str):
     if file is None:
         mean = datasets.load_mni152_template(resolution=1)
         image, affine, name = mean.get_fdata(dtype=np.float32), mean.affine, "MNI152 template"
     else:
-        image, affine = changed(*opened(file), way)
+        image, affine = changed(*judging.opened(file), way)
         name = f"{file.name.split('.')[0]}, {way}"
     return "healthy", name, 0, frames.look(image, affine)[1], None
 
 
-def opened(file: Path) -> tuple[np.ndarray, np.ndarray]:
-    scan = nib.as_closest_canonical(nib.load(file))
-    return np.asarray(scan.dataobj, np.float32), scan.affine
-
-
 def cases(heads: list[Path], phantoms: int, painted: int, jobs: int) -> list:
     """(group, name, number, volume in the frame, mask in the frame or None) of all there is."""
-    tasks = [joblib.delayed(of_phantom)(number) for number in range(phantoms)]
+    tasks = [joblib.delayed(judging.of_phantom)(number) for number in range(phantoms)]
     for file in heads:
-        tasks += [joblib.delayed(with_lesion)(file, number) for number in range(painted)]
+        tasks += [joblib.delayed(judging.with_lesion)(file, number) for number in range(painted)]
         tasks += [joblib.delayed(healthy)(file, way) for way in WAYS]
     tasks.append(joblib.delayed(healthy)(None, "as it is"))
     return joblib.Parallel(n_jobs=jobs)(tasks)
-
-
-def judge(probability, all_cases) -> pd.DataFrame:
-    """A row a case and a choice: Dice, recall, precision, ml."""
-    rows = []
-    for group, name, number, seen, mask in all_cases:
-        once = probability(seen)
-        both = (once + probability(seen[::-1].copy())[::-1]) / 2
-        for mirrored, soft in ((False, once), (True, both)):
-            for threshold in THRESHOLDS:
-                for least in LEAST_ML:
-                    found = prediction.remove_small(soft >= threshold, frames.VOXEL_ML, least)
-                    row = dict(
-                        group=group, case=name, number=number, mirrored=mirrored,
-                        threshold=threshold, least_ml=least, found_ml=found.sum() * frames.VOXEL_ML,
-                    )  # fmt: skip
-                    if mask is not None:
-                        row |= dict(
-                            lesion_ml=mask.sum() * frames.VOXEL_ML,
-                            dice=metrics.dice(mask, found),
-                            recall=metrics.recall(mask, found),
-                            precision=metrics.precision(mask, found),
-                        )
-                    rows.append(row)
-        print(f"{group}: {name}", flush=True)
-    return pd.DataFrame(rows)
-
-
-CHOICE = ["mirrored", "threshold", "least_ml"]
-
-
-def choose(table: pd.DataFrame) -> tuple[dict, pd.DataFrame]:
-    """The choice by the rule in this file's docstring, and what each choice scored."""
-    even = table[table.number % 2 == 0]
-    lesions = even[even.group != "healthy"]
-    dice = lesions.groupby([*CHOICE, "group"]).dice.mean().unstack("group")
-    healthy = table[table.group == "healthy"].groupby(CHOICE).found_ml
-    told = dice.assign(
-        score=dice.mean(axis=1), worst_ml=healthy.max(), mean_ml=healthy.mean()
-    ).reset_index()
-    fit = told[told.worst_ml <= MOST_ML]
-    if fit.empty:
-        fit = told[told.worst_ml <= told.worst_ml.min() + 1e-9]
-    plain, mirrored = (fit[fit.mirrored == way] for way in (False, True))
-    if plain.empty or (not mirrored.empty and mirrored.score.max() >= plain.score.max() + WORTH):
-        plain = mirrored
-    near = plain[plain.score >= plain.score.max() - WORTH]
-    best = near.sort_values(["mean_ml", "score"], ascending=[True, False]).iloc[0]
-    return {name: best[name].item() for name in CHOICE}, told
-
-
-def summary(table: pd.DataFrame, choice: dict) -> pd.DataFrame:
-    """With the choice: a row a case, then means of each group, development apart from the rest."""
-    chosen = table
-    for name, value in choice.items():
-        chosen = chosen[chosen[name] == value]
-    rows = chosen.drop(columns=CHOICE).to_dict("records")
-    for (group, odd), part in chosen.groupby(["group", chosen.number % 2]):
-        apart = "kept apart" if odd else "development"
-        said = f"mean of {len(part)} {group}" + ("" if group == "healthy" else f", {apart}")
-        rows.append(
-            {"group": group, "case": said, **part.mean(numeric_only=True).drop(["number", *CHOICE])}
-        )
-    return pd.DataFrame(rows).drop(columns="number")
 
 
 def record(model, plan: dict, log: Path, choice: dict, scans: pd.DataFrame, note: str) -> Path:
@@ -224,7 +135,7 @@ def main() -> None:
     else:
         everything = cases(given.heads, given.phantoms, given.painted, given.jobs)
         view = synthesis.VIEWS[given.network]
-        table = judge(lambda seen: view.probability(model, seen), everything)
+        table = judge(lambda seen: view.probability(model, seen), everything, say=print)
         if given.table:
             given.table.parent.mkdir(parents=True, exist_ok=True)
             table.to_csv(given.table, index=False)

@@ -9,6 +9,7 @@ from conftest import ROOT
 from scipy import ndimage
 
 from kenseg_utils import prediction
+from kenseg_utils.experiments import judging
 from kenseg_utils.prediction import frames
 
 spec = importlib.util.spec_from_file_location("judge", ROOT / "benchmarks/judge_heads.py")
@@ -20,8 +21,8 @@ def table(dice, healthy):
     """A table of all choices in which `dice` and `healthy` say what (mirrored, threshold) gives."""
     rows = []
     for mirrored in (False, True):
-        for threshold in judge_heads.THRESHOLDS:
-            for least in judge_heads.LEAST_ML:
+        for threshold in judging.THRESHOLDS:
+            for least in judging.LEAST_ML:
                 choice = dict(mirrored=mirrored, threshold=threshold, least_ml=least)
                 for group in ("phantoms", "painted"):
                     for number in range(4):  # what is kept apart would choose otherwise
@@ -38,7 +39,7 @@ def test_the_best_dice_with_little_in_every_healthy_head_is_chosen():
     """0.4 scores best but finds 3 ml in one head; 0.6 is the best that finds at most 1."""
     dice = {0.4: 0.9, 0.6: 0.8, 0.7: 0.7}
     found = {0.4: (0.0, 3.0), 0.6: (0.9, 0.2)}
-    choice, told = judge_heads.choose(
+    choice, told = judging.choose(
         table(lambda _, t: dice.get(t, 0.5), lambda _, t: found.get(t, (0.0, 0.0)))
     )
     assert choice["threshold"] == 0.6 and choice["mirrored"] is False
@@ -47,25 +48,23 @@ def test_the_best_dice_with_little_in_every_healthy_head_is_chosen():
 
 @pytest.mark.parametrize(("gain", "mirrored"), [(0.003, False), (0.02, True)])
 def test_the_mirror_image_must_be_worth_its_time(gain, mirrored):
-    choice, _ = judge_heads.choose(table(lambda m, t: 0.7 + gain * m, lambda m, t: (0.5,)))
+    choice, _ = judging.choose(table(lambda m, t: 0.7 + gain * m, lambda m, t: (0.5,)))
     assert choice["mirrored"] is mirrored
 
 
 def test_among_equals_what_finds_less_in_healthy_heads_is_preferred():
-    choice, _ = judge_heads.choose(
-        table(lambda _, t: 0.7 + 0.004 * (t == 0.5), lambda _, t: (1 - t,))
-    )
+    choice, _ = judging.choose(table(lambda _, t: 0.7 + 0.004 * (t == 0.5), lambda _, t: (1 - t,)))
     assert choice["threshold"] == 0.9
 
 
 def test_where_no_choice_fits_the_least_of_the_worst_head_is_taken():
-    choice, _ = judge_heads.choose(table(lambda _, t: 1 - t, lambda _, t: (5 - t, 3.0)))
+    choice, _ = judging.choose(table(lambda _, t: 1 - t, lambda _, t: (5 - t, 3.0)))
     assert choice["threshold"] == 0.9
 
 
 def test_the_summary_parts_development_from_what_is_kept_apart():
     everything = table(lambda _, t: 0.7, lambda _, t: (0.5, 0.1))
-    rows = judge_heads.summary(everything, dict(mirrored=False, threshold=0.5, least_ml=0.1))
+    rows = judging.summary(everything, dict(mirrored=False, threshold=0.5, least_ml=0.1))
     means = rows.set_index("case").dice
     assert means["mean of 2 painted, development"] == pytest.approx(0.7)
     assert means["mean of 2 painted, kept apart"] == pytest.approx(0.5)

@@ -4,6 +4,7 @@
 `python -m kenseg_utils.experiments.synthesis --minutes 15 --out FOLDER` trains a network on them.
 """
 
+from ._feed import fill_pool
 from ._heads import VERSION, lesion_in_template, make_head
 from ._into import paint_into
 from ._lesions import Piece, draw_plan
@@ -19,6 +20,7 @@ __all__ = [
     "View",
     "depth_in_template",
     "draw_plan",
+    "fill_pool",
     "lesion_in_template",
     "make_head",
     "paint_into",

@@ -118,6 +118,21 @@ def start_makers(
     return makers
 
 
+def fill_pool(folder: str | os.PathLike, size: int, workers: int, seed: int = 0) -> Pool:
+    """A pool of `size` heads that no longer changes: made by `workers` processes where they lack.
+
+    RuntimeError if a process ended before its heads were made.
+    """
+    pool = Pool(folder, size)
+    if len(pool.filled) < size:
+        makers = start_makers(pool, workers, seed, most=size)
+        for maker in makers:
+            maker.join()
+        if len(pool.filled) < size:
+            raise RuntimeError(f"{pool.folder} has {len(pool.filled)} heads of {size}: try again.")
+    return pool
+
+
 def wait_for_heads(pool: Pool, first: int) -> None:
     """Until a pool holds `first` heads (or is full); RuntimeError if it never does."""
     begun = time.monotonic()

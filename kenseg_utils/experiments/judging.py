@@ -1,0 +1,125 @@
+"""How networks of whole heads are judged: cases, what each choice scores on them, which is taken.
+
+The rule stands in words at the top of `benchmarks/judge_heads.py`, where it was written before any
+network was judged. A case is (group, name, number, volume in the frame, mask in the frame or
+None); the groups are "phantoms", "painted" and "healthy". What has an even number serves to
+develop, what has an odd one is kept apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+
+from kenseg_utils import metrics, phantom, prediction
+from kenseg_utils.prediction import frames
+
+from .synthesis import paint_into
+
+THRESHOLDS = tuple(round(0.1 * k, 1) for k in range(2, 10))
+LEAST_ML = (0.1, 0.3, 0.5, 1.0)
+MOST_ML = 1.0  # found in a healthy head
+WORTH = 0.005  # of Dice
+CHOICE = ["mirrored", "threshold", "least_ml"]
+SEED = 4000  # of phantoms and painted lesions: nothing else uses it
+
+Case = tuple[str, str, int, np.ndarray, np.ndarray | None]
+
+
+def of_phantom(number: int) -> Case:
+    """A phantom of the other generator, as a network is shown it."""
+    image, mask, _ = phantom.make_subject(number, seed=SEED)
+    frame, seen = frames.look(image, phantom.AFFINE)
+    return "phantoms", f"phantom {number}", number, seen, frame.into(mask, phantom.AFFINE) >= 0.5
+
+
+def with_lesion(file: Path, number: int) -> Case:
+    """A healthy T1w with a lesion painted in."""
+    image, affine = opened(file)
+    shown, mask = paint_into(image, affine, np.random.default_rng((SEED, number)))
+    frame, seen = frames.look(shown, affine)
+    name = f"{file.name.split('.')[0]} {number}"
+    return "painted", name, number, seen, frame.into(mask, affine) >= 0.5
+
+
+def opened(file: Path) -> tuple[np.ndarray, np.ndarray]:
+    """A scan and its affine, axes turned to RAS."""
+    scan = nib.as_closest_canonical(nib.load(file))
+    return np.asarray(scan.dataobj, np.float32), scan.affine
+
+
+def judge(
+    probability: Callable[[np.ndarray], np.ndarray],
+    cases: Iterable[Case],
+    mirrored: Sequence[bool] = (False, True),
+    say: Callable[[str], None] = lambda line: None,
+) -> pd.DataFrame:
+    """A row a case and a choice: Dice, recall, precision, ml.
+
+    `probability` answers about a volume in the frame; `mirrored` tells whether it is also to be
+    asked about the mirror image, which doubles the time.
+    """
+    rows = []
+    for group, name, number, seen, mask in cases:
+        once = probability(seen)
+        for both in mirrored:
+            soft = once
+            if both:
+                soft = (once + probability(seen[::-1].copy())[::-1]) / 2
+            for threshold in THRESHOLDS:
+                for least in LEAST_ML:
+                    found = prediction.remove_small(soft >= threshold, frames.VOXEL_ML, least)
+                    row = dict(
+                        group=group, case=name, number=number, mirrored=both,
+                        threshold=threshold, least_ml=least, found_ml=found.sum() * frames.VOXEL_ML,
+                    )  # fmt: skip
+                    if mask is not None:
+                        row |= dict(
+                            lesion_ml=mask.sum() * frames.VOXEL_ML,
+                            dice=metrics.dice(mask, found),
+                            recall=metrics.recall(mask, found),
+                            precision=metrics.precision(mask, found),
+                        )
+                    rows.append(row)
+        say(f"{group}: {name}")
+    return pd.DataFrame(rows)
+
+
+def choose(table: pd.DataFrame) -> tuple[dict[str, Any], pd.DataFrame]:
+    """The choice by the rule, and what each choice scored."""
+    even = table[table.number % 2 == 0]
+    lesions = even[even.group != "healthy"]
+    dice = lesions.groupby([*CHOICE, "group"]).dice.mean().unstack("group")
+    healthy = table[table.group == "healthy"].groupby(CHOICE).found_ml
+    told = dice.assign(
+        score=dice.mean(axis=1), worst_ml=healthy.max(), mean_ml=healthy.mean()
+    ).reset_index()
+    fit = told[told.worst_ml <= MOST_ML]
+    if fit.empty:
+        fit = told[told.worst_ml <= told.worst_ml.min() + 1e-9]
+    plain, mirrored = (fit[fit.mirrored == way] for way in (False, True))
+    if plain.empty or (not mirrored.empty and mirrored.score.max() >= plain.score.max() + WORTH):
+        plain = mirrored
+    near = plain[plain.score >= plain.score.max() - WORTH]
+    best = near.sort_values(["mean_ml", "score"], ascending=[True, False]).iloc[0]
+    return {name: best[name].item() for name in CHOICE}, told
+
+
+def summary(table: pd.DataFrame, choice: dict[str, Any]) -> pd.DataFrame:
+    """With the choice: a row a case, then means of each group, development apart from the rest."""
+    chosen = table
+    for name, value in choice.items():
+        chosen = chosen[chosen[name] == value]
+    rows = chosen.drop(columns=CHOICE).to_dict("records")
+    for (group, odd), part in chosen.groupby(["group", chosen.number % 2]):
+        apart = "kept apart" if odd else "development"
+        said = f"mean of {len(part)} {group}" + ("" if group == "healthy" else f", {apart}")
+        rows.append(
+            {"group": group, "case": said, **part.mean(numeric_only=True).drop(["number", *CHOICE])}
+        )
+    return pd.DataFrame(rows).drop(columns="number")

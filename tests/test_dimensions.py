@@ -1,0 +1,79 @@
+"""Slices, neighbours and volumes under one rule: toys on heads that are made in no time."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from kenseg_utils.experiments import dimensions, judging, synthesis
+from kenseg_utils.experiments.synthesis import _feed, _train
+from kenseg_utils.prediction import frames
+
+
+def head(number):
+    image, mask = np.zeros(frames.SHAPE, np.float32), np.zeros(frames.SHAPE, np.uint8)
+    image[20:70, 20:90, 20:80] = 1
+    mask[30:50, 30 + number : 60, 30:50] = 1
+    return image * (1 - 0.6 * mask), mask
+
+
+def test_each_is_trained_and_judged_once(tmp_path, monkeypatch):
+    pool = _feed.Pool(tmp_path / "pool", 4)
+    for number in range(4):
+        pool.put(number, *head(number))
+    monkeypatch.setattr(_train, "make_head", lambda seed, healthy: (*head(0), {}))
+    plans = {
+        name: replace(plan, widths=(2, 2), minutes=1e-4, pool_size=4, precision="float32")
+        for name, plan in dimensions.PLANS.items()
+        if name != "2.5-D"
+    }
+    asked = []
+
+    def cases():
+        asked.append(1)
+        image, mask = head(3)
+        empty = ("healthy", "b", 0, image * 0, None)
+        return [(group, "a", 0, image, mask > 0) for group in ("phantoms", "painted")] + [empty]
+
+    table = dimensions.compare(plans, tmp_path, cases).set_index("network")
+    assert list(table.index) == ["2-D", "3-D"] and (table.steps >= 1).all()
+    assert table["Dice, phantoms"].between(0, 1).all() and asked == [1]
+    assert np.allclose(table["Dice, phantoms"], table["Dice, painted"])
+    assert (table["most ml in a healthy head"] >= 0).all()
+    assert (table.minutes >= 0).all()  # of tenths of a second: these trainings may take less
+    again = dimensions.compare(plans, tmp_path, cases).set_index("network")
+    assert asked == [1] and again.equals(table)
+
+
+def test_the_cases_are_those_to_develop_on(monkeypatch, tmp_path):
+    monkeypatch.setattr(judging, "of_phantom", lambda n: ("phantoms", "p", n, None, None))
+    monkeypatch.setattr(judging, "with_lesion", lambda f, n: ("painted", f.name, n, None, None))
+    monkeypatch.setattr(judging, "opened", lambda f: (np.zeros((4, 4, 4)), np.eye(4)))
+    monkeypatch.setattr(dimensions.frames, "look", lambda image, affine: (None, image))
+    cases = dimensions.development_cases([tmp_path / "one.nii.gz"], 2)
+    assert [case[:3] for case in cases] == [
+        ("phantoms", "p", 0), ("phantoms", "p", 2),
+        ("painted", "one.nii.gz", 0), ("painted", "one.nii.gz", 2), ("healthy", "one", 0),
+    ]  # fmt: skip
+
+
+def test_all_three_learn_for_as_long_from_the_same_heads():
+    plans = list(dimensions.PLANS.values())
+    assert {plan.network for plan in plans} == {"unet2d", "unet25d", "unet3d_half"}
+    assert {(p.workers, p.clock, p.batch) for p in plans} == {(0, "processor", 1)}
+    with pytest.raises(SystemExit):
+        dimensions.main([])
+
+
+def test_a_pool_that_is_full_is_left_alone(tmp_path, monkeypatch):
+    pool = _feed.Pool(tmp_path, 2)
+    for number in range(2):
+        pool.put(number, *head(number))
+    monkeypatch.setattr(_feed, "start_makers", None)  # not called
+    assert list(synthesis.fill_pool(tmp_path, 2, workers=1).filled) == [0, 1]
+
+
+def test_makers_that_ended_too_early_are_told_of(tmp_path, monkeypatch):
+    monkeypatch.setattr(_feed, "start_makers", lambda *given, **more: [])
+    with pytest.raises(RuntimeError, match="0 heads of 2"):
+        synthesis.fill_pool(tmp_path, 2, workers=1)
