@@ -34,7 +34,7 @@ from scipy import ndimage
 
 from kenseg_utils import prediction, training
 from kenseg_utils.experiments import judging, synthesis
-from kenseg_utils.experiments.judging import CHOICE, choose, judge, summary
+from kenseg_utils.experiments.judging import CHOICE, choose, judge, scores_by_scan
 from kenseg_utils.prediction import frames
 
 
@@ -140,7 +140,7 @@ def main() -> None:
             given.table.parent.mkdir(parents=True, exist_ok=True)
             table.to_csv(given.table, index=False)
     choice, told = choose(table)
-    scans = summary(table, choice)
+    scans = scores_by_scan(table, choice)
     print(given.name, choice)
     print(scans.round(3).to_string())
     means = table[table.group != "healthy"].groupby([*CHOICE, "group"]).dice.mean()

@@ -35,13 +35,13 @@ def test_each_is_trained_and_judged_once(tmp_path, monkeypatch):
         empty = ("healthy", "b", 0, image * 0, None)
         return [(group, "a", 0, image, mask > 0) for group in ("phantoms", "painted")] + [empty]
 
-    table = dimensions.compare(plans, tmp_path, cases).set_index("network")
+    table = dimensions.compare_dimensions(plans, tmp_path, cases).set_index("network")
     assert list(table.index) == ["2-D", "3-D"] and (table.steps >= 1).all()
     assert table["Dice, phantoms"].between(0, 1).all() and asked == [1]
     assert np.allclose(table["Dice, phantoms"], table["Dice, painted"])
     assert (table["most ml in a healthy head"] >= 0).all()
     assert (table.minutes >= 0).all()  # of tenths of a second: these trainings may take less
-    again = dimensions.compare(plans, tmp_path, cases).set_index("network")
+    again = dimensions.compare_dimensions(plans, tmp_path, cases).set_index("network")
     assert asked == [1] and again.equals(table)
 
 

@@ -21,8 +21,8 @@ def table(dice, healthy):
     """A table of all choices in which `dice` and `healthy` say what (mirrored, threshold) gives."""
     rows = []
     for mirrored in (False, True):
-        for threshold in judging.THRESHOLDS:
-            for least in judging.LEAST_ML:
+        for threshold in judging.TRIED_THRESHOLDS:
+            for least in judging.TRIED_LEAST_ML:
                 choice = dict(mirrored=mirrored, threshold=threshold, least_ml=least)
                 for group in ("phantoms", "painted"):
                     for number in range(4):  # what is kept apart would choose otherwise
@@ -64,7 +64,7 @@ def test_where_no_choice_fits_the_least_of_the_worst_head_is_taken():
 
 def test_the_summary_parts_development_from_what_is_kept_apart():
     everything = table(lambda _, t: 0.7, lambda _, t: (0.5, 0.1))
-    rows = judging.summary(everything, dict(mirrored=False, threshold=0.5, least_ml=0.1))
+    rows = judging.scores_by_scan(everything, dict(mirrored=False, threshold=0.5, least_ml=0.1))
     means = rows.set_index("case").dice
     assert means["mean of 2 painted, development"] == pytest.approx(0.7)
     assert means["mean of 2 painted, kept apart"] == pytest.approx(0.5)

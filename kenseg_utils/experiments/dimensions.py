@@ -47,7 +47,7 @@ def development_cases(heads: Sequence[Path], count: int) -> list[judging.Case]:
     return cases
 
 
-def compare(
+def compare_dimensions(
     plans: Mapping[str, Plan],
     out: Path,
     cases: Callable[[], list[judging.Case]],
@@ -119,7 +119,7 @@ def main(arguments: list[str] | None = None) -> None:
         name: replace(plan, minutes=given.minutes, pool_size=given.pool_size, seed=given.seed)
         for name, plan in PLANS.items()
     }
-    table = compare(
+    table = compare_dimensions(
         plans,
         given.out,
         lambda: development_cases(given.heads, given.cases),

@@ -21,8 +21,8 @@ from kenseg_utils.prediction import frames
 
 from .synthesis import paint_into
 
-THRESHOLDS = tuple(round(0.1 * k, 1) for k in range(2, 10))
-LEAST_ML = (0.1, 0.3, 0.5, 1.0)
+TRIED_THRESHOLDS = tuple(round(0.1 * k, 1) for k in range(2, 10))
+TRIED_LEAST_ML = (0.1, 0.3, 0.5, 1.0)
 MOST_ML = 1.0  # found in a healthy head
 WORTH = 0.005  # of Dice
 CHOICE = ["mirrored", "threshold", "least_ml"]
@@ -71,8 +71,8 @@ def judge(
             soft = once
             if both:
                 soft = (once + probability(seen[::-1].copy())[::-1]) / 2
-            for threshold in THRESHOLDS:
-                for least in LEAST_ML:
+            for threshold in TRIED_THRESHOLDS:
+                for least in TRIED_LEAST_ML:
                     found = prediction.remove_small(soft >= threshold, frames.VOXEL_ML, least)
                     row = dict(
                         group=group, case=name, number=number, mirrored=both,
@@ -110,7 +110,7 @@ def choose(table: pd.DataFrame) -> tuple[dict[str, Any], pd.DataFrame]:
     return {name: best[name].item() for name in CHOICE}, told
 
 
-def summary(table: pd.DataFrame, choice: dict[str, Any]) -> pd.DataFrame:
+def scores_by_scan(table: pd.DataFrame, choice: dict[str, Any]) -> pd.DataFrame:
     """With the choice: a row a case, then means of each group, development apart from the rest."""
     chosen = table
     for name, value in choice.items():
