@@ -346,6 +346,26 @@ def test_what_colab_brings_is_pinned_and_what_it_lacks_is_fetched(lock, numpy):
         assert str(pinned[name]).startswith(start)
 
 
+def test_chapters_that_train_and_segment_are_tried_in_the_format_of_a_t4(monkeypatch, tmp_path):
+    """Each of them once as it is and once more in float16, with a work folder of its own."""
+    runs = []
+
+    def run(command, **options):
+        if "book/_tools/execute.py" in command:
+            env = options["env"]
+            runs.append((command[2].stem, env.get("KENSEG_PRECISION"), env["KENSEG_HOME"]))
+        return subprocess.CompletedProcess(command, int(runs[-1:] == [runs[0]] if runs else 0))
+
+    monkeypatch.delenv("KENSEG_PRECISION", raising=False)
+    monkeypatch.setattr(colab, "_snapshot", lambda repository: "c0ffee")
+    monkeypatch.setattr(colab.subprocess, "run", run)
+    chapters = [ROOT / f"notebooks/{name}.ipynb" for name in colab.T4_CHAPTERS]
+    failed = colab.check(Path("python"), tmp_path / "colab", [NOTEBOOKS[1], *chapters])
+    assert [name for name, _, _ in runs] == [NOTEBOOKS[1].stem, *2 * colab.T4_CHAPTERS]
+    assert [precision for _, precision, _ in runs] == [None] * 4 + ["mixed_float16"] * 3
+    assert len({home for _, _, home in runs}) == 2 and failed == 1
+
+
 @pytest.mark.parametrize("given", ["3.10", "3.12 3.13", "three"])
 def test_a_python_that_colab_has_not_is_refused(given):
     said = subprocess.run(

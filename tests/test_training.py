@@ -271,7 +271,8 @@ def test_noise_alone_changes_the_image_and_nothing_else(data):
         training.Recipe.quick(augment="blur")
 
 
-def test_precision_can_be_forced_and_unknown_ones_are_refused():
+def test_precision_can_be_forced_and_unknown_ones_are_refused(monkeypatch):
+    monkeypatch.delenv("KENSEG_PRECISION", raising=False)
     assert devices.choose_precision("float32") == "float32"
     assert devices.choose_precision() in devices.PRECISIONS
     with pytest.raises(ValueError, match="mixed_bfloat16"):
@@ -321,11 +322,23 @@ def test_steps_grouped_in_one_call_are_the_same_steps(straight, data, tmp_path):
 def test_precision_suits_the_device(monkeypatch, gpu, units, backend, policy):
     import keras
 
+    monkeypatch.delenv("KENSEG_PRECISION", raising=False)
     monkeypatch.setattr(devices, "_gpu", lambda: gpu)
     monkeypatch.setattr(devices, "_cpu_has_bfloat16", lambda: units)
     monkeypatch.setattr(keras.backend, "backend", lambda: backend)
     assert devices.choose_precision() == policy
     assert devices.choose_precision("float32") == "float32"
+
+
+def test_the_environment_takes_the_place_of_auto_alone(monkeypatch):
+    monkeypatch.setenv("KENSEG_PRECISION", "mixed_float16")
+    assert devices.choose_precision() == "mixed_float16"
+    assert devices.choose_precision("float32") == "float32"
+    monkeypatch.setenv("KENSEG_PRECISION", "")
+    assert devices.choose_precision() in devices.PRECISIONS[1:]
+    monkeypatch.setenv("KENSEG_PRECISION", "half")
+    with pytest.raises(ValueError, match="'half': choose one of auto, float32"):
+        devices.choose_precision()
 
 
 def test_a_gpu_is_not_shared_and_cores_are(monkeypatch):

@@ -2,6 +2,7 @@
 
 `check` runs every notebook in profile smoke in a Python with Colab's published versions: the
 stamped copy in an empty folder, whose set-up cell fetches the package, as a reader's would.
+Those that train and segment run once more in the number format of a T4, Colab's usual GPU.
 `drift` compares the list of packages that Colab publishes with the versions tested here.
 `wanted` names what `check` needs of that list, for `make colab-lock`.
 """
@@ -25,6 +26,9 @@ STAND_IN = "import google.colab\n"
 # Beside the project's dependencies: what nilearn and chapter 13 need, the kernel, and papermill
 # (which Colab has not) to run the notebooks.
 BESIDE = ("distributed", "ipykernel", "lxml", "packaging", "papermill", "requests")
+# A T4's number format (`machine.choose_precision`), and the chapters that are tried in it.
+ON_A_T4 = "mixed_float16"
+T4_CHAPTERS = ("05_gpu_training", "06_dice_evaluation", "11_whole_brain_segmentation")
 # Fetched by the set-up cell, so they must not be there beforehand.
 FETCHED = ("nilearn", "isal")
 
@@ -40,36 +44,30 @@ def check(python: Path, folder: Path, notebooks: list[Path]) -> int:
     rows = []
     for notebook in notebooks:
         copy = content / notebook.name
-        copy.write_text(
-            json.dumps(
-                stamped(
-                    json.loads(notebook.read_text(encoding="utf-8")),
-                    str(folder / "repository"),
-                    commit,
-                )
-            )
+        published = stamped(
+            json.loads(notebook.read_text(encoding="utf-8")), str(folder / "repository"), commit
         )
-        begun = time.perf_counter()
-        result = subprocess.run(
-            [
-                python,
-                "book/_tools/execute.py",
-                copy,
-                folder / "executed" / notebook.name,
-                "--profile",
-                "smoke",
-            ],
-            env=environment,
-        )
-        rows.append(
-            (
-                notebook.stem,
-                f"{time.perf_counter() - begun:.0f} s",
-                "FAILED" if result.returncode else "ok",
-            )
-        )
-    print("\n".join("  ".join(cell.ljust(30) for cell in row) for row in rows))
+        copy.write_text(json.dumps(published))
+        rows.append(_run(python, copy, folder / "executed", environment))
+    on_a_t4 = {"KENSEG_PRECISION": ON_A_T4, "KENSEG_HOME": str(folder / "home-of-a-t4")}
+    for notebook in notebooks:
+        if notebook.stem in T4_CHAPTERS:
+            copy = content / notebook.name
+            row = _run(python, copy, folder / "executed-on-a-t4", environment | on_a_t4)
+            rows.append((f"{row[0]}, {ON_A_T4}", *row[1:]))
+    print("\n".join("  ".join(cell.ljust(44) for cell in row) for row in rows))
     return sum(row[-1] == "FAILED" for row in rows)
+
+
+def _run(python: Path, copy: Path, executed: Path, environment: dict) -> tuple[str, str, str]:
+    """Run a stamped notebook in profile smoke: its name, how long it took, and how it ended."""
+    begun = time.perf_counter()
+    result = subprocess.run(
+        [python, "book/_tools/execute.py", copy, executed / copy.name, "--profile", "smoke"],
+        env=environment,
+    )
+    took = f"{time.perf_counter() - begun:.0f} s"
+    return copy.stem, took, "FAILED" if result.returncode else "ok"
 
 
 def _snapshot(repository: Path) -> str:

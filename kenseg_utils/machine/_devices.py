@@ -43,7 +43,11 @@ def choose_precision(precision: str = "auto") -> str:
     on a CPU, which makes no use of those units.
     Mixed policies keep the weights in float32, without which a learning rate of 1e-6 would
     change nothing.
+    The environment's KENSEG_PRECISION takes the place of "auto": to try what another device does,
+    or to keep one that makes trouble to float32.
     """
+    if precision == "auto":
+        precision = os.environ.get("KENSEG_PRECISION") or "auto"
     if precision not in PRECISIONS:
         raise ValueError(f"Unknown precision {precision!r}: choose one of {', '.join(PRECISIONS)}.")
     if precision != "auto":
