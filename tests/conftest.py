@@ -19,14 +19,20 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 CHAPTERS = [path for path in NOTEBOOKS if not path.stem.startswith("00_")]
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# XLA optimises for minutes what tests run for seconds; what comes out is the same to rounding.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # Processes of tests share the cores as chapters do: more threads only wait for each other.
 WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
 os.environ |= side_by_side.threads(side_by_side.cores(), WORKERS) | os.environ
 
-# Of processes side by side each takes a file at a time: the long ones first, and last those that
-# look at what the notebooks made, so that at the end nobody waits for one long file.
-FIRST = ("test_notebooks", "test_networks", "test_training", "test_prediction", "test_experiments")
-LAST = ("test_exercises", "test_book", "test_publishing", "test_browser")
+# Of processes side by side each takes a file at a time: the long ones first, so that at the end
+# nobody waits for one. What looks at the pages comes after the notebooks that they are made of.
+FIRST = (
+    "test_notebooks", "test_networks", "test_training", "test_prediction", "test_experiments",
+    "test_formulas", "test_phantom", "test_browser", "test_structure", "test_try_it",
+    "test_distribution", "test_synthesis",
+)  # fmt: skip
+LAST = ("test_exercises", "test_book", "test_publishing")
 
 
 def pytest_collection_modifyitems(items):
