@@ -35,14 +35,20 @@ def test_each_is_trained_and_judged_once(tmp_path, monkeypatch):
         empty = ("healthy", "b", 0, image * 0, None)
         return [(group, "a", 0, image, mask > 0) for group in ("phantoms", "painted")] + [empty]
 
-    table = dimensions.compare_dimensions(plans, tmp_path, cases).set_index("network")
+    tables = dimensions.compare_dimensions(plans, tmp_path, cases)
+    table, each = tables["networks"].set_index("network"), tables["cases"]
     assert list(table.index) == ["2-D", "3-D"] and (table.steps >= 1).all()
     assert table["Dice, phantoms"].between(0, 1).all() and asked == [1]
     assert np.allclose(table["Dice, phantoms"], table["Dice, painted"])
     assert (table["most ml in a healthy head"] >= 0).all()
     assert (table.minutes >= 0).all()  # of tenths of a second: these trainings may take less
-    again = dimensions.compare_dimensions(plans, tmp_path, cases).set_index("network")
-    assert asked == [1] and again.equals(table)
+    of_each = each.groupby("network").group.agg(list)
+    assert of_each.tolist() == 2 * [["phantoms", "painted", "healthy"]]
+    ]
+    by_case = each[each.group == "phantoms"].set_index("network")
+    assert np.allclose(by_case.dice, table["Dice, phantoms"]) and (by_case.lesion_ml > 0).all()
+    again = dimensions.compare_dimensions(plans, tmp_path, cases)
+    assert asked == [1] and all(again[name].equals(tables[name]) for name in tables)
 
 
 def test_the_cases_are_those_to_develop_on(monkeypatch, tmp_path):

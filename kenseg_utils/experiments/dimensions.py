@@ -25,6 +25,7 @@ from . import judging
 from ._recorded import save_result
 from .synthesis import VIEWS, Plan, fill_pool, train_by_clock
 
+OF_A_CASE = ("group", "case", "lesion_ml", "found_ml", "dice")
 LITTLE = Plan(workers=0, phantoms=0, own=1, log_seconds=1e9, save_seconds=60, clock="processor")
 PLANS = {
     "2-D": replace(LITTLE, network="unet2d", widths=(16, 32, 64, 80), batch=1),
@@ -52,14 +53,16 @@ def compare_dimensions(
     out: Path,
     cases: Callable[[], list[judging.Case]],
     say: Callable[[str], None] = lambda line: None,
-) -> pd.DataFrame:
-    """Train by each plan on the pool in `out`, judge, and say a row a network what came of it.
+) -> dict[str, pd.DataFrame]:
+    """Train by each plan on the pool in `out`, judge, and say what came of it in two tables.
 
-    `cases` is asked for the cases where a network has not been judged yet: each has its folder
-    in `out`, with its training and what the judge said after so many steps.
+    `networks` has a row a network, `cases` one for each case and network, both with what the rule
+    chose for that network. The argument `cases` is asked for the cases where a network has not
+    been judged yet: each has its folder in `out`, with its training and what the judge said after
+    so many steps.
     """
     known: list[judging.Case] = []
-    rows = []
+    rows, by_case = [], []
     for name, plan in plans.items():
         folder = out / name
         file = train_by_clock(plan, folder, out / "pool", say=partial(_named, say, name))
@@ -68,9 +71,13 @@ def compare_dimensions(
         if not judged.exists():
             known = known or cases()
             _judged(plan, file, known).to_csv(judged, index=False)
+        table = pd.read_csv(judged)
+        choice, told = judging.choose(table)
         rows.append({"network": name, "steps": int(log.step), "minutes": log.seconds / 60})
-        rows[-1] |= _scores(pd.read_csv(judged))
-    return pd.DataFrame(rows)
+        rows[-1] |= _scores(table, choice, told)
+        chosen = judging.with_choice(table, choice)[list(OF_A_CASE)]
+        by_case.append(chosen.assign(network=name))
+    return {"networks": pd.DataFrame(rows), "cases": pd.concat(by_case, ignore_index=True)}
 
 
 def _named(say: Callable[[str], None], name: str, line: str) -> None:
@@ -86,9 +93,8 @@ def _judged(plan: Plan, file: Path, cases: list[judging.Case]) -> pd.DataFrame:
     return table.assign(parameters=model.count_params())
 
 
-def _scores(table: pd.DataFrame) -> dict[str, float]:
+def _scores(table: pd.DataFrame, choice: dict, told: pd.DataFrame) -> dict[str, float]:
     """What the judge's table comes to, with the choice that the rule takes."""
-    choice, told = judging.choose(table)
     best = told.merge(pd.DataFrame([choice]), on=judging.CHOICE).iloc[0]
     return {
         "parameters": int(table.parameters.iloc[0]),
@@ -119,16 +125,16 @@ def main(arguments: list[str] | None = None) -> None:
         name: replace(plan, minutes=given.minutes, pool_size=given.pool_size, seed=given.seed)
         for name, plan in PLANS.items()
     }
-    table = compare_dimensions(
+    tables = compare_dimensions(
         plans,
         given.out,
         lambda: development_cases(given.heads, given.cases),
         say=lambda line: print(line, flush=True),
     )
-    print(table.round(3).to_string())
+    print(tables["networks"].round(3).to_string())
     if given.record:
         about = dict(heads=given.pool_size, cases=given.cases, seed=given.seed)
-        print(save_result("dimensions", {"networks": table}, **about))
+        print(save_result("dimensions", tables, **about))
 
 
 if __name__ == "__main__":

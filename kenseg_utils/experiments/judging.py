@@ -110,11 +110,16 @@ def choose(table: pd.DataFrame) -> tuple[dict[str, Any], pd.DataFrame]:
     return {name: best[name].item() for name in CHOICE}, told
 
 
+def with_choice(table: pd.DataFrame, choice: dict[str, Any]) -> pd.DataFrame:
+    """The judge's rows of one choice alone: one for each case."""
+    for name, value in choice.items():
+        table = table[table[name] == value]
+    return table
+
+
 def scores_by_scan(table: pd.DataFrame, choice: dict[str, Any]) -> pd.DataFrame:
     """With the choice: a row a case, then means of each group, development apart from the rest."""
-    chosen = table
-    for name, value in choice.items():
-        chosen = chosen[chosen[name] == value]
+    chosen = with_choice(table, choice)
     rows = chosen.drop(columns=CHOICE).to_dict("records")
     for (group, odd), part in chosen.groupby(["group", chosen.number % 2]):
         apart = "kept apart" if odd else "development"
