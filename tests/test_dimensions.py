@@ -44,7 +44,6 @@ def test_each_is_trained_and_judged_once(tmp_path, monkeypatch):
     assert (table.minutes >= 0).all()  # of tenths of a second: these trainings may take less
     of_each = each.groupby("network").group.agg(list)
     assert of_each.tolist() == 2 * [["phantoms", "painted", "healthy"]]
-    ]
     by_case = each[each.group == "phantoms"].set_index("network")
     assert np.allclose(by_case.dice, table["Dice, phantoms"]) and (by_case.lesion_ml > 0).all()
     again = dimensions.compare_dimensions(plans, tmp_path, cases)
