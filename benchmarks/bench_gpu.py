@@ -397,7 +397,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--seconds", type=float, default=2.0, help="of running a row")
     parser.add_argument("--limit", type=float, default=180.0, help="seconds a row may take in all")
-    parser.add_argument("--minutes", type=float, default=20.0, help="all rows may take together")
+    parser.add_argument(
+        "--minutes", type=float, help="all rows may take together (default: 20, on a CPU 6)"
+    )
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the result")
     parser.add_argument("--row", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
@@ -406,9 +408,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         found = measure(Row(**row | dict(widths=tuple(row["widths"]))))
         print(MARK + json.dumps(found), flush=True)
         return
-    deadline = time.time() + 60 * given.minutes
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a row ends with it
     on_gpu = _has_gpu()
+    deadline = time.time() + 60 * (given.minutes or (20 if on_gpu else 6))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a row ends with it
     names = given.networks or [*OURS, *(THEIRS if find_spec("monai") else ())]
     if not given.networks and not find_spec("monai"):
         print("MONAI is not installed: measuring kenseg_utils alone (pip install -e .[peers]).")

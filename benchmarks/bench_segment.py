@@ -1,6 +1,7 @@
 """A whole volume, 197×233×189 voxels: prediction beside MONAI's slice inferer.
 
-The same UNet++ convolutions on both sides, widths 32 … 512, bfloat16, untrained; ours with batch
+The same UNet++ convolutions on both sides, widths 32 … 512, untrained, in the same number format
+(bfloat16 where the processor has it; float32 elsewhere and with BFLOAT16=off); ours with batch
 normalisation, MONAI's too (its default, instance normalisation, is slower). Both see each slice in
 a frame of 208×240. Ours leaves out slices without head, as it does for every scan, and its first
 round includes tracing the network. `--mirrored` adds the second look that `segment_volume` takes by
@@ -22,7 +23,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from common import medians, paired_rounds, save
+from common import medians, named, number_format, paired_rounds, save
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 WIDTHS, BATCH = (32, 64, 128, 256, 512), 16
@@ -36,7 +37,7 @@ def ours(image, affine, flips):
     recipe = training.Recipe.paper(
         network="unetpp",
         widths=WIDTHS,
-        precision="mixed_bfloat16",
+        precision=number_format(),
         options=dict(normalisation="batch"),
     )
     model = training.build(recipe, (128, 128, 1))
@@ -46,7 +47,7 @@ def ours(image, affine, flips):
 
 
 def theirs(image):
-    """Probabilities of a volume by MONAI's SliceInferer, in bfloat16, channels last."""
+    """Probabilities of a volume by MONAI's SliceInferer, channels last."""
     import torch
     from monai.inferers import SliceInferer
     from monai.networks.nets import BasicUNetPlusPlus
@@ -55,10 +56,11 @@ def theirs(image):
     model = model.to(memory_format=torch.channels_last)
     volume = (image - image.mean()) / image.std()
     volume = torch.from_numpy(volume[None, None].astype(np.float32))
+    half = number_format() == "mixed_bfloat16"
     slices = SliceInferer(roi_size=(208, 240), sw_batch_size=BATCH, spatial_dim=2)
 
     def run():
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=half):
             return (
                 slices(
                     volume,
@@ -180,14 +182,14 @@ def main() -> None:
         "slices_shown": shown,
         "widths": WIDTHS,
         "batch": BATCH,
-        "precision": "bfloat16",
+        "precision": number_format(),
         "seconds": seconds,
         "seconds_a_volume": middle,
     }
     peers = [value for name, value in middle.items() if name.startswith("MONAI")]
     if peers:
         result["ratio"] = peers[0] / middle["kenseg_utils"]
-    save("segment_volume", result)
+    save(named("segment_volume", result["precision"]), result)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Training steps: UNet++ beside MONAI's, one at a time or several, and what is waited for data.
 
 Beside MONAI: widths 32 … 512, batch 8, 128×128, the same convolutions, Adam, cross-entropy plus
-Dice, bfloat16 on both sides; ours with batch normalisation (MONAI: instance normalisation, its own
+Dice, the same number format on both sides (bfloat16 where the processor has it; float32 elsewhere
+and with BFLOAT16=off); ours with batch normalisation (MONAI: instance normalisation, its own
 choice, and batch normalisation). MONAI comes with `pip install -e .[peers]`; without it only our
 own figures are written.
 """
@@ -16,14 +17,13 @@ from functools import lru_cache, partial
 from types import SimpleNamespace
 
 import numpy as np
-from common import medians, paired_rounds, save
+from common import medians, named, number_format, paired_rounds, save
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 WIDTHS, BATCH, SIDE = (32, 64, 128, 256, 512), 8, 128
-PRECISION = "mixed_bfloat16"
 
 
-def ours(images, labels, widths=WIDTHS, precision=PRECISION, network="unetpp", **options):
+def ours(images, labels, widths=WIDTHS, precision="auto", network="unetpp", **options):
     """A step of our UNet++, with a training run's own settings."""
     from kenseg_utils import machine, training
 
@@ -41,8 +41,8 @@ def ours(images, labels, widths=WIDTHS, precision=PRECISION, network="unetpp", *
     return lambda: float(model.train_on_batch(images, labels))
 
 
-def theirs(images, labels, norm):
-    """A step of MONAI's UNet++ as MONAI's own examples train it, channels last, in bfloat16."""
+def theirs(images, labels, norm, precision):
+    """A step of MONAI's UNet++ as MONAI's own examples train it, channels last."""
     import torch
     from monai.losses import DiceCELoss
     from monai.networks.nets import BasicUNetPlusPlus
@@ -58,7 +58,7 @@ def theirs(images, labels, norm):
 
     def step():
         optimiser.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "mixed_bfloat16"):
             answer = model(x)[0]
         loss = loss_function(answer.float(), y)
         loss.backward()
@@ -70,7 +70,7 @@ def theirs(images, labels, norm):
 
 def beside_monai(rounds: int) -> dict:
     """Images a second of each, and the ratio to the quicker of MONAI's."""
-    rng = np.random.default_rng(0)
+    rng, precision = np.random.default_rng(0), number_format()
     images = rng.normal(size=(BATCH, SIDE, SIDE, 1)).astype(np.float32)
     labels = (rng.random((BATCH, SIDE, SIDE)) > 0.9).astype(np.int32)
     contenders = {
@@ -85,7 +85,9 @@ def beside_monai(rounds: int) -> dict:
     if monai:
         norms = {"instance": ("instance", {"affine": True}), "batch": "batch"}
         for name, norm in norms.items():
-            contenders[f"MONAI {monai.__version__}, {name} norm"] = theirs(images, labels, norm)
+            contenders[f"MONAI {monai.__version__}, {name} norm"] = theirs(
+                images, labels, norm, precision
+            )
     for step in contenders.values():  # trace, choose kernels, fill the optimisers
         step(), step()
     seconds = paired_rounds(contenders, rounds)
@@ -95,7 +97,7 @@ def beside_monai(rounds: int) -> dict:
         "widths": WIDTHS,
         "batch": BATCH,
         "side": SIDE,
-        "precision": PRECISION,
+        "precision": precision,
         "seconds": seconds,
         "images_per_second": speed,
     }
@@ -215,7 +217,8 @@ def main() -> None:
     parser.add_argument("--only", choices=("monai", "steps", "waiting"), default=None)
     arguments = parser.parse_args()
     if arguments.only in (None, "monai"):
-        save("train_step", beside_monai(arguments.rounds))
+        result = beside_monai(arguments.rounds)
+        save(named("train_step", result["precision"]), result)
     if arguments.only in (None, "steps"):
         save("train_batch_of_one", one_by_one(arguments.rounds))
     if arguments.only in (None, "waiting"):
