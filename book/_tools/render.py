@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import address
@@ -32,6 +33,16 @@ def stage(executed: Path, staged: Path) -> None:
     """Copy prose, settings and executed notebooks to where Sphinx reads them."""
     shutil.rmtree(staged, ignore_errors=True)
     shutil.copytree("book", staged / "book", ignore=shutil.ignore_patterns("_tools", "__pycache__"))
+    # Two pages are made by processes that load frameworks: meanwhile this one makes the others.
+    with ThreadPoolExecutor(2) as threads:
+        drawn = [threads.submit(make, executed, staged / "book") for make in (_catalogue, _network)]
+        _stage_pages(executed, staged)
+        for page in drawn:
+            page.result()
+
+
+def _stage_pages(executed: Path, staged: Path) -> None:
+    """All pages but the two that are made apart."""
     (staged / "notebooks").mkdir()
     notebooks = sorted(Path("notebooks").glob("*.ipynb"))
     published, commit = address.repository(), address.source_commit()
@@ -49,7 +60,6 @@ def stage(executed: Path, staged: Path) -> None:
     first_look.editor_slice(heads, staged / "book/_static/editor-slice.js")
     claims_page.fill(staged / "book/claims.md", Path("book/claims.yml"), executed)
     model_card.fill(staged / "book/model-card.md", Path("results"))
-    _catalogue(staged / "book/networks.md", executed)
     settings = yaml.safe_load(Path("_config.yml").read_text())
     if published and commit:
         settings["repository"] = {"url": published, "branch": address.revision()}
@@ -57,7 +67,6 @@ def stage(executed: Path, staged: Path) -> None:
         settings["html"]["use_repository_button"] = True
     settings["html"]["extra_footer"] += status.built(commit)
     static, options = staged / "book/_static", settings["sphinx"]["config"]
-    _network(executed, static)
     head_3d.fill(staged / "book/intro.md", static / "head", vendor.viewer(static, CACHE))
     shutil.copy("NOTICE", static / "NOTICE.txt")  # its licenses ask to go where their code goes
     social_card.draw(static / "social-card.png", settings["title"])
@@ -92,15 +101,16 @@ def _apart(tool: str, *arguments: str | Path, failed: str) -> str:
     return done.stdout
 
 
-def _catalogue(page: Path, executed: Path) -> None:
+def _catalogue(executed: Path, book: Path) -> None:
     """The drawings of all networks, in a process that may load frameworks."""
     about = json.loads((executed / "08_baseline_networks.ipynb").read_text())["metadata"]
     profile = about.get("papermill", {}).get("parameters", {}).get("profile", "demo")
-    _apart("catalogue.py", page, profile, failed="The networks could not be drawn")
+    _apart("catalogue.py", book / "networks.md", profile, failed="The networks could not be drawn")
 
 
-def _network(executed: Path, static: Path) -> None:
+def _network(executed: Path, book: Path) -> None:
     """The files of the page that runs the network itself, in a process that may load frameworks."""
+    static = book / "_static"
     folder = static / "network"
     said = _apart(
         "network.py", executed, folder, failed="The network for its page could not be made"
