@@ -17,9 +17,8 @@ from kenseg_utils.machine import _devices as devices
 from kenseg_utils.training import _device as on_device
 from kenseg_utils.training import _loop as loop
 
-TINY = dict(
-    widths=(4, 8), options=dict(blocks_per_node=1), epochs=3, batch_size=8, precision="float32"
-)
+# The least network; chapter 5 trains, interrupts and resumes the Ken-model, test_networks all.
+TINY = dict(network="unet", widths=(4, 8), epochs=3, batch_size=8, precision="float32")
 
 
 @pytest.fixture(scope="module")
