@@ -237,6 +237,38 @@ def test_the_loss_knows_right_from_wrong_with_and_without_lesion():
     assert even[1] == pytest.approx(1 - 30 / (108 + 30) + entropy, rel=1e-3)
 
 
+def test_a_false_pixel_in_an_empty_slice_costs_slices_a_pixel():
+    """Volume by volume it costs half of the term: so nothing at all was the best answer."""
+    truth = np.zeros((4, 8, 8, 1), np.float32)
+    truth[0, 2:6, 2:6] = 1
+    false = truth.copy()
+    false[1, 0, :, 0] = 1  # eight pixels of a slice without lesion
+
+    def cost(loss):
+        with_it, without = (
+            np.mean(keras.ops.convert_to_numpy(loss(truth, answer))) for answer in (false, truth)
+        )
+        return with_it - without
+
+    entropy = 2 * 8 / 64 * -np.log(1e-6) / 4
+    together = 1 - (32 + 30) / (16 + 24 + 30)
+    assert cost(_train.slices_loss) == pytest.approx(entropy + together, rel=1e-2)
+    assert cost(_train.volume_loss) == pytest.approx(entropy + (1 - 30 / 38) / 4, rel=1e-2)
+
+
+def test_slices_are_learned_together_and_volumes_one_by_one(monkeypatch, tmp_path):
+    losses = {}
+    for name in ("unet2d", "unet3d"):
+        plan = _train.Plan(network=name, widths=(2, 2), own=1, phantoms=0, precision="float32")
+        made = _train._Clock.__new__(_train._Clock)
+        monkeypatch.setattr(_train, "develop_on", lambda plan, healthy: None)
+        monkeypatch.setattr(_train, "_HostSteps", lambda *given: None)
+        monkeypatch.setattr(_train.View, "probability", lambda *given: None)
+        made.__init__(plan, tmp_path, None, (), print)
+        losses[name] = made.model.loss
+    assert losses == {"unet2d": _train.slices_loss, "unet3d": _train.volume_loss}
+
+
 def test_the_score_is_what_its_rule_says():
     empty = np.zeros(frames.SHAPE, np.float32)
     lesion = empty.copy()
