@@ -33,16 +33,17 @@ def stage(executed: Path, staged: Path) -> None:
     """Copy prose, settings and executed notebooks to where Sphinx reads them."""
     shutil.rmtree(staged, ignore_errors=True)
     shutil.copytree("book", staged / "book", ignore=shutil.ignore_patterns("_tools", "__pycache__"))
+    notebooks = _stage_chapters(executed, staged)
     # Two pages are made by processes that load frameworks: meanwhile this one makes the others.
     with ThreadPoolExecutor(2) as threads:
-        drawn = [threads.submit(make, executed, staged / "book") for make in (_catalogue, _network)]
-        _stage_pages(executed, staged)
-        for page in drawn:
+        apart = [threads.submit(make, executed, staged / "book") for make in (_catalogue, _network)]
+        _stage_pages(executed, staged, notebooks)
+        for page in apart:
             page.result()
 
 
-def _stage_pages(executed: Path, staged: Path) -> None:
-    """All pages but the two that are made apart."""
+def _stage_chapters(executed: Path, staged: Path) -> list[Path]:
+    """The chapters and what is told of them, which is where a build can lack something."""
     (staged / "notebooks").mkdir()
     notebooks = sorted(Path("notebooks").glob("*.ipynb"))
     published, commit = address.repository(), address.source_commit()
@@ -54,11 +55,17 @@ def _stage_pages(executed: Path, staged: Path) -> None:
         content = plain_viewers.in_plain_html(_numbered(_for_page(content), notebook.stem))
         (staged / "notebooks" / notebook.name).write_text(json.dumps(content))
     _say_what_is_published(staged / "book", bool(published))
+    claims_page.fill(staged / "book/claims.md", Path("book/claims.yml"), executed)
+    return notebooks
+
+
+def _stage_pages(executed: Path, staged: Path, notebooks: list[Path]) -> None:
+    """The other pages that are made when the book is built, and its settings."""
+    published, commit = address.repository(), address.source_commit()
     status.fill(staged / "book/status.md", executed, notebooks)
     heads = first_look.Heads.drawn()
     first_look.fill(staged / "book/reading-a-head.md", heads)
     first_look.editor_slice(heads, staged / "book/_static/editor-slice.js")
-    claims_page.fill(staged / "book/claims.md", Path("book/claims.yml"), executed)
     model_card.fill(staged / "book/model-card.md", Path("results"))
     settings = yaml.safe_load(Path("_config.yml").read_text())
     if published and commit:
