@@ -238,7 +238,7 @@ def test_the_loss_knows_right_from_wrong_with_and_without_lesion():
 
 
 def test_a_false_pixel_in_an_empty_slice_costs_slices_a_pixel():
-    """Volume by volume it costs half of the term: so nothing at all was the best answer."""
+    """Slice by slice, eight of them cost a fifth of the term of a slice without lesion."""
     truth = np.zeros((4, 8, 8, 1), np.float32)
     truth[0, 2:6, 2:6] = 1
     false = truth.copy()
@@ -267,6 +267,14 @@ def test_slices_are_learned_together_and_volumes_one_by_one(monkeypatch, tmp_pat
         made.__init__(plan, tmp_path, None, (), print)
         losses[name] = made.model.loss
     assert losses == {"unet2d": _train.slices_loss, "unet3d": _train.volume_loss}
+
+
+@pytest.mark.parametrize("name", ["unet2d", "unet25d", "unet3d_half"])
+def test_what_is_compared_is_normalised_alike(name):
+    """A U-Net without normalisation beside one with it compares that, and not dimensions."""
+    model = synthesis.VIEWS[name].build((4, 8))
+    kinds = [type(layer).__name__ for layer in model.layers]
+    assert any("GroupNormalization" in kind for kind in kinds), kinds
 
 
 def test_the_score_is_what_its_rule_says():

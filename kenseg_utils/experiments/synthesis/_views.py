@@ -56,8 +56,14 @@ class View:
         )
 
     @property
-    def options(self) -> dict[str, int]:
-        """What else `networks.build` is told."""
+    def options(self) -> dict[str, int | str]:
+        """What else `networks.build` is told.
+
+        The 3-D network normalises by groups of channels; the slices' U-Net does so here, too.
+        Without, at the rate that suits the other, both 2-D trainings ended in zeros everywhere.
+        """
+        if self.planes:
+            return {"normalisation": "group"}
         return {"reduce": self.reduce} if self.reduce != 1 else {}
 
     def cut(
