@@ -96,6 +96,8 @@ def record(model, plan: dict, log: Path, choice: dict, scans: pd.DataFrame, note
     widths = plan["widths"] or view.widths
     recipe = dict(network=view.network, widths=widths, options=view.options)
     history = pd.read_csv(log)
+    if plan.get("start_from"):  # a path is this machine's own business
+        plan = plan | dict(start_from=Path(plan["start_from"]).name)
     made = dict(device=plan["device"], seconds=float(history.seconds.iloc[-1]))
     run = SimpleNamespace(
         model=model,
