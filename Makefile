@@ -81,8 +81,8 @@ ifeq ($(strip $(BFLOAT16)),off)
 export ONEDNN_MAX_CPU_ISA := AVX512_CORE
 endif
 
-# glibc gives every large array back to the system and asks for it anew, page by page: a fifth of
-# the time that a phantom takes. Kept, the memory is used again (other systems ignore these).
+# glibc gives every large array back to the system and asks for it anew, page by page: an eighth
+# of the time that a phantom takes. Kept, the memory is used again (other systems ignore these).
 export MALLOC_MMAP_MAX_ ?= 0
 export MALLOC_TRIM_THRESHOLD_ ?= 8589934592
 

@@ -23,22 +23,19 @@ import time
 from pathlib import Path
 
 import numpy as np
-from common import medians, named, number_format, paired_rounds, save
+from common import medians, named, paired_rounds, save
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 WIDTHS, BATCH = (32, 64, 128, 256, 512), 16
 
 
-def ours(image, affine, flips):
+def ours(image, affine, flips, precision):
     """Probabilities of a volume by `prediction.lesion_probability`."""
     from kenseg_utils import machine, prediction, training
 
     machine.spare_graph_optimisers()
     recipe = training.Recipe.paper(
-        network="unetpp",
-        widths=WIDTHS,
-        precision=number_format(),
-        options=dict(normalisation="batch"),
+        network="unetpp", widths=WIDTHS, precision=precision, options=dict(normalisation="batch")
     )
     model = training.build(recipe, (128, 128, 1))
     return lambda: prediction.lesion_probability(
@@ -46,7 +43,7 @@ def ours(image, affine, flips):
     )
 
 
-def theirs(image):
+def theirs(image, precision):
     """Probabilities of a volume by MONAI's SliceInferer, channels last."""
     import torch
     from monai.inferers import SliceInferer
@@ -56,7 +53,7 @@ def theirs(image):
     model = model.to(memory_format=torch.channels_last)
     volume = (image - image.mean()) / image.std()
     volume = torch.from_numpy(volume[None, None].astype(np.float32))
-    half = number_format() == "mixed_bfloat16"
+    half = precision == "mixed_bfloat16"
     slices = SliceInferer(roi_size=(208, 240), sw_batch_size=BATCH, spatial_dim=2)
 
     def run():
@@ -156,7 +153,7 @@ def main() -> None:
     if arguments.heads:
         heads(arguments.rounds)
         return
-    from kenseg_utils import anatomy, atlas, prediction, profiles
+    from kenseg_utils import anatomy, atlas, machine, prediction, profiles
 
     scans = profiles.open_scans(profiles.get("smoke"))
     scan = atlas.load_scan(scans.iloc[0])
@@ -165,13 +162,14 @@ def main() -> None:
         image = image[:, :, spare // 2 : spare // 2 + arguments.slices]
     grid = prediction.WorkingGrid.of(image, scan.affine)
     shown = len(anatomy.slices_to_segment(grid.there(image)))
-    contenders = {"kenseg_utils": ours(image, scan.affine, False)}
+    precision = machine.choose_precision()
+    contenders = {"kenseg_utils": ours(image, scan.affine, False, precision)}
     if arguments.mirrored:
-        contenders["kenseg_utils, mirrored too"] = ours(image, scan.affine, True)
+        contenders["kenseg_utils, mirrored too"] = ours(image, scan.affine, True, precision)
     try:
         import monai
 
-        contenders[f"MONAI {monai.__version__}"] = theirs(image)
+        contenders[f"MONAI {monai.__version__}"] = theirs(image, precision)
     except ImportError:
         print("MONAI is not installed: measuring kenseg_utils alone (pip install -e .[peers]).")
     seconds = paired_rounds(contenders, arguments.rounds)
@@ -182,14 +180,14 @@ def main() -> None:
         "slices_shown": shown,
         "widths": WIDTHS,
         "batch": BATCH,
-        "precision": number_format(),
+        "precision": precision,
         "seconds": seconds,
         "seconds_a_volume": middle,
     }
     peers = [value for name, value in middle.items() if name.startswith("MONAI")]
     if peers:
         result["ratio"] = peers[0] / middle["kenseg_utils"]
-    save(named("segment_volume", result["precision"]), result)
+    save(named("segment_volume", precision), result)
 
 
 if __name__ == "__main__":

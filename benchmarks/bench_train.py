@@ -17,7 +17,7 @@ from functools import lru_cache, partial
 from types import SimpleNamespace
 
 import numpy as np
-from common import medians, named, number_format, paired_rounds, save
+from common import medians, named, paired_rounds, save
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 WIDTHS, BATCH, SIDE = (32, 64, 128, 256, 512), 8, 128
@@ -70,7 +70,9 @@ def theirs(images, labels, norm, precision):
 
 def beside_monai(rounds: int) -> dict:
     """Images a second of each, and the ratio to the quicker of MONAI's."""
-    rng, precision = np.random.default_rng(0), number_format()
+    from kenseg_utils import machine
+
+    rng, precision = np.random.default_rng(0), machine.choose_precision()
     images = rng.normal(size=(BATCH, SIDE, SIDE, 1)).astype(np.float32)
     labels = (rng.random((BATCH, SIDE, SIDE)) > 0.9).astype(np.int32)
     contenders = {

@@ -54,13 +54,6 @@ def save(name: str, result: dict) -> None:
     )
 
 
-def number_format() -> str:
-    """What both sides compute in: "mixed_bfloat16", or "float32" as most processors have to."""
-    from kenseg_utils import machine
-
-    return machine.choose_precision()
-
-
 def named(name: str, precision: str) -> str:
     """A result's name: one in float32 stands beside that in bfloat16, and replaces it nowhere."""
     return name if precision == "mixed_bfloat16" else f"{name}_{precision}"

@@ -101,6 +101,31 @@ def test_a_chapter_asks_to_predict_run_and_explain(notebook):
         assert "<summary>Show explanation</summary>" in source(found[settled + 1])
 
 
+def unseen(tree_of_cell):
+    """What a cell makes for the page and never shows: only its last statement shows itself."""
+    last = tree_of_cell.body[-1:]
+    return [
+        ast.unparse(node.value.func)
+        for node in ast.walk(tree_of_cell)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and node not in last
+        and re.match(r"teaching\.output_table|Markdown|HTML|viewers\.", ast.unparse(node.value))
+    ]  # fmt: skip
+
+
+def test_what_a_cell_makes_for_the_page_is_shown(notebook):
+    """A table in an else without display() is made, and seen by nobody."""
+    for cell in cells(notebook):
+        if cell["cell_type"] == "code":
+            assert unseen(tree(cell)) == [], cell["id"]
+
+
+def test_the_test_of_what_is_shown_can_fail():
+    assert unseen(ast.parse("if x:\n    pass\nelse:\n    teaching.output_table(t, 'c')"))
+    assert unseen(ast.parse("Markdown('a')\nb = 1")) == ["Markdown"]
+    assert not unseen(ast.parse("a = 1\nteaching.output_table(t, 'c')"))
+    assert not unseen(ast.parse("if x:\n    display(Markdown('a'))"))
+
+
 def test_figures_are_shown_with_alternative_text(notebook):
     for cell in cells(notebook):
         if cell["cell_type"] != "code":
