@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from kenseg_utils.experiments import dimensions, judging, synthesis
@@ -82,3 +83,23 @@ def test_makers_that_ended_too_early_are_told_of(tmp_path, monkeypatch):
     monkeypatch.setattr(_feed, "start_makers", lambda *given, **more: [])
     with pytest.raises(RuntimeError, match="0 heads of 2"):
         synthesis.fill_pool(tmp_path, 2, workers=1)
+
+
+@pytest.mark.parametrize("found, recorded", [(2.0, True), (0.0, False)])
+def test_a_training_that_collapsed_is_not_recorded(tmp_path, monkeypatch, capsys, found, recorded):
+    cases = pd.DataFrame(
+        [("2-D", 0.0), ("2-D", found), ("3-D", 1.0)], columns=["network", "found_ml"]
+    )
+    tables = {"networks": pd.DataFrame({"network": ["2-D", "3-D"]}), "cases": cases}
+    kept = []
+    monkeypatch.setattr(dimensions, "fill_pool", lambda *given: None)
+    monkeypatch.setattr(dimensions, "compare_dimensions", lambda *given, **more: tables)
+    monkeypatch.setattr(dimensions, "save_result", lambda name, *given, **more: kept.append(name))
+    told = ["--out", str(tmp_path), "--record"]
+    if recorded:
+        dimensions.main(told)
+    else:
+        with pytest.raises(SystemExit) as ended:
+            dimensions.main(told)
+        assert ended.value.code == 1 and "2-D found nothing" in capsys.readouterr().err
+    assert kept == (["dimensions"] if recorded else [])

@@ -106,6 +106,12 @@ def _scores(table: pd.DataFrame, choice: dict, told: pd.DataFrame) -> dict[str, 
     }
 
 
+def silent_networks(cases: pd.DataFrame) -> list[str]:
+    """The networks that found nothing in any case, with what the rule chose for them."""
+    most = cases.groupby("network", sort=False).found_ml.max()
+    return list(most[most == 0].index)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -133,6 +139,13 @@ def main(arguments: list[str] | None = None) -> None:
     )
     print(tables["networks"].round(3).to_string())
     if given.record:
+        if silent := silent_networks(tables["cases"]):
+            parser.exit(
+                1,
+                f"Not recorded: {' and '.join(silent)} found nothing in any case. Such a "
+                "training collapsed, and tells nothing of dimensions: try another --seed in "
+                "another --out.\n",
+            )
         about = dict(heads=given.pool_size, cases=given.cases, seed=given.seed)
         print(save_result("dimensions", tables, **about))
 

@@ -30,6 +30,7 @@ CHECKPOINT = "checkpoint.npz"
 DEVELOPMENT_SEED = 900_000_000  # no training head has it
 MOMENTUM, EVERY = 0.96, 8  # of the averaged weights: how much stays, each so many steps
 SMOOTH = 30.0  # voxels added to both halves of the Dice loss
+EVEN = 2000.0  # voxels added to those of lesion by which cross-entropy is divided: 16 ml
 COLUMNS = (
     "seconds", "step", "heads made", "rate", "loss",
     "Dice, own heads", "Dice, phantoms", "healthy ml", "score", "waiting",
@@ -72,12 +73,16 @@ class Development:
 def develop_on(plan: Plan, healthy: Sequence[np.ndarray] = ()) -> Development:
     """Fresh heads of this generator, phantoms of the other one, and healthy heads.
 
-    `healthy`: volumes in the frame that stand beside synthetic healthy ones (real heads, say).
+    `healthy`: volumes in the frame (real heads, say) that take the place of synthetic healthy
+    ones. The synthetic ones are made to mislead: a network was kept back for 8 ml in them that
+    found nothing in real heads.
     """
     seeds = range(DEVELOPMENT_SEED, DEVELOPMENT_SEED + plan.own)
     own = [make_head(seed, healthy=False)[:2] for seed in seeds]
-    empty = [make_head(seed + plan.own, healthy=True)[0] for seed in seeds[: plan.own // 2]]
-    return Development(own, [_phantom(index) for index in range(plan.phantoms)], [*empty, *healthy])
+    empty = list(healthy) or [
+        make_head(seed + plan.own, healthy=True)[0] for seed in seeds[: plan.own // 2]
+    ]
+    return Development(own, [_phantom(index) for index in range(plan.phantoms)], empty)
 
 
 def _phantom(index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -121,13 +126,15 @@ def volume_loss(truth: Any, probability: Any) -> Any:
     """Cross-entropy plus 1 − soft Dice, volume by volume: (batch,).
 
     Both sums of Dice have a few voxels added, so that a volume without lesion has a gradient
-    that says "nothing here", and none that explodes.
+    that says "nothing here", and none that explodes. Where a network is sure that there is no
+    lesion, Dice has almost none left; the cross-entropy has, and is summed over all voxels and
+    divided by the lesion's, since in a mean over a million voxels a small lesion is lost.
     """
     return _loss(truth, probability, tuple(range(1, len(truth.shape))))
 
 
 def slices_loss(truth: Any, probability: Any) -> Any:
-    """As `volume_loss`, with the Dice of all slices of a batch together: (batch,).
+    """As `volume_loss`, over all slices of a batch together: one number.
 
     Slice by slice, half of them without lesion, a few false pixels would cost much of the term.
     """
@@ -135,18 +142,18 @@ def slices_loss(truth: Any, probability: Any) -> Any:
 
 
 def _loss(truth: Any, probability: Any, together: tuple[int, ...]) -> Any:
-    """Cross-entropy of each, plus 1 − soft Dice over the axes that are taken `together`."""
+    """Cross-entropy a voxel of lesion, plus 1 − soft Dice, over the axes taken `together`."""
     from keras import ops
 
     truth, probability = ops.cast(truth, "float32"), ops.cast(probability, "float32")
-    near = ops.clip(probability, 1e-6, 1 - 1e-6)
-    entropy = -ops.mean(
-        truth * ops.log(near) + (1 - truth) * ops.log(1 - near),
-        axis=tuple(range(1, len(truth.shape))),
-    )
+    # Added, not clipped: what is clipped has no gradient, and would be missed for good.
+    surprise = -truth * ops.log(probability + 1e-8)
+    surprise -= (1 - truth) * ops.log(1 - probability + 1e-8)
+    lesion = ops.sum(truth, axis=together)
     overlap = ops.sum(truth * probability, axis=together)
-    total = ops.sum(truth, axis=together) + ops.sum(probability, axis=together)
-    return 1 - (2 * overlap + SMOOTH) / (total + SMOOTH) + 2 * entropy
+    total = lesion + ops.sum(probability, axis=together)
+    dice = (2 * overlap + SMOOTH) / (total + SMOOTH)
+    return 1 - dice + ops.sum(surprise, axis=together) / (lesion + EVEN)
 
 
 def train_by_clock(
