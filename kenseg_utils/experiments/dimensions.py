@@ -23,7 +23,7 @@ from kenseg_utils.prediction import frames
 
 from . import judging
 from ._recorded import save_result
-from .synthesis import VIEWS, Plan, fill_pool, train_by_clock
+from .synthesis import LOSS_VERSION, VIEWS, Plan, fill_pool, train_by_clock
 
 OF_A_CASE = ("group", "case", "lesion_ml", "found_ml", "dice")
 LITTLE = Plan(workers=0, phantoms=0, own=1, log_seconds=1e9, save_seconds=60, clock="processor")
@@ -146,7 +146,7 @@ def main(arguments: list[str] | None = None) -> None:
                 "training collapsed, and tells nothing of dimensions: try another --seed in "
                 "another --out.\n",
             )
-        about = dict(heads=given.pool_size, cases=given.cases, seed=given.seed)
+        about = dict(heads=given.pool_size, cases=given.cases, seed=given.seed, loss=LOSS_VERSION)
         print(save_result("dimensions", tables, **about))
 
 

@@ -9,10 +9,11 @@ from ._heads import VERSION, lesion_in_template, make_head
 from ._into import paint_into
 from ._lesions import Piece, draw_plan
 from ._template import depth_in_template, tissue_in_template
-from ._train import Plan, train_by_clock
+from ._train import LOSS_VERSION, Plan, train_by_clock
 from ._views import VIEWS, View
 
 __all__ = [
+    "LOSS_VERSION",
     "VERSION",
     "VIEWS",
     "Piece",

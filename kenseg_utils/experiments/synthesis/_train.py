@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from keras import Model
 
 CHECKPOINT = "checkpoint.npz"
+LOSS_VERSION = 2  # raised by hand when what a training makes small changes
 DEVELOPMENT_SEED = 900_000_000  # no training head has it
 MOMENTUM, EVERY = 0.96, 8  # of the averaged weights: how much stays, each so many steps
 SMOOTH = 30.0  # voxels added to both halves of the Dice loss
@@ -123,12 +124,13 @@ def rate_at(share: float, highest: float) -> float:
 
 
 def volume_loss(truth: Any, probability: Any) -> Any:
-    """Cross-entropy plus 1 − soft Dice, volume by volume: (batch,).
+    """Cross-entropy, and 1 − soft Dice where there is lesion, volume by volume: (batch,).
 
-    Both sums of Dice have a few voxels added, so that a volume without lesion has a gradient
-    that says "nothing here", and none that explodes. Where a network is sure that there is no
-    lesion, Dice has almost none left; the cross-entropy has, and is summed over all voxels and
-    divided by the lesion's, since in a mean over a million voxels a small lesion is lost.
+    Where a network is sure that there is no lesion, Dice has almost no gradient left; the
+    cross-entropy has, and is summed over all voxels and divided by the lesion's, since in a mean
+    over a million voxels a small lesion is lost. A volume without lesion learns from the
+    cross-entropy alone: its Dice is content only when all its probabilities together are a few
+    voxels, and the easiest way there is to be sure of nothing in every volume.
     """
     return _loss(truth, probability, tuple(range(1, len(truth.shape))))
 
@@ -142,7 +144,7 @@ def slices_loss(truth: Any, probability: Any) -> Any:
 
 
 def _loss(truth: Any, probability: Any, together: tuple[int, ...]) -> Any:
-    """Cross-entropy a voxel of lesion, plus 1 − soft Dice, over the axes taken `together`."""
+    """Cross-entropy a voxel of lesion, and 1 − soft Dice, over the axes taken `together`."""
     from keras import ops
 
     truth, probability = ops.cast(truth, "float32"), ops.cast(probability, "float32")
@@ -153,7 +155,8 @@ def _loss(truth: Any, probability: Any, together: tuple[int, ...]) -> Any:
     overlap = ops.sum(truth * probability, axis=together)
     total = lesion + ops.sum(probability, axis=together)
     dice = (2 * overlap + SMOOTH) / (total + SMOOTH)
-    return 1 - dice + ops.sum(surprise, axis=together) / (lesion + EVEN)
+    some = ops.cast(lesion > 0, "float32")
+    return some * (1 - dice) + ops.sum(surprise, axis=together) / (lesion + EVEN)
 
 
 def train_by_clock(
@@ -195,11 +198,11 @@ def train_by_clock(
 
 def _claim(out: Path, plan: Plan) -> None:
     """Note the plan in the folder, or see that it is the one noted there."""
-    made_on = {"heads": VERSION, "device": machine.device()}
+    made_on = {"heads": VERSION, "loss": LOSS_VERSION, "device": machine.device()}
     told = json.loads(json.dumps(asdict(plan) | made_on))
     file = out / "plan.json"
     if file.exists():
-        lasting = ("network", "widths", "batch", "seed", "heads", "patch", "start_from")
+        lasting = ("network", "widths", "batch", "seed", "heads", "loss", "patch", "start_from")
         known = json.loads(file.read_text())
         other = [name for name in lasting if known.get(name) != told[name]]
         if other:
