@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import itertools
+import json
 import os
 import subprocess
 import sys
@@ -348,6 +349,11 @@ def test_training_by_the_clock_goes_on_where_it_stopped(tmp_path, simple, quick)
         synthesis.train_by_clock(
             synthesis.Plan(**(SMALL | {"widths": (4, 8)})), out, tmp_path / "pool"
         )
+    # Nor does a training go on with another loss than it began with.
+    noted = json.loads((out / "plan.json").read_text())
+    (out / "plan.json").write_text(json.dumps(noted | {"loss": noted["loss"] - 1}))
+    with pytest.raises(ValueError, match="another loss"):
+        synthesis.train_by_clock(longer, out, tmp_path / "pool")
 
 
 def test_training_starts_from_weights_that_were_recorded(tmp_path, simple, quick):
