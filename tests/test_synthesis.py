@@ -219,6 +219,21 @@ def test_a_view_puts_a_volume_together_again(name):
     assert np.allclose(answer, image, atol=1e-6)
 
 
+def test_a_head_without_its_top_hangs_where_frames_hang_it(heads):
+    """A brain cut off above showed 84 ml of lesion to a network that had seen none hang so."""
+    bytes_of, mask, _ = heads[0]
+    image = np.rint(bytes_of * _feed.LEVELS).astype(np.uint8)
+    shown, left = _feed.without_top(image, mask, 15)
+    slices = [(volume > 0.3 * _feed.LEVELS).sum((0, 1)) > 20 for volume in (image, shown)]
+    above = [int(bright[::-1].argmax()) for bright in slices]
+    assert above[0] == above[1] > 0
+    here = frames.SHAPE[2] - above[0]
+    assert np.array_equal(shown[:, :, 15:here], image[:, :, : here - 15])
+    assert np.array_equal(left[:, :, 15:here], mask[:, :, : here - 15])
+    assert not left[:, :, here:].any() and not shown[:, :, here:].any()
+    assert not _feed.without_top(0 * image, mask, 15)[0].any()
+
+
 def test_the_rate_rises_and_falls_by_the_clock():
     rates = [_train.rate_at(share, 1.0) for share in np.linspace(0, 1, 101)]
     assert rates[0] == pytest.approx(0.1) and max(rates) == pytest.approx(1, abs=0.01)

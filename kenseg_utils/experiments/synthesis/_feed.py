@@ -24,6 +24,7 @@ from ._heads import make_head
 
 LEVELS = 255 / BRIGHTEST  # bytes of white matter's level
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+CUT_OFF = 0.12  # of the heads drawn: their top lies beyond the field of view
 FIRST = 32  # heads that must be there before the first batch
 PATIENCE_S = 600  # for them
 
@@ -230,6 +231,8 @@ def varied(
     """
     if rng.random() < 0.5:
         image, mask = image[::-1], mask[::-1]
+    if rng.random() < CUT_OFF:
+        image, mask = without_top(image, mask, int(rng.integers(4, 30)))
     moved = tuple(int(n) for n in rng.integers(-4, 5, 3))
     image, mask = _moved(image, moved), _moved(mask, moved)
     levels = np.arange(256, dtype=np.float32) / np.float32(LEVELS)
@@ -243,6 +246,19 @@ def varied(
         grain = rng.standard_normal(shown.shape, dtype=np.float32)
         shown += np.float32(rng.uniform(0, 0.03)) * grain * (shown > 0)
     return np.clip(shown, 0, BRIGHTEST), mask
+
+
+def without_top(image: np.ndarray, mask: np.ndarray, lost: int) -> tuple[np.ndarray, np.ndarray]:
+    """A head in bytes whose `lost` upper slices no scan shows.
+
+    `frames.look` hangs a head from its top, so what is left of it hangs higher by as much.
+    """
+    bright = (image > 0.3 * LEVELS).sum((0, 1)) > 20
+    above = int(bright[::-1].argmax()) if bright.any() else 0  # slices of air over the head
+    image, mask = (_moved(volume, (0, 0, lost)) for volume in (image, mask))
+    if above:
+        image[:, :, -above:] = mask[:, :, -above:] = 0
+    return image, mask
 
 
 def _moved(volume: np.ndarray, by: tuple[int, ...]) -> np.ndarray:
