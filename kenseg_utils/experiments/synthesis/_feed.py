@@ -24,7 +24,7 @@ from ._heads import make_head
 
 LEVELS = 255 / BRIGHTEST  # bytes of white matter's level
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-CUT_OFF = 0.12  # of the heads drawn: their top lies beyond the field of view
+CUT_OFF = 0.25  # of the heads drawn: their top lies beyond the field of view
 FIRST = 32  # heads that must be there before the first batch
 PATIENCE_S = 600  # for them
 
