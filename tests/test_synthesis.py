@@ -17,7 +17,7 @@ from conftest import ROOT
 
 from kenseg_utils import machine, prediction
 from kenseg_utils.experiments import synthesis
-from kenseg_utils.experiments.synthesis import _feed, _lesions, _train, _views
+from kenseg_utils.experiments.synthesis import _feed, _heads, _lesions, _train, _views
 from kenseg_utils.prediction import frames
 
 
@@ -52,6 +52,25 @@ def test_a_head_is_as_a_network_is_shown_one(heads):
         assert np.isfinite(image).all()
         middle = image[38:58, 44:68, 44:64]
         assert 0.5 < np.median(middle) < 1.1  # brain is in the middle of the frame
+
+
+def test_a_head_lies_where_frames_would_lay_it():
+    """A brain alone, a whole head and one without top and side: in training as in use."""
+    affine = np.diag([2.0, 2, 2, 1])
+    for seed in (2, 3, 4):
+        image, _, facts = synthesis.make_head((5, seed), healthy=True)
+        shift = frames.frame_of(image, affine).affine[:3, 3] / 2
+        assert np.abs(shift).max() <= 2, (seed, facts["shown"], shift)
+
+
+def test_what_no_slice_shows_moves_a_head_as_it_moves_a_scan():
+    head = np.zeros(frames.SHAPE, np.float32)
+    head[18:78, 16:96, 20:92] = 1
+    whole = np.ones(frames.SHAPE, bool)
+    assert _heads.hung(head, whole) == (0, 0, 0)
+    cut = whole.copy()
+    cut[:, :, 82:] = cut[:28] = False
+    assert _heads.hung(head * cut, cut) == (-5, 0, 10)
 
 
 def test_a_seed_determines_a_head(heads):
@@ -132,6 +151,20 @@ def test_a_pool_keeps_heads_for_any_process(tmp_path, simple):
     assert np.abs(image / _feed.LEVELS - simple[2][0]).max() < 0.005
     pool.put(8, *simple[3][:2])  # takes the place of number 2
     assert np.array_equal(pool.get(2)[1], simple[3][1]) and pool.heads_made == 9
+
+
+def test_a_pool_of_other_heads_or_another_size_is_refused_and_kept(tmp_path, simple, monkeypatch):
+    pool_of(tmp_path, simple)
+    before = (tmp_path / "images.bytes").stat().st_size
+    with pytest.raises(ValueError, match=r"another size \(4, not 3\): give another folder"):
+        _feed.Pool(tmp_path, 3)
+    assert (tmp_path / "images.bytes").stat().st_size == before
+    monkeypatch.setattr(_feed, "VERSION", _feed.VERSION + 1)
+    with pytest.raises(ValueError, match="another version of the heads"):
+        _feed.Pool(tmp_path, 4)
+    (tmp_path / "pool.json").unlink()  # as older pools were
+    with pytest.raises(ValueError, match=r"another version of the heads \(unknown, not"):
+        _feed.Pool(tmp_path, 4)
 
 
 def test_a_head_that_is_being_replaced_is_not_taken(tmp_path, simple):

@@ -7,6 +7,7 @@ whole. `Feed` draws from it, varies what it draws cheaply, and keeps batches rea
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import queue
@@ -17,10 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
+from kenseg_utils import artifacts
 from kenseg_utils.prediction.frames import BRIGHTEST, SHAPE
 
-from ._fields import smooth_field, upsampled
-from ._heads import make_head
+from ._fields import moved, smooth_field, upsampled
+from ._heads import VERSION, make_head
 
 LEVELS = 255 / BRIGHTEST  # bytes of white matter's level
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -32,15 +34,32 @@ PATIENCE_S = 600  # for them
 class Pool:
     """`size` heads in a folder: `open` it from any process; heads are numbered from 0 on.
 
-    Head number n comes from the seed (seed, n), and lies in place n modulo `size`.
+    Head number n comes from the seed (seed, n), and lies in place n modulo `size`. ValueError for
+    a folder with a pool of another size, or of another version of the heads.
     """
 
     def __init__(self, folder: str | os.PathLike, size: int) -> None:
         self.folder, self.size = Path(folder), size
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._claim()
         self.images = self._array("images", (size, *SHAPE), np.uint8)
         self.masks = self._array("masks", (size, *SHAPE), np.uint8)
         self.made = self._array("made", (size,), np.int64)  # the head's number plus one, or 0
+
+    def _claim(self) -> None:
+        """Note in the folder what its heads are, or see that they are these."""
+        begun = (self.folder / "made.bytes").exists()  # asked first: others write it last
+        file, told = self.folder / "pool.json", {"version of the heads": VERSION, "size": self.size}
+        if not begun and not file.exists():
+            artifacts.write_json(file, told)
+            return
+        known = json.loads(file.read_text()) if file.exists() else {}
+        for name, value in told.items():
+            if known.get(name) != value:
+                raise ValueError(
+                    f"{self.folder} holds a pool of heads with another {name} "
+                    f"({known.get(name, 'unknown')}, not {value}): give another folder."
+                )
 
     def _array(self, name: str, shape: tuple[int, ...], dtype: type) -> np.memmap:
         file = self.folder / f"{name}.bytes"
@@ -233,8 +252,8 @@ def varied(
         image, mask = image[::-1], mask[::-1]
     if rng.random() < CUT_OFF:
         image, mask = without_top(image, mask, int(rng.integers(4, 30)))
-    moved = tuple(int(n) for n in rng.integers(-4, 5, 3))
-    image, mask = _moved(image, moved), _moved(mask, moved)
+    by = tuple(int(n) for n in rng.integers(-4, 5, 3))
+    image, mask = moved(image, by), moved(mask, by)
     levels = np.arange(256, dtype=np.float32) / np.float32(LEVELS)
     gamma, scale = np.exp(rng.normal(0, 0.12)), np.exp(rng.normal(0, 0.06))
     table = np.clip(scale * levels**gamma, 0, BRIGHTEST).astype(np.float32)
@@ -255,16 +274,7 @@ def without_top(image: np.ndarray, mask: np.ndarray, lost: int) -> tuple[np.ndar
     """
     bright = (image > 0.3 * LEVELS).sum((0, 1)) > 20
     above = int(bright[::-1].argmax()) if bright.any() else 0  # slices of air over the head
-    image, mask = (_moved(volume, (0, 0, lost)) for volume in (image, mask))
+    image, mask = (moved(volume, (0, 0, lost)) for volume in (image, mask))
     if above:
         image[:, :, -above:] = mask[:, :, -above:] = 0
     return image, mask
-
-
-def _moved(volume: np.ndarray, by: tuple[int, ...]) -> np.ndarray:
-    """A volume moved by whole voxels, 0 where nothing was."""
-    result = np.zeros_like(volume)
-    to = tuple(slice(max(d, 0), n + min(d, 0)) for d, n in zip(by, volume.shape))
-    of = tuple(slice(max(-d, 0), n + min(-d, 0)) for d, n in zip(by, volume.shape))
-    result[to] = volume[of]
-    return result

@@ -47,3 +47,12 @@ def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
 def logistic(values: np.ndarray) -> np.ndarray:
     """1 / (1 + exp(-values)), which does not overflow."""
     return 1 / (1 + np.exp(-np.clip(values, -30, 30)))
+
+
+def moved(volume: np.ndarray, by: tuple[int, ...]) -> np.ndarray:
+    """A volume moved by whole voxels, 0 where nothing was."""
+    result = np.zeros_like(volume)
+    to = tuple(slice(max(d, 0), n + min(d, 0)) for d, n in zip(by, volume.shape))
+    of = tuple(slice(max(-d, 0), n + min(-d, 0)) for d, n in zip(by, volume.shape))
+    result[to] = volume[of]
+    return result

@@ -9,11 +9,12 @@ import numpy as np
 from kenseg_utils.prediction import frames
 
 from ._anatomy import grow
+from ._fields import moved
 from ._lesions import draw_look, draw_plan, grow_mask, injury_of, paint_distractors, painted
 from ._scanner import draw_contrast, draw_field_of_view, scanned, shown
 from ._shell import defaced, extracted, wrapped
 
-VERSION = 2  # raised by hand when the heads of a seed change
+VERSION = 3  # raised by hand when the heads of a seed change
 HEALTHY = 0.2  # of all heads
 AVERAGED = 0.06  # heads as templates have them
 EXTRACTED = 0.35
@@ -53,9 +54,11 @@ def make_head(
             head[defaced(rng, person)] = 0
     image = scanned(rng, head, clean_air=way == "extracted" or rng.random() < 0.4)
     view = draw_field_of_view(rng, person)
-    image = frames.normalised(np.where(view, image, 0))
+    image = np.where(view, image, 0)
     # What a tool cut off or no slice shows cannot be found.
     mask &= view & ((image > 0) | (person.depth > 3))
+    by = hung(image, view)
+    image, mask = frames.normalised(moved(image, by)), moved(mask, by)
     return (
         image,
         mask.astype(np.uint8),
@@ -67,6 +70,20 @@ def make_head(
             "age": age,
         },
     )
+
+
+def hung(image: np.ndarray, view: np.ndarray) -> tuple[int, int, int]:
+    """By how many voxels to move a head, that it lies in the frame as `frames` would lay it.
+
+    What a scan shows is where `view` is. An extracted brain hangs higher than one in its skull,
+    and a head whose top or side no slice shows lies elsewhere than a whole one.
+    """
+    box = tuple(slice(places.min(), places.max() + 1) for places in np.nonzero(view))
+    affine = np.diag([frames.SPACING] * 3 + [1.0])
+    affine[:3, 3] = frames.SPACING * np.array([part.start for part in box])
+    corner = frames.frame_of(image[box], affine).affine[:3, 3] / frames.SPACING
+    x, y, z = (-int(round(float(place))) for place in corner)
+    return x, y, z
 
 
 def lesion_in_template(seed: int | np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
