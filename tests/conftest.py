@@ -1,5 +1,6 @@
 """Shared fixtures: the repository's root, a work folder, and every notebook executed once."""
 
+import json
 import os
 import subprocess
 import sys
@@ -196,6 +197,19 @@ def chromium():
         )
         yield browser
         browser.close()
+
+
+def shown(notebook: Path) -> str:
+    """The text of all outputs of an executed notebook."""
+    parts = []
+    for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
+        for output in cell.get("outputs", ()):
+            data = output.get("data", {})
+            parts += [
+                "".join(data.get(kind, "")) for kind in ("text/markdown", "text/html", "text/plain")
+            ]
+            parts += [str(value) for key, value in data.items() if "papermill.record" in key]
+    return "\n".join(parts)
 
 
 def render(executed: Path, build: Path):

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT
+from conftest import ROOT, shown
 
 from kenseg_utils import experiments, figures
 from kenseg_utils.evaluation import statistics
@@ -332,23 +332,23 @@ def test_no_sentence_of_the_chapter_types_a_score(chapter):
         assert word not in chapter["markdown"].lower()
 
 
-def shown(cells):
-    """The text of all outputs."""
-    parts = []
-    for cell in cells:
-        for output in cell.get("outputs", ()):
-            data = output.get("data", {})
-            parts += [
-                "".join(data.get(kind, "")) for kind in ("text/markdown", "text/html", "text/plain")
-            ]
-            parts += [str(value) for key, value in data.items() if "papermill.record" in key]
-    return "\n".join(parts)
+@pytest.mark.parametrize("name", ["ken_block", "factors"])
+def test_equal_recipes_are_told_apart_as_seldom_with_the_spreads_that_the_page_has(name):
+    """As in `test_statistics` with the older grid's: 5 seeds, 14 subjects, at most 7 of 100."""
+    tables = experiments.open_result(name, ROOT / "results").tables
+    if name == "ken_block":
+        ken = pairs.Question(ablation.BASE, ablation.WITHOUT_KEN, "the Ken block")
+        spreads = pairs.spread_of_pair(tables["scores"], ken)
+    else:
+        spreads = statistics.Spreads(**tables["spreads"].iloc[0])
+    base, arm = spreads.draw(np.random.default_rng(3), 3000, seeds=5, subjects=14)
+    alarms = [statistics.crossed_interval(one).interval.excludes(0) for one in arm - base]
+    assert np.mean(alarms) <= 0.07
+    assert statistics.simulate_power(0, 5, 14, spreads, 20_000) <= 0.07
 
 
 def test_the_page_prints_what_the_recorded_numbers_say(executed):
-    import json
-
-    page = shown(json.loads(executed("09_ablation_study").read_text())["cells"])
+    page = shown(executed("09_ablation_study"))
     results = {
         name: experiments.open_result(name, ROOT / "results")
         for name in ("ken_block", "factors", "ablation", "paper_scale")
@@ -372,7 +372,15 @@ def test_the_page_prints_what_the_recorded_numbers_say(executed):
         pairs.find_effect(results, "widths: 2 … 64", ablation.BASE).collapsed_words,
     ]
     if results["factors"] is not None:
-        sentences.append(pairs.family_words(results["factors"].tables["effects"]))
+        effects = results["factors"].tables["effects"]
+        sentences.append(pairs.family_words(effects))
+        spreads = statistics.Spreads(**results["factors"].tables["spreads"].iloc[0])
+        credited = effects[effects.name.isin(ablation.CREDITED)]
+        sentences.append(
+            pairs.power_words(
+                spreads, 0.03, int(credited.seeds.min()), int(credited.subjects.min())
+            )
+        )
     for sentence in sentences:
         assert sentence in page, sentence
 

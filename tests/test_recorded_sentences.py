@@ -5,19 +5,24 @@ notebooks: a sentence that the recorded runs refute (`REFUTED`, each with the nu
 a recorded number that somebody typed, which stays as it is when the record changes.
 """
 
+import html
 import json
 import re
+import sys
+from collections import Counter
 from dataclasses import dataclass
 
 import pandas as pd
 import pytest
-from conftest import NOTEBOOKS, ROOT
+from conftest import NOTEBOOKS, ROOT, shown
 
-from kenseg_utils import experiments
+from kenseg_utils import experiments, figures
+from kenseg_utils.evaluation import statistics
+from kenseg_utils.experiments import lineup
 
 # Which recorded result a chapter speaks of. Each must be opened by its own code.
-SPEAKS_OF = {"05": "paper_scale", "08": "networks", "09": "ablation"}
-COMPUTED = ["05"]  # whose recorded numbers must all be computed; 08 and 09 may join
+SPEAKS_OF = {"05": "paper_scale"}
+COMPUTED = ["05"]  # whose recorded numbers must all be computed; 09 has its own test (test_pairs)
 CLAIMS = ROOT / "book/claims.md"
 
 
@@ -205,6 +210,44 @@ def test_the_claims_of_a_chapter_rest_on_the_record(number):
         said = text.split(f'"{name}": (')[1].split('\n    "')[0]
         assert re.search(r"\{\w*(paper|quick|difference|last)", said), f"{name} computes nothing"
     assert not re.search(r"claims\.(HOLDS|FAILS)|, (True|False|None)\)", text), "a typed verdict"
+
+
+# --- What the executed pages show ----------------------------------------------------------------
+
+
+def test_page_5_shows_the_recorded_runs(executed, tables):
+    page = html.unescape(shown(executed("05_gpu_training")))
+    assert figures.paper_scale_alt(tables["history"], tables["runs"]) in page
+    for row in tables["runs"].to_dict("records"):
+        assert row["recipe"] in page
+        for column in ("test_dice_per_slice", "test_dice_per_subject", "test_dice_pooled"):
+            assert pd.isna(row[column]) or re.search(rf"\b{row[column]:.2f}", page), (row, column)
+    coupled = tables["runs"]["run"].eq("paper_coupled_decay").any()
+    assert ("Nothing is recorded of: " in page) or coupled
+
+
+def test_the_table_of_what_is_missing_lists_every_run_that_is_planned():
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    import paper
+
+    text = next("".join(c["source"]) for c in chapter("05") if c["id"] == "paper-run-missing")
+    space = dict(lineup=lineup)
+    exec(text[: text.index("rows = []")], space)
+    wanted = Counter(plan.name for plan in paper.plans(paper.SIZES["paper"]))
+    listed = Counter({name: n for names, n in space["planned"].values() for name in names})
+    assert listed == wanted
+
+
+def test_page_8_says_of_the_recorded_networks_what_their_scores_say(executed):
+    page = shown(executed("08_baseline_networks"))
+    scores = experiments.open_result("networks", ROOT / "results").tables["scores"]
+    ranking = lineup.ranking(scores)
+    place, of = statistics.rank(ranking.set_index("name")["mean"], lineup.REFERENCE)
+    assert f"The Ken-model is number {place} of {of}." in page
+    for row in ranking.itertuples():
+        assert re.search(rf"\b{row.mean:.3f}\b", page), row.title
+    flat = ranking[ranking.name != "dunet"]["mean"]
+    assert f"networks of one slice {flat.min():.3f} to {flat.max():.3f} (recorded" in page
 
 
 # --- What the sentences of chapter 5 say without numbers -----------------------------------------

@@ -441,7 +441,10 @@ def rolls_words(rolls: Rolls | None, part: str) -> str:
 
 
 # At the paper's own widths: what `results/paper_scale.json` calls the two, and what differs.
-FULL_WIDTH = {"paper_no_ken": "its Ken block", "paper_unet": "its grid, blocks and Ken block"}
+FULL_WIDTH = {
+    "paper_no_ken": "its Ken block",
+    "paper_unet": "its grid, blocks, normalisation and Ken block",
+}
 
 
 def full_width(history: pd.DataFrame, base: str = "paper") -> pd.DataFrame:

@@ -92,6 +92,22 @@ def crossed_interval(
     )
 
 
+def of_one_seed(interval: Interval) -> Interval:
+    """What an interval over subjects of one training each says of two ways of training: not known.
+
+    It speaks of these two networks. Another seed would give others, and how far apart they would
+    lie, one seed cannot say; so the estimate stays, the ends go, and the reason tells them.
+    """
+    told = interval.note.removeprefix("not known: ")
+    if interval.known:
+        told = (
+            f"over subjects alone {interval.estimate:+.3f} "
+            f"({interval.level_text}: {interval.text('+.3f')})"
+        )
+    reason = f"not known: one seed; {told}" if told else "not known: one seed"
+    return unknown(reason, interval.level, interval.n, interval.estimate)
+
+
 def _why_not(table: np.ndarray) -> str:
     """Why a table of differences has no interval; "" where it has one."""
     seeds, subjects = table.shape
