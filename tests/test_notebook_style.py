@@ -99,6 +99,11 @@ def test_a_chapter_asks_to_predict_run_and_explain(notebook):
             if "teaching.settle(" in source(found[later])
         )
         assert "<summary>Show explanation</summary>" in source(found[settled + 1])
+        assert "run" in tags(found[settled]), "the answer stands there unasked"
+        for cell in found[place + 1 : settled]:
+            assert cell["cell_type"] == "code", "what stands before the answer may give it away"
+            shows = re.search(r"figures\.show\(|output_table\(", source(cell))
+            assert "run" in tags(cell) or not shows, source(cell)[:300]
 
 
 def unseen(tree_of_cell):
