@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import bz2
 import gzip
+import json
 import lzma
 import os
 import pickle
 import tarfile
 import tracemalloc
 import warnings
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -514,6 +516,37 @@ def test_a_home_folder_is_understood(t1w, tmp_path, monkeypatch):
     assert saved == tmp_path / "found" / "m.nii.gz" and saved.exists()
 
 
+# --- as nnU-Net's raw data ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "people",
+    [
+        [("x", "1"), ("x", "1"), ("x", "1-1"), ("y", "1")],
+        [("x", "1-1"), ("x", "1"), ("x", "1"), ("x", "1-2"), ("x-1", "3")],
+        [("X", "1"), ("x", "1"), ("x", "1"), ("x-1", "1"), ("X-1", "1")],
+        [("日本", ""), ("中国", ""), ("case", "2"), ("", "")],
+    ],
+)
+def test_no_case_of_nnu_net_s_overwrites_another(tmp_path, people):
+    rows = []
+    for number, (subject, session) in enumerate(people):
+        t1w = releases.write(tmp_path / f"{number}.nii", releases.image(number))
+        mask = releases.save(tmp_path / f"{number}_m.nii", releases.lesion(number), releases.RAS)
+        rows.append(row_of(t1w, mask) | {"subject": subject, "session": session})
+    raw = atlas.write_nnunet(pd.DataFrame(rows), tmp_path / "raw", folds=2, progress=False)
+    names = [path.name.removesuffix("_0000.nii.gz") for path in (raw / "imagesTr").iterdir()]
+    assert len({name.lower() for name in names}) == len(people) and all(names)
+    assert json.loads((raw / "dataset.json").read_text())["numTraining"] == len(people)
+    for name in names:  # each image stands beside its own mask
+        image, mask = (
+            nibabel.load(raw / place).get_fdata()
+            for place in (f"imagesTr/{name}_0000.nii.gz", f"labelsTr/{name}.nii.gz")
+        )
+        number = next(n for n in range(len(people)) if (image == releases.image(n)).all())
+        assert_array_equal(mask, releases.lesion(number))
+
+
 # --- bad folders --------------------------------------------------------------------------------
 
 
@@ -762,6 +795,81 @@ def test_masks_that_do_not_fit_are_refused_by_name(t1w, mask, values, affine, me
     with pytest.raises(ScanError, match=message) as caught:
         atlas.load_scan(row_of(t1w, mask))
     assert str(mask) in str(caught.value)
+
+
+def head_like(path, size=4.0, shape=(50, 60, 50)):
+    """A volume as large as a head, of voxels of `size` mm; returns its affine."""
+    affine = releases.turned(shape, (size,) * 3)
+    releases.save(path, np.random.default_rng(0).integers(1, 200, shape), affine)
+    return affine
+
+
+@pytest.mark.parametrize(
+    "what, message",
+    [
+        ("inverted", "marks 9.% of its voxels as lesion, and 100% of those at its border"),
+        ("air", "marks .*% of those at its border, where air is"),
+        ("head", "marks 2,.* ml as lesion, and at most 1,000 ml can be one"),
+        ("brain", "marks 1,.* ml as lesion.*It is a mask of the brain"),
+        ("lesion", ""),
+        ("the largest", ""),
+    ],
+)
+@pytest.mark.parametrize("grid", ["same", "world"])
+def test_a_mask_of_what_can_be_no_lesion_is_refused(tmp_path, what, message, grid):
+    shape = (50, 60, 50)
+    affine = head_like(tmp_path / "t1.nii.gz")
+    radii = dict(head=(75, 100, 90), brain=(65, 80, 60), lesion=(30, 30, 30))
+    radii["the largest"] = (40, 75, 70)  # 880 ml, as the largest in SOOP
+    ball = releases.ellipsoid(affine, shape, (0, 0, 0), radii.get(what, (30, 30, 30)))
+    if what == "air":
+        ball = ~releases.ellipsoid(affine, shape, (0, 0, 0), (99, 119, 99))
+    values = ~ball if what == "inverted" else ball
+    path = releases.save(tmp_path / "mask.nii.gz", values, affine)
+    row = row_of(tmp_path / "t1.nii.gz", path) | {"mask_grid": grid}
+    if message:
+        with pytest.raises(ScanError, match=message) as caught:
+            atlas.load_scan(row, allow_empty_mask=True)
+        assert str(path) in str(caught.value) and "leave the scan out" in str(caught.value)
+    else:
+        assert atlas.load_scan(row).mask.sum() == pytest.approx(values.sum(), rel=0.01)
+
+
+def test_the_mask_that_is_none_is_named_among_several(tmp_path):
+    affine = head_like(tmp_path / "t1.nii")
+    paths = []
+    for name, values in (
+        ("lesion", releases.ellipsoid(affine, (50, 60, 50), (20, 0, 0), (20, 20, 20))),
+        ("head", releases.ellipsoid(affine, (50, 60, 50), (0, 0, 0), (75, 100, 90))),
+        ("left", releases.ellipsoid(affine, (50, 60, 50), (-40, 0, 0), (38, 70, 60))),
+        ("right", releases.ellipsoid(affine, (50, 60, 50), (40, 0, 0), (38, 70, 60))),
+    ):
+        paths.append(releases.save(tmp_path / f"{name}.nii", values, affine))
+    with pytest.raises(ScanError, match=f"{paths[1]} marks 2,"):
+        atlas.load_scan(row_of(tmp_path / "t1.nii", *paths[:2]))
+    for half in paths[2:]:
+        assert atlas.load_scan(row_of(tmp_path / "t1.nii", half)).mask.any()
+    with pytest.raises(ScanError, match=f"{paths[2]} with its scan's other masks marks 1,"):
+        atlas.load_scan(row_of(tmp_path / "t1.nii", *paths[2:]))
+
+
+REAL = Path(__file__).resolve().parents[1] / "../shared/data"
+# The largest, and those with most at the border of their volume.
+LARGEST = [
+    *(f"soop/bwsrsub-{name}_lesion.nii.gz" for name in (1395, 761, 249, 463, 75, 1307, 1506)),
+    *(f"lesymap/Subject_{name}.nii.gz" for name in ("074", "022")),
+]
+
+
+@pytest.mark.skipif(not REAL.exists(), reason=f"no real masks at {REAL}")
+@pytest.mark.parametrize("name", LARGEST)
+def test_the_largest_real_lesions_are_read_without_a_word(tmp_path, name):
+    real = nibabel.load(REAL / name)
+    path = releases.save(
+        tmp_path / "t1.nii", np.indices(real.shape).sum(0) % 200, real.affine
+    )  # nothing but its grid matters
+    scan = atlas.load_scan(row_of(path, REAL / name))
+    assert scan.mask.sum() == (np.asarray(real.dataobj) > 0.5).sum() and scan.notes == ()
 
 
 def test_an_empty_mask_can_be_allowed(t1w, mask):

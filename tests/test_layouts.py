@@ -215,6 +215,38 @@ def test_masks_of_tissue_are_none_of_lesions(tmp_path, other):
     assert atlas.find_scans(root)["masks"].tolist() == [(str(root / lesion),)]
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(f"desc-{word}_mask" for word in ("bet", "BET2", "hdbet", "hd-bet", "brainmask", "icv")),
+        *(f"desc-{word}_mask" for word in ("skullstrip", "synthstrip", "tissue", "leftHemisphere")),
+        *(
+            f"label-{word}_mask"
+            for word in ("hemi", "lh", "contralesional", "nonlesion", "healthy")
+        ),
+        *("hemi-L_mask", "brain_mask", "bet_mask", "hemisphere_mask"),
+    ],
+)
+def test_names_of_what_is_no_lesion(tmp_path, name):
+    root = tree(tmp_path, f"{STEM}_T1w.nii.gz", f"{LESION}_{name}.nii.gz")
+    assert atlas.find_scans(root)["masks"].tolist() == [()]
+
+
+@pytest.mark.parametrize("word", ["ischemia", "ischaemic", "alphabet", "manual", "beta"])
+def test_names_that_only_sound_like_tissue(tmp_path, word):
+    root = tree(tmp_path, f"{STEM}_T1w.nii.gz", f"{LESION}_desc-{word}_mask.nii.gz")
+    assert atlas.find_scans(root)["masks"].map(len).tolist() == [1]
+
+
+@pytest.mark.parametrize("pipeline", ["brainmasks", "skullstripped", "head_mask", "hemispheres"])
+def test_folders_of_what_is_no_lesion(tmp_path, pipeline):
+    place = LESION.replace("manual", pipeline)
+    root = tree(tmp_path, f"{STEM}_T1w.nii.gz", f"{place}_mask.nii.gz")
+    assert atlas.find_scans(root)["masks"].tolist() == [()]
+    tree(root, f"{place}_label-lesion_mask.nii.gz")
+    assert atlas.find_scans(root)["masks"].map(len).tolist() == [1]
+
+
 def test_a_bids_set_is_never_called_atlas(tmp_path):
     names = (f"{STEM}_T1w.nii.gz", f"{LESION}_label-lesion_mask.nii.gz")
     assert atlas.find_scans(tree(tmp_path / "a", *names))["release"][0] == "Stroke in Ghent (BIDS)"
@@ -590,6 +622,34 @@ def test_a_folder_above_the_release_makes_no_split(tmp_path, place):
     raw = found(releases.r21_raw(tmp_path / place / "raw"))
     assert set(raw["split"]) == {"training"}
     assert set(found(releases.r30_raw(tmp_path / place / "r30"))["split"]) == {"training"}
+
+
+@pytest.mark.parametrize("link", ["Copy", "A/B", "Training/AA"])
+def test_a_folder_is_read_by_its_own_name_and_not_by_a_link_s(tmp_path, link):
+    release = releases.r20(tmp_path)
+    (release / link).parent.mkdir(exist_ok=True)
+    (release / link).symlink_to(release / "Training", target_is_directory=True)
+    scans = found(release)
+    assert scans["split"].tolist() == ["training", "training", "testing", "training"]
+    assert not scans["t1w"].str.contains(f"/{link}/").any() and scans.attrs["problems"] == ()
+
+
+def test_of_links_to_one_folder_that_of_its_name_is_read(tmp_path):
+    release = releases.r20(tmp_path / "elsewhere")
+    here = tmp_path / "here"
+    here.mkdir()
+    for name in ("Copy", "Training"):
+        (here / name).symlink_to(release / "Training", target_is_directory=True)
+    assert found(here)["split"].tolist() == ["training"] * 3
+
+
+def test_of_true_copies_the_one_that_tells_the_split_is_kept(tmp_path):
+    release = releases.r20(tmp_path)
+    shutil.copytree(release / "Training", release / "Copy")
+    scans = found(release)
+    assert scans["split"].tolist() == ["training", "training", "testing", "training"]
+    assert "3 file(s) left out, second copies" in scans.attrs["problems"][0]
+    assert "/Copy/" in scans.attrs["problems"][0]
 
 
 def test_one_person_under_two_names_is_warned_of(tmp_path):

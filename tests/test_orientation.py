@@ -163,6 +163,31 @@ def test_without_any_orientation_the_side_is_a_guess(tmp_path):
         load(tmp_path / "t2.nii", mask, grid="world")
 
 
+def test_without_any_orientation_no_axis_is_known(tmp_path):
+    image = nibabel.Nifti1Image(values(), HEAD)
+    way = ornt_transform(axcodes2ornt("RAS"), axcodes2ornt("PIR"))
+    stored = np.asarray(image.as_reoriented(way).dataobj)
+    note = atlas.load_image(write(tmp_path / "t1.nii", stored, pixdim=(8, 8, 8))).notes[0]
+    for word in ("left", "up", "front", "none of its axes is known"):
+        assert word in note
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("degrees", [-91, -60, -31, -29, 10, 29, 31, 60, 89, 91, 135, 180])
+@pytest.mark.parametrize("spacing", [(8, 8, 8), (8, 6, 12)])
+def test_the_side_is_known_only_where_both_forms_nearly_agree_on_it(
+    tmp_path, axis, degrees, spacing
+):
+    angles = [0.0, 0.0, 0.0]
+    angles[axis] = np.radians(degrees)  # about z, y and x
+    sform, qform = (releases.turned(SHAPE, spacing, way) for way in ((0, 0, 0), angles))
+    scan = atlas.load_image(write(tmp_path / "t1.nii", values(), sform=sform, qform=qform))
+    about_x = axis == 2  # a nod, which leaves the side where it was
+    assert scan.sides_known == (about_x or abs(degrees) < 30)
+    assert "places it twice" in scan.notes[0]
+    assert scan.notes[0].endswith("which side is left is a guess") != scan.sides_known
+
+
 def test_two_forms_that_disagree_are_both_named(tmp_path):
     qform = HEAD.copy()
     qform[:3, 3] += (20, -5, 3)

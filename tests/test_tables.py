@@ -122,6 +122,22 @@ def test_all_contradictions_are_told_at_once(tmp_path):
         atlas.find_scans(path)
 
 
+def test_what_is_no_path_is_told_with_its_table_and_line(tmp_path):
+    path = releases.table(tmp_path)
+    path.write_text(
+        "image,mask,subject\nscans/anna.nii.gz,scans/anna_lesion.nii.gz,a\n"
+        "https://example.org/b.nii.gz,,b\nscans/carl.nii.gz,'scans/c.nii.gz',c\n"
+    )
+    with pytest.raises(ScanError) as caught:
+        atlas.find_scans(path)
+    assert str(caught.value).startswith(f"{path} gives what is no file of this machine. Line 3, ")
+    assert "image: https://example.org/b.nii.gz is an address on the net: download it" in str(
+        caught.value
+    )
+    assert "Line 4, mask: " in str(caught.value) and "Try scans/c.nii.gz" in str(caught.value)
+    assert str(caught.value).endswith("Put these lines right, or take them out.")
+
+
 def test_one_missing_file_among_many_is_left_out(tmp_path):
     path = releases.table(tmp_path)
     (tmp_path / "scans" / "bert_lesion.nii.gz").unlink()
@@ -255,6 +271,144 @@ def test_metadata_as_spreadsheets_save_them(tmp_path, name, content, ages):
         assert pd.isna(value) if age is None else value == age
 
 
+def study(root, *names):
+    """A BIDS tree of these subjects, a T1w each; returns its folder."""
+    for number, name in enumerate(names):
+        releases.write(root / name / "anat" / f"{name}_T1w.nii.gz", releases.image(number))
+    return root
+
+
+def joined(root, content, column="age"):
+    """A column by subject after joining a participants.tsv, {} without one; and what is said."""
+    (root / "participants.tsv").write_text(content.replace(",", "\t"))
+    scans = atlas.find_scans(root)
+    values = dict(zip(scans["subject"], scans[column])) if column in scans else {}
+    return {name: value for name, value in values.items() if not pd.isna(value)}, " ".join(
+        scans.attrs["seen"].tables
+    )
+
+
+FIVE = [f"sub-{number:02d}" for number in range(1, 6)]
+AGES = dict(zip(FIVE, (11, 22, 33, 44, 55)))
+BACK = "\n".join(f"{name},{6 - number},{age}" for number, (name, age) in enumerate(AGES.items(), 1))
+
+
+@pytest.mark.parametrize(
+    "header", ["participant_id,order,age", "subject,order,age", "Subject ID,order,age", "id,no,age"]
+)
+@pytest.mark.parametrize("spelling", ["sub-01", "01", "1", "SUB-01"])
+def test_a_column_of_ids_wins_over_numbers_that_happen_to_fit(tmp_path, header, spelling):
+    root = study(tmp_path, *FIVE)
+    rows = BACK.replace("sub-", "" if spelling[0].isdigit() else spelling[:4])
+    rows = "\n".join(row.lstrip("0") for row in rows.splitlines()) if spelling == "1" else rows
+    assert joined(root, f"{header}\n{rows}\n") == (AGES, "")
+    turned = [",".join(row.split(",")[::-1]) for row in (header, *rows.splitlines())]
+    assert joined(root, "\n".join(turned)) == (AGES, "")
+
+
+def test_scores_are_nobody_s_names(tmp_path):
+    root = study(tmp_path, *(f"sub-{number:02d}" for number in range(1, 9)))
+    rows = [f"P{100 + n},{50 + n},{nihss}" for n, nihss in enumerate((4, 2, 8, 1, 6, 3, 5, 11))]
+    ages, told = joined(root, "\n".join(["participant_id,age,nihss", *rows]))
+    assert ages == {} and told == (
+        "participants.tsv was not joined: its column participant_id names 0 of 8 subject(s) here, "
+        "not even half: its first is P100, the first here is sub-01"
+    )
+    # Nor are they where nothing is called an id.
+    ages, told = joined(root, "\n".join(["code of the centre,age,nihss", *rows]))
+    assert ages == {} and "numbers alone, as in nihss, name nobody" in told
+    ages, told = joined(root, "\n".join([",age,nihss", *(row.replace("P10", "") for row in rows)]))
+    assert ages == {} and "was not joined" in told  # the unnamed column is a spreadsheet's
+
+
+def test_a_name_with_a_slip_costs_one_row_and_is_told(tmp_path):
+    root = study(tmp_path, *FIVE)
+    rows = BACK.replace("sub-04", "sub-o4").replace("sub-02", "sub-2b")
+    ages, told = joined(root, f"participant_id,order,age\n{rows}\n")
+    assert ages == {name: AGES[name] for name in ("sub-01", "sub-03", "sub-05")}
+    assert told == (
+        "participants.tsv was joined for others only: for 2 subject(s), such as sub-02, it has no "
+        "row, but one of sub-2b, who is not here"
+    )
+
+
+@pytest.mark.parametrize("first", ["case", "Nr."])
+def test_numbers_are_names_in_the_first_column_where_none_is_called_an_id(tmp_path, first):
+    root = study(tmp_path, *FIVE)
+    rows = "\n".join(f"{number},{age}" for number, age in enumerate(AGES.values(), 1))
+    ages, told = joined(root, f"{first},age\n{rows}\n")
+    assert ages == AGES and f"was joined by the numbers in {first}, its first column" in told
+    assert joined(root, f"visit,{first},age\n" + rows.replace("\n", "\nx,"))[0] == {}
+
+
+def test_two_columns_of_ids_must_agree(tmp_path):
+    root = study(tmp_path, *FIVE)
+    rows = [f"{name},{name},{age}" for name, age in AGES.items()]
+    assert joined(root, "\n".join(["participant_id,subject,age", *rows])) == (AGES, "")
+    rows[1] = "sub-02,sub-03,22"
+    ages, told = joined(root, "\n".join(["participant_id,subject,age", *rows]))
+    assert ages == {}
+    assert "participant_id and subject name different subjects in one row. Take one" in told
+    # Labels count more than a running number, and participant_id more than another person's.
+    for header in ("participant_id,subject_no,age", "participant_id,matched_subject_id,age"):
+        rows = [f"{n},{m},{a}" for (n, a), m in zip(AGES.items(), (5, 4, 3, 2, 1))]
+        rows = [row.replace(",", ",sub-0", 1) if "matched" in header else row for row in rows]
+        assert joined(root, "\n".join([header, *rows])) == (AGES, "")
+    rows = [f"{n},{m},{a}" for n, m, a in zip((1, 2, 3, 4, 5), (5, 4, 3, 2, 1), AGES.values())]
+    ages, told = joined(root, "\n".join(["subject_no,patient_no,age", *rows]))
+    assert ages == {} and "subject_no and patient_no are all called as if they named people" in told
+    rows = [f"{n},sub-0{m},{a}" for n, m, a in zip((1, 2, 3, 4, 5), (5, 4, 3, 2, 1), AGES.values())]
+    ages, told = joined(root, "\n".join(["id,scan,age", *rows]))
+    assert ages == {} and "id and scan name different subjects" in told
+
+
+def test_a_label_that_two_subjects_share_names_neither(tmp_path):
+    root = study(tmp_path, "sub-001", "sub-01", "sub-A", "sub-0")
+    ages, _ = joined(root, "subject,age\n1,5\nsub-01,6\n001,7\na,8\n,9\n0,10\n")
+    assert ages == {"sub-01": 6, "sub-001": 7, "sub-A": 8, "sub-0": 10}
+
+
+def test_rows_that_say_the_same_are_one_and_others_are_none(tmp_path):
+    root = study(tmp_path, "sub-01", "sub-02", "sub-03")
+    rows = "sub-02,60,M\nsub-01,50,F\nsub-03,70,F\n"
+    whole = {"sub-01": 50, "sub-02": 60, "sub-03": 70}
+    assert joined(root, f"participant_id,age,sex\n{rows}sub-01,50,F\n") == (whole, "")
+    ages, told = joined(root, f"participant_id,age,sex\n{rows}sub-01,51,F\n")
+    assert ages == {"sub-02": 60, "sub-03": 70}
+    assert told == (
+        "participants.tsv was joined for others only: for 1 subject(s), such as sub-01, it has "
+        "several rows that no session tells apart"
+    )
+
+
+def test_sessions_with_words_for_names_are_told_apart(tmp_path):
+    for session in ("pre", "post"):
+        name = f"sub-01/ses-{session}/anat/sub-01_ses-{session}_T1w.nii.gz"
+        releases.write(tmp_path / name, releases.image(len(session)))
+
+    def ages(rows):
+        (tmp_path / "participants.tsv").write_text(rows.replace(",", "\t"))
+        scans = atlas.find_scans(tmp_path)
+        return dict(zip(scans["session"], scans["age"])) if "age" in scans else {}
+
+    both = ages("participant_id,session_id,age\nsub-01,ses-post,61\nsub-01,pre,60\n")
+    assert both == {"ses-pre": 60, "ses-post": 61}
+    one = ages("participant_id,session_id,age\nsub-01,ses-post,61\n")
+    assert one["ses-post"] == 61 and np.isnan(one["ses-pre"])
+    assert ages("participant_id,session_id,age\nsub-01,later,62\n") == {}
+    # Where sessions are numbers, a word in their place says nothing.
+    root = study(tmp_path / "plain", "sub-01")
+    assert joined(root, "participant_id,session,age\nsub-01,baseline,60\n") == ({"sub-01": 60}, "")
+
+
+def test_metadata_stand_in_the_order_of_their_table(tmp_path):
+    root = study(tmp_path, "sub-01")
+    content = "participant_id\tsex\tage\tsex\tnihss\nsub-01\tF\t60\tM\t4\n"
+    (root / "participants.tsv").write_text(content)
+    scans = atlas.find_scans(root)
+    assert list(scans.columns[-3:]) == ["sex", "age", "nihss"] and scans["sex"].tolist() == ["F"]
+
+
 @pytest.mark.parametrize(
     "name, content, told",
     [
@@ -267,7 +421,7 @@ def test_metadata_as_spreadsheets_save_them(tmp_path, name, content, ages):
         (
             "MetaData.csv",
             b"subject,age\nsub-r009s020,71\nsub-r009s020,72\n",
-            "for 1 subject(s), such as r009s020, it has several rows",
+            "for 1 subject(s), such as sub-r009s020, it has several rows",
         ),
     ],
 )

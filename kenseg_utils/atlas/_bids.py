@@ -23,7 +23,8 @@ _OF_MASKS = ("ses", "space", "desc", "label", "lesion")
 # Pipelines whose masks and segmentations are of tissue, though their names do not say so.
 _TISSUE_PIPELINES = re.compile(
     r"prep$|prep[-_]|free-?surfer|fastsurfer|mriqc|xcp|nibabies|synth(seg|strip)|cat12|^spm|"
-    r"^ants|^fsl|bet$|sct|qsirecon|asl",
+    r"^ants|^fsl|bet$|sct|qsirecon|asl|(brain|head|tissue)[-_ ]?(mask|extract|seg)|skull|strip|"
+    r"hemisphere",
     re.I,
 )
 TWO_SESSIONS = (

@@ -33,8 +33,8 @@ def scans_in(path: Path, leave_out: LeaveOut) -> tuple[list[dict], list[dict[str
     """The rows of a table of scans, and the rest of each row's columns.
 
     A scan whose image or mask is missing is left out; what contradicts itself stops the reading.
-    Raises ScanError naming lines: wrong columns, an image or a mask twice, a missing subject, an
-    unknown mask_grid, or no scan at all.
+    Raises ScanError naming lines: wrong columns, what is no path, an image or a mask twice, a
+    missing subject, an unknown mask_grid, or no scan at all.
     """
     try:
         table = read(path)
@@ -55,6 +55,7 @@ def scans_in(path: Path, leave_out: LeaveOut) -> tuple[list[dict], list[dict[str
             known["mask"] = ""
         more = {column: text for column, text in cells.items() if column not in names.values()}
         lines.append((number, known, more))
+    _refuse_no_paths(path, lines)
     _refuse_contradictions(path, lines)
     rows, extras = [], []
     for _, known, more in lines:
@@ -113,6 +114,23 @@ def _place(table: Path, text: str) -> str:
         other = os.path.abspath(os.path.join(table.parent, text.strip().replace("\\", "/")))
         return other if os.path.exists(other) else place
     return place
+
+
+def _refuse_no_paths(path: Path, lines: list[tuple[int, dict, dict]]) -> None:
+    """Raise ScanError for lines whose image or mask can be no file of this machine; all at once."""
+    wrong = []
+    for number, known, _ in lines:
+        for name in ("image", "mask"):
+            try:
+                _place(path, known.get(name, ""))
+            except ScanError as error:
+                wrong.append(f"Line {number}, {name}: {error}")
+    if wrong:
+        more = f" And {len(wrong) - _LISTED} more." if len(wrong) > _LISTED else ""
+        raise ScanError(
+            f"{path} gives what is no file of this machine. {' '.join(wrong[:_LISTED])}{more} "
+            "Put these lines right, or take them out."
+        )
 
 
 def _refuse_contradictions(path: Path, lines: list[tuple[int, dict, dict]]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from nibabel.affines import apply_affine
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
@@ -15,6 +17,10 @@ from ._orientation import other_form, placed
 
 LABEL_TOLERANCE = 0.01  # some ATLAS masks store 0.99999998 for 1
 MASK_GRIDS = ("same", "world")
+# The largest lesions of published sets have 500 to 600 ml, one of SOOP 853 ml in the template's
+# space, where brains are larger by a third; masks of whole brains of adults begin at 1,000 ml.
+MOST_ML = 1000
+_MOST_SHARE = 0.5  # of a volume or of its border, which lies in air: a real lesion has 0.2 and 0.02
 _MOST_LOST = 0.5  # of a lesion outside the scan: then the two were not taken in one session
 _WORTH_SAYING = 0.02
 
@@ -32,6 +38,34 @@ def binary(volume: Volume) -> np.ndarray:
             "mask: threshold a probability map, choose one of several labels."
         )
     return (values > top / 2).view(np.uint8)
+
+
+def refuse_no_lesion(path: str | Path, mask: np.ndarray, affine: np.ndarray) -> None:
+    """Raise ScanError, naming `path`, where a mask (X,Y,Z) of 0 and 1 can be of no lesion.
+
+    That is every voxel, most of them, most of the volume's border, or over `MOST_ML`.
+    """
+    lesion = int(np.count_nonzero(mask))
+    if lesion == mask.size:
+        raise ScanError(f"{path} marks every voxel as lesion. Copy it again or leave the scan out.")
+    inner = mask[1:-1, 1:-1, 1:-1]
+    share = lesion / mask.size
+    border = (lesion - int(np.count_nonzero(inner))) / (mask.size - inner.size)
+    if max(share, border) > _MOST_SHARE:
+        raise ScanError(
+            f"{path} marks {share:.0%} of its voxels as lesion, and {border:.0%} of those at its "
+            "border, where air is: it is inverted, or a mask of the head or the air. Give one with "
+            "1 in the lesion and 0 elsewhere, or leave the scan out."
+        )
+    ml = lesion * anatomy.voxel_ml(affine)
+    if ml > MOST_ML:
+        raise ScanError(
+            f"{path} marks {ml:,.0f} ml as lesion, and at most {MOST_ML:,} ml can be one: the "
+            "largest that are published have 500 to 600 ml, and a whole brain has over "
+            f"{MOST_ML:,} ml. It is a mask of the brain or the head, or the voxel size in its "
+            "header is wrong. Give the lesion's mask, and have others say in their names what they "
+            "show (desc-brain), or leave the scan out."
+        )
 
 
 def on_same_grid(mask: Volume, image: Volume) -> np.ndarray:

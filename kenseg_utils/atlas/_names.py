@@ -19,12 +19,17 @@ _ENTITY = re.compile(r"^([A-Za-z]+)-([^_.]+)$")
 _SUFFIX = re.compile(r"^[A-Za-z0-9]+$")
 _MASK_SUFFIXES = {"mask", "roi", "dseg"}
 _LESION = re.compile(r"lesion|stroke|infarct", re.I)
+_NO_LESION = re.compile(
+    r"(contra|ipsi|peri|non)-?lesion|^(no|un)-?lesion|lesion-?free|healthy", re.I
+)
 _LESION_LABELS = {"l", "lesion"}  # L is BIDS's abbreviation of lesion, and ATLAS's label
 _TISSUE = re.compile(
     r"brain|head|skull|scalp|face|eye|^[gw]m$|^csf$|grey|gray|white|tissue|aseg|aparc|cort|"
-    r"hippo|ventric|thalam|cerebell|vessel|probseg|parc",
+    r"hippo|ventric|thalam|cerebell|vessel|probseg|parc|strip|(hd|\b)bet\d?(mask)?\b|"
+    r"hemisphere|^hemi|^[lr]h$|intracran|^(icv|e?tiv)$|background",
     re.I,
 )
+_ABOUT = ("label", "desc", "lesion", "hemi")
 # Spaces that are the image's own.
 _OWN_SPACES = {"", "orig", "T1w", "individual", "native", "subject"}
 
@@ -82,8 +87,9 @@ def parse(path: str, name: str, suffix: str = "T1w") -> File | None:
     source = suffixes[0] if suffixes and suffixes[0] not in _MASK_SUFFIXES else ""
     if len(suffixes) > 2 or not (suffixes or _ends_in_label(stem)):
         return None
-    about = [(key, value) for key, value, _ in entities if key in ("label", "desc", "lesion")]
-    return File(path, _mask_kind(about), subject, session, before, source)
+    about = [(key, value) for key, value, _ in entities if key in _ABOUT]
+    # Names that are not quite BIDS's say it in a suffix: sub-01_brain_mask.
+    return File(path, _mask_kind([*about, ("", source)]), subject, session, before, source)
 
 
 def suffix_of(name: str) -> str:
@@ -116,12 +122,15 @@ def _ends_in_label(stem: str) -> bool:
 
 
 def _mask_kind(about: list[tuple[str, str]]) -> str:
+    if any(_NO_LESION.search(value) for _, value in about):
+        return "tissue"
     for key, value in about:
         if key == "lesion" or _LESION.search(value):
             return "lesion"
         if key == "label" and value.lower() in _LESION_LABELS:
             return "lesion"
-    return "tissue" if any(_TISSUE.search(value) for _, value in about) else "mask"
+    is_tissue = any(key == "hemi" or _TISSUE.search(value) for key, value in about)
+    return "tissue" if is_tissue else "mask"
 
 
 def _of_r1(path: str, scan: str, kind: str) -> File:

@@ -7,7 +7,9 @@ takes for folds of one's own.
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -92,16 +94,20 @@ def write_nnunet(
 
 
 def _case_names(rows: Sequence[dict]) -> list[str]:
-    """A name for each scan that is safe in a file name, and no two alike."""
+    """A name for each scan that is safe in a file name, and no two alike, whatever their case."""
     plain = [
-        re.sub("[^A-Za-z0-9]+", "-", "_".join(filter(None, map(str, parts)))).strip("-")
+        re.sub("[^A-Za-z0-9]+", "-", "_".join(filter(None, map(str, parts)))).strip("-") or "case"
         for parts in ((row.get("subject", ""), row.get("session", "")) for row in rows)
     ]
-    counts: dict[str, int] = {}
+    counts = Counter(name.lower() for name in plain)
+    taken = {name for name, count in counts.items() if count == 1}
     names = []
     for name in plain:
-        counts[name] = counts.get(name, 0) + 1
-        names.append(name if plain.count(name) == 1 else f"{name}-{counts[name]}")
+        if counts[name.lower()] > 1:
+            numbered = (f"{name}-{number}" for number in itertools.count(1))
+            name = next(each for each in numbered if each.lower() not in taken)
+            taken.add(name.lower())
+        names.append(name)
     return names
 
 
@@ -110,6 +116,8 @@ def _write_case(row: dict, case: str, folder: Path) -> None:
     image = nibabel.Nifti1Image(scan.image, scan.affine)
     image.header.set_xyzt_units("mm")
     written = folder / "imagesTr" / f"{case}_0000.nii.gz"
+    if written.exists():  # no name is given twice; were one, a scan must not be lost over it
+        raise FileExistsError(f"{written} is there already: two scans have one name.")
     nibabel.save(image, written)
     # Both take the grid of the scan as it was loaded, so the two cannot differ.
     label = nibabel.Nifti1Image(scan.mask, scan.affine)

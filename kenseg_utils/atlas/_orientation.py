@@ -26,6 +26,9 @@ FEW_VOXELS = 40
 DOUBTED_MM = (60, 450)
 LEAST_VOXEL_MM = 0.01  # no scanner resolves a tenth of that
 _UNITS = {1: ("metres", 1000.0), 3: ("microns", 0.001)}
+# How far the two forms may turn the axis from left to right and still agree about it. No head lies
+# askew in a coil, or to a template, by more; from 45 degrees on another axis is the nearest.
+_SIDES_DEGREES = 30
 # How much longer than 1 a quaternion may be by rounding, as in a text of four digits.
 _ROUNDING = 1e-3
 
@@ -62,7 +65,7 @@ def orientation(
         affine, sides_known = _no_form(path, header, stored_mm), False
         notes.append(
             "its header gives no orientation (sform and qform codes are 0), so which side is "
-            "left is a guess"
+            "left is a guess, and so is what is up and what is front: none of its axes is known"
         )
     if sform is None and np.less(stored_mm, 0).any():
         sides_known = False
@@ -78,9 +81,9 @@ def orientation(
     affine = in_mm(affine, factor)
     _refuse_unsound(path, affine)
     if sform is not None and qform is not None:
-        note, flipped = _disagreement(affine, in_mm(qform, factor), shape)
+        note, turned = _disagreement(affine, in_mm(qform, factor), shape)
         notes += [note] if note else []
-        sides_known = sides_known and not flipped
+        sides_known = sides_known and not turned
     notes += _size(path, affine, shape, unit)
     is_placed = sform is not None or qform is not None
     return Orientation(affine, sides_known, is_placed, tuple(notes))
@@ -163,7 +166,7 @@ def _refuse_unsound(path: Path, affine: np.ndarray) -> None:
 
 
 def _disagreement(sform: np.ndarray, qform: np.ndarray, shape) -> tuple[str, bool]:
-    """What to say of two forms that lie over a voxel apart, and whether they differ in the side."""
+    """What to say of two forms that lie over a voxel apart, and whether it leaves the side open."""
     if not np.isfinite(qform).all():
         return "", False
     apart = anatomy.grid_distance(sform, qform, shape)
@@ -173,8 +176,12 @@ def _disagreement(sform: np.ndarray, qform: np.ndarray, shape) -> tuple[str, boo
         f"its header places it twice, up to {apart:.3g} mm apart: by the sform "
         f"({placed(sform)}), which is taken, and by the qform ({placed(qform)})"
     )
-    # The first axis of the world, seen from the voxels: where it turns round, left is right.
-    return told, float(sform[0, :3] @ qform[0, :3]) < 0
+    # The first axis of the world, seen from the voxels: where it turns far, left is not left.
+    one, other = (form[0, :3] / anatomy.spacing(sform) for form in (sform, qform))
+    with np.errstate(all="ignore"):
+        cosine = float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other)))
+    turned = not cosine >= np.cos(np.radians(_SIDES_DEGREES))  # NaN, of a form without size, too
+    return told + (", so which side is left is a guess" if turned else ""), turned
 
 
 def placed(affine: np.ndarray) -> str:

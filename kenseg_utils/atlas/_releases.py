@@ -14,10 +14,11 @@ import pandas as pd
 from . import _bids, _editions, _given, _known, _layouts
 from ._copies import look_alikes, same_file
 from ._foreign import ScanError, as_path, readable
+from ._joins import metadata
 from ._names import NIFTI, File
 from ._nothing import nothing_found, refuse_file
 from ._seen import LeftOut, Seen, gather, in_words, listed
-from ._tables import metadata, numeric
+from ._tables import numeric
 from ._walk import Found, first_unreadable, walk
 
 COLUMNS = [
@@ -158,7 +159,7 @@ def _of_folder(root: Path, suffix: str, leave_out, left) -> tuple[pd.DataFrame, 
         raise nothing_found(root, found, suffix, gather(left))
     rows.sort(key=lambda row: (*_identity(row), row["t1w"]))
     table = pd.DataFrame(rows, columns=COLUMNS)
-    extra, useless = metadata(table, found.tables)
+    extra, unjoined = metadata(table, found.tables)
     own_site = next((extra[name] for name in _SITE_COLUMNS if name in extra), None)
     if own_site is not None:
         is_free = table["release"].map(lambda name: name.endswith("(BIDS)") or name == "BIDS")
@@ -166,9 +167,8 @@ def _of_folder(root: Path, suffix: str, leave_out, left) -> tuple[pd.DataFrame, 
     extra = extra.drop(columns=[name for name in extra if name in COLUMNS])
     extra = _known.arc_columns(table, extra)
     table = pd.concat([table, extra.apply(numeric) if len(extra.columns) else extra], axis=1)
-    tables = tuple(f"{os.path.basename(path)} was not joined: {why}" for path, why in useless)
     unread = tuple(filter(None, [first_unreadable(found)]))
-    return table, _report(root, table, gather(left), tables, unread, found.kinds)
+    return table, _report(root, table, gather(left), unjoined, unread, found.kinds)
 
 
 def _report(root, table, left: tuple[LeftOut, ...], tables, unread, kinds=()) -> Seen:
@@ -319,18 +319,19 @@ def _without_copies(rows: list[dict], leave_out) -> list[dict]:
         claims[_identity(row), _rest_of_name(row["t1w"])].append(row)
     kept = []
     for (identity, _), same in claims.items():
-        first = same[0]
+        first = max(same, key=lambda row: bool(row["split"]))  # a folder called Copy tells no split
         if len(same) == 1:
             kept.append(first)
-        elif all(_is_copy(first, other) for other in same[1:]):
+        elif all(_is_copy(first, other) for other in same if other is not first):
             kept.append(first)
-            for other in same[1:]:
-                leave_out("second copies of a scan that is there", other["t1w"])
+            for other in same:
+                if other is not first:
+                    leave_out("second copies of a scan that is there", other["t1w"])
         else:
             named = " ".join(part for part in identity if part)
             for row in same:
                 leave_out(
-                    f"Two files claim to be the same scan ({named}): {first['t1w']} and "
+                    f"Two files claim to be the same scan ({named}): {same[0]['t1w']} and "
                     f"{same[1]['t1w']}. Remove one, or name the folder of one copy of the release",
                     row["t1w"],
                 )

@@ -20,11 +20,11 @@ from kenseg_utils import anatomy
 from kenseg_utils.artifacts import checked_target, write_aside
 
 from ._foreign import ScanError
-from ._grids import MASK_GRIDS, by_world, on_same_grid
+from ._grids import MASK_GRIDS, by_world, on_same_grid, refuse_no_lesion
 from ._nifti import Volume, read_volume
 
 # Part of every key of prepared data: raised when the same files would be found or loaded otherwise.
-LOADER_VERSION = 2
+LOADER_VERSION = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +67,8 @@ def load_scan(row: Any, *, allow_empty_mask: bool = False) -> Scan:
     grid by world coordinates (trilinear, cut where the lesion's volume is kept).
 
     Raises ScanError, naming file, cause and remedy, for anything that `load_image` refuses, a mask
-    on another grid, with other labels, all ones, or, unless `allow_empty_mask`, without lesion.
+    on another grid, with other labels, of what can be no lesion (most of the volume or its border,
+    or over 1,000 ml), or, unless `allow_empty_mask`, without lesion.
     """
     path, paths = _field(row, "t1w", ""), _field(row, "masks", ())
     if not path or not isinstance(path, (str, os.PathLike)) or not isinstance(paths, (tuple, list)):
@@ -89,7 +90,7 @@ def load_scan(row: Any, *, allow_empty_mask: bool = False) -> Scan:
     del volume
     mask, notes = _merged(place, paths, grid == "world")
     if mask is not None:
-        _check_extent(mask, paths, allow_empty_mask, grid == "world")
+        _refuse_empty(mask, paths, allow_empty_mask, grid == "world")
     return replace(
         scan,
         mask=mask,
@@ -237,20 +238,18 @@ def _merged(image: Volume, paths, is_world: bool) -> tuple[np.ndarray | None, tu
             notes += said
         else:
             part = on_same_grid(mask, image)
+        refuse_no_lesion(mask.path, part, image.ras_affine)
         notes += [f"{mask.path.name}: {note}" for note in mask.notes if note not in image.notes]
         whole = part if whole is None else whole | part
+    if whole is not None and len(paths) > 1:
+        refuse_no_lesion(f"{paths[0]} with its scan's other masks", whole, image.ras_affine)
     return whole, tuple(dict.fromkeys(notes))
 
 
-def _check_extent(mask: np.ndarray, paths, allow_empty: bool, is_world: bool) -> None:
-    lesion = int(np.count_nonzero(mask))
-    if lesion == 0 and not allow_empty:
+def _refuse_empty(mask: np.ndarray, paths, allow_empty: bool, is_world: bool) -> None:
+    if not mask.any() and not allow_empty:
         there = " on the grid of its T1w" if is_world else ""
         raise ScanError(
             f"{paths[0]} is empty{there}: no voxel is marked as lesion, and every scan to learn "
             "from has one. Copy it again, leave the scan out, or pass allow_empty_mask=True."
-        )
-    if lesion == mask.size:
-        raise ScanError(
-            f"{paths[0]} marks every voxel as lesion. Copy it again or leave the scan out."
         )

@@ -30,8 +30,8 @@ class Seen:
 
     releases: (name, scans, scans with a mask). files: (kind, how many), all that was walked past.
     left_out: see `LeftOut`. unread: sentences on folders that could not be entered. look_alikes:
-    sentences on images that stand under two names. tables: texts on tables that could not be
-    joined. sample: some rows in words.
+    sentences on images that stand under two names. tables: sentences on tables that were not
+    joined, not for everyone, or by numbers alone. sample: some rows in words.
     """
 
     root: str

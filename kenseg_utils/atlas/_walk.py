@@ -64,12 +64,26 @@ class Found:
 
 
 def walk(root: Path, suffix: str) -> Found:
-    """Sort all files below `root`; links are followed, each folder is entered once."""
+    """Sort all files below `root`; links are followed, each folder is entered once.
+
+    Folders are entered before links, since a folder's own place tells site and split; of links to
+    one folder that of its name comes first.
+    """
     found = Found()
-    visited = set()
-    for folder, subfolders, names in os.walk(
-        root, followlinks=True, onerror=found.unreadable.append
-    ):
+    visited: set[str] = set()
+    starts = [str(root)]
+    while starts:
+        links: list[str] = []
+        for start in starts:
+            links += _walk_folders(found, start, suffix, visited)
+        starts = sorted(links, key=lambda link: (not _has_its_name(link), link))
+    return found
+
+
+def _walk_folders(found: Found, start: str, suffix: str, visited: set[str]) -> list[str]:
+    """Sort all files below `start` but those behind links to folders, which are returned."""
+    links = []
+    for folder, subfolders, names in os.walk(start, onerror=found.unreadable.append):
         real = os.path.realpath(folder)
         if real in visited:  # a link back up, or a second way in
             subfolders.clear()
@@ -78,9 +92,16 @@ def walk(root: Path, suffix: str) -> Found:
         subfolders[:] = sorted(
             name for name in subfolders if not name.startswith(".") and name != "__MACOSX"
         )
+        below = [os.path.join(folder, name) for name in subfolders]
+        links += [path for path in below if os.path.islink(path)]
         for name in sorted(names):
             _sort(found, folder, name, suffix)
-    return found
+    return links
+
+
+def _has_its_name(link: str) -> bool:
+    """Whether a link is called like what it leads to."""
+    return os.path.basename(link) == os.path.basename(os.path.realpath(link))
 
 
 def missing_content(path: str) -> str:
