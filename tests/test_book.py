@@ -77,6 +77,13 @@ def test_the_first_page_has_three_doors_and_the_second_is_the_network(html):
     assert ("rocket" in page.select_one("article").get_text()) == bool(known)
 
 
+def test_the_first_page_shows_its_head(html):
+    page = BeautifulSoup((html / "book/intro.html").read_text(), "html.parser")
+    poster = page.select_one("#kenseg-head img[data-part=poster]")
+    assert poster and (html / "book" / poster["src"]).resolve().stat().st_size > 5_000
+    assert (html / "_static/head/head.js").exists() and "ml" in page.figcaption.get_text()
+
+
 def test_what_pages_share_is_light(html):
     """Icons are those in use; no page loads MathJax (formulas are drawn) or a widget manager."""
     icons = html / "_static/scripts/fontawesome.js"

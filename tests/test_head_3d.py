@@ -229,6 +229,18 @@ def test_a_page_without_its_place_is_named(tmp_path):
     assert head_3d.PLACE in (ROOT / "book/intro.md").read_text()
 
 
+def test_a_head_that_was_not_made_is_named(tmp_path):
+    """A page without its head had said nothing: it had been filled before the head was there."""
+    site(tmp_path, None)
+    for name in head_3d.FILES:
+        page = tmp_path / "intro.md"
+        page.write_text(f"# Book\n\n{head_3d.PLACE}\n")
+        (tmp_path / "_static/head" / name).rename(tmp_path / name)
+        with pytest.raises(ValueError, match=f"intro.md: the head .* lacks {name}"):
+            head_3d.fill(page, tmp_path / "_static/head", None)
+        (tmp_path / name).rename(tmp_path / "_static/head" / name)
+
+
 @pytest.mark.parametrize("right", [True, False])
 def test_the_poster_shows_the_lesion_on_its_side(right):
     volumes = made_up(right)

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -401,8 +402,20 @@ def staged(tmp_path, monkeypatch):
     """A function from an address to the staged book's settings and first notebook."""
     render = tool("render")
     monkeypatch.chdir(ROOT)
+
+    def network(executed, book):
+        """What the process of that name does: the head is there when the pages have long been."""
+        time.sleep(0.5)
+        folder = book / "_static/head"
+        folder.mkdir()
+        for name in ("head.js", "poster.jpg"):
+            (folder / name).touch()
+        about = {"side": "right", "lesion_ml": 67.0, "found_ml": None, "dice": None}
+        (folder / "about.json").write_text(json.dumps(about))
+
     # These have tests of their own.
-    monkeypatch.setattr(render, "_network", lambda *_: None)
+    monkeypatch.setattr(render, "_network", network)
+    monkeypatch.setattr(render.vendor, "viewer", lambda *_: None)
     monkeypatch.setattr(render, "_catalogue", lambda *_: None)
     monkeypatch.setattr(render.first_look.Heads, "drawn", lambda: None)
     monkeypatch.setattr(render.first_look, "fill", lambda *_: None)
@@ -449,6 +462,12 @@ def test_an_unknown_address_gives_neither(staged, monkeypatch, tmp_path):
     intro = (tmp_path / "staged/book/intro.md").read_text()
     assert "rocket" not in intro and "Colab" not in intro and "<!--" not in intro
     assert stamp.BLANK in cell
+
+
+def test_the_first_page_has_its_head_however_late_it_is_made(staged, monkeypatch, tmp_path):
+    monkeypatch.setattr(sys.modules["address"], "_git", lambda *_: "")
+    staged("")
+    assert 'id="kenseg-head"' in (tmp_path / "staged/book/intro.md").read_text()
 
 
 def test_a_chapter_without_its_claims_is_named_and_the_last_good_book_stays(

@@ -27,6 +27,7 @@ SUBJECT = 121
 STEP = 2  # mm
 ELEVATION = 35  # degrees from which the head is looked down upon, from behind
 AZIMUTHS = {"R": 330, "L": 30}  # degrees, 0 from behind, so that left is left; by the lesion's side
+FILES = ("about.json", "head.js", "poster.jpg")
 PLACE = "<!-- here the build puts the head in 3-D: book/_tools/head_3d.py -->"
 
 
@@ -222,17 +223,17 @@ def kept(target: Path, work_dir: Path | None = None) -> None:
 def fill(page: Path, folder: Path, library: Path | None) -> None:
     """Put the head into the staged page, which names what its script may load on a click.
 
-    `library`: NiiVue's script, or None where it was not to be had; then the poster stays. Where
-    nothing was made at all, nothing is put in. ValueError where the page has no place for it.
+    `library`: NiiVue's script, or None where it was not to be had; then the poster stays.
+    ValueError where the page has no place for it, or where the head has not been made.
     """
     text = page.read_text(encoding="utf-8")
     if PLACE not in text:
         raise ValueError(f"{page}: the line {PLACE!r} is missing.")
-    block = ""
-    if (folder / "about.json").exists():
-        about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
-        block = _block(about, folder, library)
-    page.write_text(text.replace(PLACE, block), encoding="utf-8")
+    lacking = [name for name in FILES if not (folder / name).exists()]
+    if lacking:
+        raise ValueError(f"{page}: the head in 3-D was not made, {folder} lacks {lacking[0]}.")
+    about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+    page.write_text(text.replace(PLACE, _block(about, folder, library)), encoding="utf-8")
 
 
 def _block(about: dict, folder: Path, library: Path | None) -> str:

@@ -24,7 +24,7 @@ import social_card
 import status
 import vendor
 import yaml
-from stamp import stamped
+from stamp import in_words, stamped, unpublished
 
 CACHE = Path("_build/vendor")
 
@@ -40,6 +40,13 @@ def stage(executed: Path, staged: Path) -> None:
         _stage_pages(executed, staged, notebooks)
         for page in apart:
             page.result()
+    _stage_head(staged)
+
+
+def _stage_head(staged: Path) -> None:
+    """The head on the first page, of files that are whole only when `_network` is done."""
+    static = staged / "book/_static"
+    head_3d.fill(staged / "book/intro.md", static / "head", vendor.viewer(static, CACHE))
 
 
 def _stage_chapters(executed: Path, staged: Path) -> list[Path]:
@@ -52,9 +59,11 @@ def _stage_chapters(executed: Path, staged: Path) -> list[Path]:
         _check_outputs(notebook, content)
         if published and commit:
             content = stamped(content, published, commit)
+        else:
+            content = unpublished(content)
         content = plain_viewers.in_plain_html(_numbered(_for_page(content), notebook.stem))
         (staged / "notebooks" / notebook.name).write_text(json.dumps(content))
-    _say_what_is_published(staged / "book", bool(published))
+    _say_what_is_published(staged / "book", bool(published and commit))
     claims_page.fill(staged / "book/claims.md", Path("book/claims.yml"), executed)
     return notebooks
 
@@ -74,7 +83,6 @@ def _stage_pages(executed: Path, staged: Path, notebooks: list[Path]) -> None:
         settings["html"]["use_repository_button"] = True
     settings["html"]["extra_footer"] += status.built(commit)
     static, options = staged / "book/_static", settings["sphinx"]["config"]
-    head_3d.fill(staged / "book/intro.md", static / "head", vendor.viewer(static, CACHE))
     shutil.copy("NOTICE", static / "NOTICE.txt")  # its licenses ask to go where their code goes
     social_card.draw(static / "social-card.png", settings["title"])
     settings["html"]["baseurl"] = options["ogp_site_url"] = address.pages()
@@ -86,12 +94,11 @@ def _stage_pages(executed: Path, staged: Path, notebooks: list[Path]) -> None:
 
 
 def _say_what_is_published(book: Path, published: bool) -> None:
-    """Words that are true only where the repository is known: `<!-- published: … -->`."""
+    """Keep or drop the pages' words that are true only where the repository is known."""
     if not published:
         print("Launch buttons: none, no repository is known (REPOSITORY=owner/name names one)")
     for page in book.glob("*.md"):
-        text = page.read_text(encoding="utf-8")
-        kept = re.sub(r"<!-- published: (.*?) -->", r"\1" if published else "", text)
+        kept = in_words(page.read_text(encoding="utf-8"), published)
         page.write_text(kept, encoding="utf-8")
 
 
