@@ -6,8 +6,8 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
+from time import sleep
 
 import pytest
 import yaml
@@ -125,6 +125,56 @@ def test_every_notebook_can_be_stamped_and_is_not(path):
 def test_a_stamp_holds_no_shell_code(given):
     with pytest.raises(ValueError, match="only"):
         stamp.stamped(json.loads(NOTEBOOKS[0].read_text()), *given)
+
+
+MARKED = """# Data
+
+One line<!-- published: , or Colab: the rocket opens it --> and its end.
+Read on.
+<!-- published: On Colab, a sentence. -->
+
+| a | b |
+|---|---|
+| 1 | 2 |
+<!-- published:
+| Colab | 3 |
+| Colab | 4 |
+-->
+<!-- a comment that stays -->
+"""
+
+
+def test_what_only_a_published_book_can_say_is_said_there_alone():
+    said, left_out = (stamp.in_words(MARKED, known) for known in (True, False))
+    assert "line, or Colab: the rocket opens it and its end.\n" in said
+    assert "\nOn Colab, a sentence.\n\n| a" in said
+    assert "| 1 | 2 |\n| Colab | 3 |\n| Colab | 4 |\n<!-- a comment" in said
+    assert "One line and its end.\nRead on.\n\n| a | b |" in left_out
+    assert left_out.endswith("| 1 | 2 |\n<!-- a comment that stays -->\n")
+    assert "Colab" not in left_out and "published" not in said + left_out
+
+
+def test_notebooks_say_what_only_a_published_book_can_say_where_it_is_published():
+    """In Markdown and in comments; without a repository a page does not show the set-up cell."""
+    content = json.loads(NOTEBOOKS[0].read_text())
+    code = "a = 1\n# published: On Colab, keep it:\nif a:\n    # published: x = 2\n    b = 2\n"
+    extra = [
+        {"cell_type": "markdown", "id": "m", "metadata": {}, "source": MARKED.splitlines(True)},
+        {"cell_type": "markdown", "id": "n", "metadata": {}, "source": "<!-- published: Colab -->"},
+        {"cell_type": "code", "id": "c", "metadata": {}, "source": code, "outputs": []},
+    ]
+    content["cells"] += extra
+    before = json.dumps(content)
+    here, nowhere = stamp.stamped(content, HERE, "0123abc"), stamp.unpublished(content)
+    assert json.dumps(content) == before, "the original was changed"
+    *_, words, alone, comments = ("".join(cell["source"]) for cell in here["cells"])
+    assert (words, alone) == (stamp.in_words(MARKED, True), "Colab")
+    assert comments == "a = 1\n# On Colab, keep it:\nif a:\n    # x = 2\n    b = 2\n"
+    *_, words, comments = ("".join(cell["source"]) for cell in nowhere["cells"])
+    assert words == stamp.in_words(MARKED, False) and comments == "a = 1\nif a:\n    b = 2\n"
+    hidden = [c for c in nowhere["cells"] if "remove-cell" in c["metadata"].get("tags", [])]
+    assert [setup_cell({"cells": hidden})] == [setup_cell(content)]
+    assert "remove-cell" not in json.dumps(here)
 
 
 # --- The page of last runs -----------------------------------------------------------------------
@@ -405,7 +455,7 @@ def staged(tmp_path, monkeypatch):
 
     def network(executed, book):
         """What the process of that name does: the head is there when the pages have long been."""
-        time.sleep(0.5)
+        sleep(0.5)
         folder = book / "_static/head"
         folder.mkdir()
         for name in ("head.js", "poster.jpg"):
@@ -452,7 +502,12 @@ def test_a_known_address_gives_buttons_and_stamped_notebooks(staged, tmp_path):
     assert settings["launch_buttons"] == {"colab_url": "https://colab.research.google.com"}
     assert f'REPOSITORY, COMMIT = "{HERE}", "0123abc"' in cell
     assert status.PLACE not in page and page.count("2026") >= len(NOTEBOOKS)
-    assert "the rocket at the top" in (tmp_path / "staged/book/intro.md").read_text()
+    for page, words in {
+        "intro": "the rocket at the top",
+        "getting-data": "On Colab that disk",
+        "troubleshooting": "| `ModuleNotFoundError: kenseg_utils` on Colab",
+    }.items():
+        assert words in (tmp_path / f"staged/book/{page}.md").read_text()
 
 
 def test_an_unknown_address_gives_neither(staged, monkeypatch, tmp_path):
@@ -460,8 +515,9 @@ def test_an_unknown_address_gives_neither(staged, monkeypatch, tmp_path):
     settings, cell, _ = staged("")
     assert "repository" not in settings and "launch_buttons" not in settings
     intro = (tmp_path / "staged/book/intro.md").read_text()
-    assert "rocket" not in intro and "Colab" not in intro and "<!--" not in intro
-    assert stamp.BLANK in cell
+    assert "<!--" not in intro and stamp.BLANK in cell
+    for page in (tmp_path / "staged/book").glob("*.md"):
+        assert not re.search("rocket|Colab", page.read_text()), page.name
 
 
 def test_the_first_page_has_its_head_however_late_it_is_made(staged, monkeypatch, tmp_path):
