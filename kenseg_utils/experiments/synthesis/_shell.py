@@ -9,6 +9,8 @@ from ._anatomy import Person
 from ._fields import logistic, smooth_field
 
 EYES = ((-32.0, 62.0, -36.0), (32.0, 62.0, -36.0))  # mm of the template
+# The muscle over each temple and down to the jaw: grey, smooth, as large as a lesion, and none.
+TEMPLE, TEMPLE_HALF = (62.0, 12.0, -32.0), (18.0, 34.0, 42.0)  # mm: centre, and half axes
 
 
 def wrapped(
@@ -39,9 +41,30 @@ def wrapped(
         off = person.places - np.array(eye, np.float32).reshape(3, 1, 1, 1)
         ball = logistic(11.5 - np.sqrt((off**2).sum(0)))
         layers = layers + ball * (fluid * rng.uniform(0.8, 1.2) - layers)
+    layers = _with_temples(rng, layers, person, outside > end, muscle)
     skin = np.where(person.skin < rng.uniform(1, 4), rng.uniform(0.4, 1), 1)
     layers = layers * skin * np.clip(person.skin / 2 + 0.5, 0, 1)
     return picture + np.clip(layers, 0, None) * np.clip(1 - person.brain, 0, 1)
+
+
+def _with_temples(
+    rng: np.random.Generator,
+    layers: np.ndarray,
+    person: Person,
+    beyond_bone: np.ndarray,
+    muscle: np.ndarray,
+) -> np.ndarray:
+    """The same layers with the muscle of each temple, as thick as somebody's is."""
+    fat = rng.uniform(2, 5)  # mm of skin and fat over it
+    room = beyond_bone & (person.skin > fat)
+    size = np.array(TEMPLE_HALF) * rng.uniform(0.8, 1.15, 3)
+    grey = muscle * rng.uniform(0.85, 1.15)
+    for side in (-1, 1):
+        centre = np.array(TEMPLE) * (side, 1, 1) + rng.normal(0, 3, 3)
+        off = (person.places - centre.reshape(3, 1, 1, 1)) / size.reshape(3, 1, 1, 1)
+        inside = logistic(8 * (1 - np.sqrt((off**2).sum(0)))) * room
+        layers = layers + inside * (grey - layers)
+    return layers
 
 
 def extracted(

@@ -107,7 +107,7 @@ def _hull(brain: np.ndarray, margin: int) -> np.ndarray:
 
 
 def _head_and_neck(beyond: np.ndarray, origin: np.ndarray) -> np.ndarray:
-    """A head around the hull: 13 mm of skull and scalp, a face in front and a neck below.
+    """A head around the hull: 13 mm of skull and scalp, a face in front, temples, a neck below.
 
     `beyond`: how many points each lies outside the hull.
     """
@@ -122,7 +122,8 @@ def _head_and_neck(beyond: np.ndarray, origin: np.ndarray) -> np.ndarray:
     face = (x / 66) ** 2 + ((y - 32) / 62) ** 2 + ((z + 52) / 72) ** 2 < 1
     jaw = (x / 60) ** 2 + ((y - 10) / 70) ** 2 < 1
     neck = (x / 58) ** 2 + ((y + 22) / 62) ** 2 < 1
-    return skull | face | (jaw & (z < -45)) | (neck & (z < -40))
+    temples = ((np.abs(x) - 60) / 20) ** 2 + ((y - 12) / 38) ** 2 + ((z + 32) / 44) ** 2 < 1
+    return skull | face | temples | (jaw & (z < -45)) | (neck & (z < -40))
 
 
 def _ventricles(tissue: np.ndarray, brain: np.ndarray, origin: np.ndarray) -> np.ndarray:
