@@ -24,8 +24,8 @@ def tool(name):
     return module
 
 
-address, colab, side_by_side, stamp, status = (
-    tool(name) for name in ("address", "colab", "side_by_side", "stamp", "status")
+address, colab, minutes, side_by_side, stamp, status = (
+    tool(name) for name in ("address", "colab", "minutes", "side_by_side", "stamp", "status")
 )
 HERE = "https://github.com/owner/name"
 
@@ -362,6 +362,94 @@ def test_a_page_without_a_place_for_the_table_is_named(tmp_path):
     with pytest.raises(ValueError, match="status.md"):
         status.fill(page, tmp_path, [])
     assert status.PLACE in (ROOT / "book/status.md").read_text()
+
+
+# --- The minutes of chapters and paths ------------------------------------------------------------
+
+PATHS = f"""# Paths
+
+## One
+1. [a](../notebooks/01_a.ipynb), [b](../notebooks/02_b.ipynb), [a](../notebooks/01_a.ipynb).
+
+{minutes.PATH}
+
+## Two
+1. [](../notebooks/02_b.ipynb)
+
+{minutes.PATH}
+
+## All
+{minutes.TABLE}
+"""
+
+
+def minutes_page(folder, profiles=("demo",) * 3):
+    """What becomes of the page with three chapters: 10, 20, 60 minutes to read; 1, 2, 3 to run."""
+    page = folder / "paths.md"
+    page.write_text(PATHS)
+    names = []
+    for number, (profile, reading) in enumerate(zip(profiles, (10, 20, 60))):
+        copy = executed_copy(60 * (number + 1), profile, promised=9)
+        copy["cells"][0]["source"].append(f"; about {reading} minutes to read and do.")
+        copy["cells"][0]["source"][3] = copy["cells"][0]["source"][3].rstrip(".")
+        name = ("00_start_here", "01_a", "02_b")[number]
+        names.append(folder / f"{name}.ipynb")
+        names[-1].write_text(json.dumps(copy))
+    minutes.fill(page, folder, names)
+    return page.read_text().replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_paths_say_how_long_they_take_as_measured(tmp_path):
+    """A chapter that is named twice is read once, and chapter 0 is read on every path."""
+    text = minutes_page(tmp_path)
+    one, two = re.findall("about (.*) to read and do its (.) chapters.* takes (.*)\\.", text)
+    assert one == ("1 hour 30 minutes", "3", "6 minutes")
+    assert two == ("1 hour 10 minutes", "2", "4 minutes")
+    assert "| [](../notebooks/01_a.ipynb) | about 20 minutes | 2 minutes |" in text
+    assert "| **all** | about 1 hour 30 minutes | 6 minutes |" in text and "<!--" not in text
+
+
+def test_paths_say_what_is_promised_where_nothing_was_measured(tmp_path):
+    text = minutes_page(tmp_path, ("demo", "smoke", "demo"))
+    assert "| [](../notebooks/01_a.ipynb) | about 20 minutes | at most 9 minutes |" in text
+    assert "running them takes at most 13 minutes." in text
+    assert "| [](../notebooks/02_b.ipynb) | about 1 hour | 3 minutes |" in text
+
+
+@pytest.mark.parametrize("lost", [minutes.TABLE, minutes.PATH])
+def test_a_page_without_a_place_for_minutes_is_named(tmp_path, lost, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "PATHS", PATHS.replace(lost, ""))
+    with pytest.raises(ValueError, match="paths.md: the line .*minutes.py"):
+        minutes_page(tmp_path)
+
+
+def test_every_chapter_promises_minutes_to_read():
+    for path in NOTEBOOKS:
+        content = json.loads(path.read_text())
+        content["metadata"]["papermill"] = {}
+        assert status.about(content)["reading"], path.name
+
+
+def learning_paths():
+    """The chapters of each path, in order, and what its table says that each needs."""
+    text = (ROOT / "book/learning-paths.md").read_text()
+    paths = {
+        name: [int(number) for number in re.findall(r"notebooks/(\d\d)_", words)]
+        for name, words in re.findall(r"^## (For .+)\n((?:.*\n)*?)<!-- ", text, re.M)
+    }
+    rows = re.findall(r"^\| \[(\d+)\]\(\S+\) \| (.*?) \|", text, re.M)
+    return paths, {int(row): set(map(int, re.findall(r"\d+", needs))) for row, needs in rows}
+
+
+def test_a_path_keeps_to_the_order_that_its_table_asks_for():
+    paths, needs = learning_paths()
+    assert len(paths) == 3 and sorted(needs) == list(range(len(NOTEBOOKS)))
+    for name, path in paths.items():
+        for place, chapter in enumerate(path):
+            late = needs[chapter] & set(path[place + 1 :])
+            assert not late, f"{name}: chapter {chapter} before {late}"
+    students = next(path for name, path in paths.items() if "students of machine" in name)
+    assert students == list(range(1, len(NOTEBOOKS))), "who reads all chapters in order"
 
 
 # --- Colab ---------------------------------------------------------------------------------------

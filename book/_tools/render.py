@@ -18,10 +18,12 @@ import first_look
 import fold
 import head_3d
 import icons
+import minutes
 import model_card
 import plain_viewers
 import social_card
 import status
+import tidy
 import vendor
 import yaml
 from stamp import in_words, stamped, unpublished
@@ -72,6 +74,7 @@ def _stage_pages(executed: Path, staged: Path, notebooks: list[Path]) -> None:
     """The other pages that are made when the book is built, and its settings."""
     published, commit = address.repository(), address.source_commit()
     status.fill(staged / "book/status.md", executed, notebooks)
+    minutes.fill(staged / "book/learning-paths.md", executed, notebooks)
     heads = first_look.Heads.drawn()
     first_look.fill(staged / "book/reading-a-head.md", heads)
     first_look.editor_slice(heads, staged / "book/_static/editor-slice.js")
@@ -210,6 +213,7 @@ def main() -> int:
         print(f"Rendering failed (whole log: {log}); the last good book stays.", file=sys.stderr)
         return 1
     icons.keep_used(fresh / "_build" / "html")
+    tidy.finish(fresh / "_build" / "html")
     old = build / "old-html"
     shutil.rmtree(old, ignore_errors=True)
     if (build / "html").exists():

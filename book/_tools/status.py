@@ -18,6 +18,7 @@ def about(content: dict) -> dict:
         "".join(cell["source"]) for cell in content["cells"] if cell["cell_type"] == "markdown"
     )
     promised = re.search(r"^\*\*Time\*\*: at most (\d+) minutes? to run", text, re.M)
+    reading = re.search(r"^\*\*Time\*\*:.*; about (\d+) minutes? to read and do", text, re.M)
     memory = re.search(r"^\*\*Memory\*\*: at most (\d+) GB", text, re.M)
     lines = "".join(
         "".join(output.get("text", ""))
@@ -30,6 +31,7 @@ def about(content: dict) -> dict:
         "ended": datetime.fromisoformat(ended).astimezone(UTC) if ended else None,
         "seconds": run.get("duration") or 0.0,
         "promised": int(promised.group(1)) if promised else None,
+        "reading": int(reading.group(1)) if reading else None,
         "gigabytes": (run.get("peak_memory") or 0) / 1e9,
         "promised_gigabytes": int(memory.group(1)) if memory else None,
         "failed": bool(run.get("exception")),
