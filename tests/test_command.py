@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+import os
 import re
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from heads import bottle, head, noisy
 from PIL import Image
 
 from kenseg_utils import prediction
-from kenseg_utils.prediction import _command, _findings, _page, frames
+from kenseg_utils.prediction import _command, _findings, _jobs, _page, _said, frames
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -203,6 +204,178 @@ def test_the_scan_is_never_written_over_and_a_mask_only_if_asked_to(scan, networ
     mask.write_bytes(b"mine")
     assert run(network, scan, mask) == 1 and mask.read_bytes() == b"mine"
     assert run(network, scan, mask, "--replace") == 0 and nib.load(mask).shape
+
+
+@pytest.fixture
+def no_work(monkeypatch):
+    monkeypatch.setattr(_command, "_network", lambda given: pytest.fail("work was done"))
+
+
+@pytest.mark.parametrize("way", ["itself", "hard link", "link", "another spelling"])
+def test_no_result_replaces_another_scan_of_the_same_call(
+    tmp_path, network, capsys, monkeypatch, no_work, way
+):
+    monkeypatch.chdir(tmp_path)
+    drawn, scan = tmp_path / "a_lesion.nii.gz", tmp_path / "a.nii.gz"
+    scan.write_bytes(b"a scan")
+    drawn.write_bytes(b"drawn by hand")
+    given = tmp_path / "other.nii.gz"
+    if way == "hard link":
+        os.link(drawn, given)
+    elif way == "link":
+        given.symlink_to(drawn.name)
+    else:
+        given = drawn if way == "itself" else tmp_path / "a" / ".." / drawn.name
+        (tmp_path / "a").mkdir()
+    for scans in ((scan.name, given), (given, scan.name)):
+        assert run(network, *scans, "--to", ".", "--replace") == 1
+        said = capsys.readouterr().err
+        assert "a_lesion.nii.gz, where what is found in a.nii.gz would be written" in said
+        assert str(given) in said and "it would be lost" in said
+    assert drawn.read_bytes() == b"drawn by hand" and scan.read_bytes() == b"a scan"
+
+
+def test_two_results_are_never_one_file(tmp_path, network, capsys, monkeypatch, no_work):
+    scans = [tmp_path / "one/A.nii.gz", tmp_path / "two/a.nii.gz"]
+    monkeypatch.setattr(_jobs, "_ignores_case", lambda folder: True)
+    assert run(network, *scans, "--to", tmp_path / "out") == 1
+    assert re.search(r"a_lesion.nii.gz and .*A_lesion.nii.gz would be one", capsys.readouterr().err)
+    one = tmp_path / "here.nii.gz"
+    one.write_bytes(b"")
+    os.link(one, tmp_path / "there.nii.gz")
+    options = ["--probability", tmp_path / "there.nii.gz", "--replace"]
+    assert run(network, tmp_path / "a.nii.gz", one, *options) == 1
+    assert "there.nii.gz is an input" in capsys.readouterr().err
+    monkeypatch.undo()
+    jobs = [_jobs.Job(scan, tmp_path / "out" / f"{scan.stem}.nii.gz") for scan in scans]
+    if not _jobs._ignores_case(tmp_path):
+        _jobs.check_jobs(jobs, replace=False)
+
+
+@pytest.mark.parametrize("target", ["../.git/annex/objects/x/y.nii.gz", "m.nii.gz"])
+def test_a_link_that_leads_nowhere_is_there(tmp_path, network, capsys, no_work, target):
+    mask = tmp_path / "m.nii.gz"
+    mask.symlink_to(target)
+    assert run(network, tmp_path / "a.nii.gz", mask) == 1
+    assert "m.nii.gz is there already" in capsys.readouterr().err and mask.is_symlink()
+
+
+def test_of_a_scan_all_files_are_written_or_none(finding, tmp_path, monkeypatch):
+    mask, soft, page = (tmp_path / name for name in ("m.nii.gz", "p.nii.gz", "r.html"))
+    job = _jobs.Job(finding.scan.path, mask, page, soft)
+    page.write_text("old")
+    soft.write_text("old")
+
+    def full(*_):
+        raise OSError(27, "File too large")
+
+    def locked(one, other, rename=os.replace):
+        if os.fspath(other) == os.fspath(page) and "before" not in os.fspath(one):
+            raise PermissionError(13, "Permission denied")
+        rename(one, other)
+
+    for module, name, fails, why in (
+        (_jobs, "save_page", full, "File too large"),
+        (_jobs.os, "replace", locked, "Permission denied"),
+    ):
+        told = re.escape(
+            f"r.html could not be written ({why}), and of {job.scan} nothing was. Make"
+        )
+        with monkeypatch.context() as patched:
+            patched.setattr(module, name, fails)
+            with pytest.raises(ValueError, match=told):
+                _jobs.write(finding, job, "a network")
+        assert {path.name for path in tmp_path.iterdir()} == {soft.name, page.name}
+        assert page.read_text() == soft.read_text() == "old"
+    _jobs.write(finding, job, "a network")
+    assert len(list(tmp_path.iterdir())) == 3 and nib.load(mask).shape == nib.load(soft).shape
+    assert page.read_text(encoding="utf-8").startswith("<!doctype")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["~nosuchuser/x.nii.gz", "m.nii.gz"], "no user nosuchuser is known"),
+        (["a.nii.gz", "~nosuchuser/m.nii.gz"], "no user nosuchuser is known"),
+        (["a.nii.gz", "--to", "~nosuchuser"], "no user nosuchuser is known"),
+        (["http://x.y/a.nii.gz", "m.nii.gz"], "http://x.y/a.nii.gz is an address on the net"),
+        (["a.nii.gz", "s3://bucket/out.nii.gz"], "s3://bucket/out.nii.gz is an address"),
+        (["a.nii.gz", "m.nii.gz", "--report", "ftp://x.y/r.html"], "is an address"),
+        (["a.nii.gz", "--to", "s3://bucket/out"], "is an address"),
+        (["", "m.nii.gz"], "A path is needed"),
+        (["a.nii.gz", ""], "A path is needed"),
+        (["a.nii.gz", "--to", ""], "A path is needed"),
+    ],
+)
+def test_what_is_no_path_is_refused_before_any_work(
+    tmp_path, network, capsys, monkeypatch, no_work, options, told
+):
+    monkeypatch.chdir(tmp_path)
+    assert run(network, *options) == 1
+    assert told in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_a_name_that_only_begins_like_a_home_is_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "~own.nii.gz").write_bytes(b"")
+    assert _jobs._path("~own.nii.gz").name == _jobs._path("./~own.nii.gz").name == "~own.nii.gz"
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert _jobs._path("~/a.nii.gz") == tmp_path / "home" / "a.nii.gz"
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "line"),
+    [
+        ("bad\udcff.nii.gz", "utf-8", "badÿ.nii.gz"),
+        ("2.0 × 6.5 mm … für", "ascii", "2.0 x 6.5 mm ... f?r"),
+        ("2.0 × 6.5 mm", "latin-1", "2.0 × 6.5 mm"),
+        ("a\x1b[31m\nRefused: b\u202e\x9b", "utf-8", r"a\x1b[31m\nRefused: b\u202e\x9b"),
+        ("café\u3000頭 😀", "utf-8", "café\u3000頭 😀"),
+    ],
+)
+def test_any_name_is_one_line_that_any_stream_takes(text, encoding, line):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="strict", newline="")
+    assert _said.say(text, stream) == ""
+    _said.Progress(text, stream)("reading")
+    written = stream.buffer.getvalue().decode(encoding)
+    assert written.startswith(f"{line}\n{line}: reading") and written.count("\n") == 2
+
+
+def test_names_in_a_wrong_command_steer_no_terminal(capsys):
+    for arguments in (["a\x1b[31m.nii", "b/a\x1b[31m.nii", "--to", "x"], ["a", "b", "--\x1bx"]):
+        with pytest.raises(SystemExit):
+            _command.main(arguments)
+        assert "\x1b" not in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+def test_a_full_disk_under_the_words_stops_no_batch(tmp_path, network, capsys, monkeypatch):
+    bad = os.fsdecode(b"bad\xff\x1b[1m.nii.gz")
+    scans = [stored(tmp_path / name) for name in (bad, "b.nii.gz")]
+    with open("/dev/full", "w") as full:  # and leaving it fails no more, as the process's end
+        monkeypatch.setattr(sys, "stdout", full)
+        assert run(network, *scans, "--to", tmp_path / "out") == 1
+    assert len(list((tmp_path / "out").glob("*.nii.gz"))) == 2
+    said = capsys.readouterr().err
+    assert said.count("could not be printed (No space left") == 1 and "\x1b" not in said
+
+
+def test_a_reader_who_wants_no_more_is_no_failure():
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w") as stream:
+        assert _said.say("words", stream) == "" == _said.say("more", stream)
+    assert _said.say("words", stream) and _said.say("words", None) == ""
+
+
+def test_whoever_stops_it_is_told_so(scan, network, capsys, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_command, "examine", interrupted)
+    assert run(network, scan, scan.parent / "m.nii.gz") == 1
+    said = capsys.readouterr().err
+    assert "Stopped. " in said and [path.name for path in scan.parent.iterdir()] == [scan.name]
 
 
 @pytest.mark.parametrize(

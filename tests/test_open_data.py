@@ -492,6 +492,15 @@ def test_the_command_needs_a_folder(capsys):
     assert ended.value.code == 2 and "--to" in capsys.readouterr().err
 
 
+def test_the_command_makes_no_folder_named_like_an_unknown_user_s_home(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(_download.Downloads, "run", lambda *_: pytest.fail("work was done"))
+    for given in ("~nosuchuser/x", "~nosuchuser"):
+        with pytest.raises(SystemExit, match="no user nosuchuser is known"):
+            command.main(["arc", "--subjects", "1", "--to", given])
+    assert not list(tmp_path.iterdir())
+
+
 # The bundled manifest
 
 

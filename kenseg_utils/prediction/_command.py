@@ -1,45 +1,52 @@
 """The command line: a T1w in, a mask, a report and a sentence or two out.
 
 It ends with 0 where every mask was written, with 1 where a scan or a file was refused (one message
-says why, and of that scan nothing is written), and with 2 where the command itself is wrong.
+says why, and of that scan nothing is written), what was found could not be printed, or somebody
+stopped it, and with 2 where the command itself is wrong.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NoReturn
 
-from kenseg_utils import artifacts, atlas
+from kenseg_utils import artifacts
 
 from . import report
-from ._findings import Finding, NoT1wError, examine, scan_name
+from ._findings import Finding, NoT1wError, examine
+from ._jobs import Job, check_jobs, jobs_of, write
 from ._onnx import OnnxNetwork
-from ._page import save_page
 from ._recorded import BEST_FIRST
+from ._said import Progress, say, shown
 from ._volumes import check_cut, check_network, open_network
 
 DESCRIPTION = (
     "Draw the mask of chronic stroke lesions in a T1w MRI of the head. Research and teaching "
     "only: not for patients."
 )
-NIFTI = (".nii", ".nii.gz")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with these arguments (the process's own unless given); its exit code."""
     parser = _parser()
     given = parser.parse_args(arguments)
-    jobs = _jobs(parser, given)
-    print(report.WARNING, file=sys.stderr)
     try:
+        return _run(parser, given)
+    except KeyboardInterrupt:
+        say("Stopped. Masks named above are whole; of other scans nothing is written.", sys.stderr)
+        return 1
+
+
+def _run(parser: argparse.ArgumentParser, given: argparse.Namespace) -> int:
+    try:
+        jobs = jobs_of(parser, given)
+        say(report.WARNING, sys.stderr)
         check_cut(given.threshold, 0.0 if given.least_ml is None else given.least_ml)
-        for job in jobs:
-            _check_job(job, given.replace)
+        check_jobs(jobs, given.replace)
         network, named = _network(given.network)
         check_network(network)
     except (ValueError, OSError) as error:
@@ -47,15 +54,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return max(_segment(job, network, named, given) for job in jobs)
 
 
-class _Job:
-    """A scan and the files that are made of it."""
-
-    def __init__(self, scan: Path, mask: Path, page: Path | None, probability: Path | None) -> None:
-        self.scan, self.mask, self.page, self.probability = scan, mask, page, probability
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        super().error(shown(message, getattr(sys.stderr, "encoding", None) or "utf-8"))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m kenseg_utils.prediction", description=DESCRIPTION, allow_abbrev=False
     )
     parser.add_argument(
@@ -96,45 +101,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _jobs(parser: argparse.ArgumentParser, given: argparse.Namespace) -> list[_Job]:
-    """What is to be done; a wrong command ends here with 2."""
-    files = [Path(name).expanduser() for name in given.files]
-    if given.to is None:
-        if len(files) != 2:
-            parser.error("give one scan and one mask to write, or several scans and --to FOLDER")
-        page, probability = (
-            None if name is None else Path(name).expanduser()
-            for name in (given.report, given.probability)
-        )
-        return [_Job(files[0], files[1], page, probability)]
-    if given.report or given.probability:
-        parser.error("--to names the files itself: leave out --report and --probability")
-    names, folder = [scan_name(file) for file in files], Path(given.to).expanduser()
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        parser.error(f"several scans are named {', '.join(twice)}: their masks would be one file")
-    return [
-        _Job(file, folder / f"{name}_lesion.nii.gz", folder / f"{name}_lesion.html", None)
-        for file, name in zip(files, names)
-    ]
-
-
-def _check_job(job: _Job, replace: bool) -> None:
-    """ValueError where a result cannot be written, is an input, another result, or there."""
-    targets: list[Path] = []
-    for target, endings in (
-        (job.mask, NIFTI),
-        (job.page, (".html", ".htm")),
-        (job.probability, NIFTI),
-    ):
-        if target is None:
-            continue
-        artifacts.checked_target(target, endings, [job.scan, *targets])
-        if target.exists() and not replace:
-            raise ValueError(f"{target} is there already: choose another name, or add --replace.")
-        targets.append(target)
-
-
 def _network(given: str | None) -> tuple[Any, str]:
     """The network and what to call it: the one that is given, else the best recorded.
 
@@ -154,58 +120,51 @@ def _network(given: str | None) -> tuple[Any, str]:
     )
 
 
-def _segment(job: _Job, network: Any, named: str, given: argparse.Namespace) -> int:
+def _segment(job: Job, network: Any, named: str, given: argparse.Namespace) -> int:
     """One scan: the exit code."""
-    steps = _Progress(job.scan.name, sys.stderr)
+    steps = Progress(job.scan.name, sys.stderr)
     try:
         finding = examine(
             network, job.scan, given.threshold, given.least_ml, force=given.force, said=steps
         )
         steps("writing")
-        atlas.save_mask(finding.scan, finding.mask, job.mask)
-        if job.probability:
-            atlas.save_probability(finding.scan, finding.probability, job.probability)
-        if job.page:
-            save_page(finding, job.page, named, job.mask.name)
+        write(finding, job, named)
     except NoT1wError as error:
+        refusal: object = f"{error} If you know better, add --force."
+    except MemoryError as error:
+        refusal = (
+            f"{job.scan} needs more memory than there is ({error or 'MemoryError'}). End other "
+            "programs, or make its voxels larger."
+        )
+    except (ValueError, OSError) as error:
+        refusal = error
+    else:
         steps.end()
-        return _refused(f"{error} If you know better, add --force.")
-    except (ValueError, OSError, MemoryError) as error:
+        return _tell(finding, job)
+    finally:
         steps.end()
-        return _refused(error)
-    steps.end()
-    _tell(finding, job)
+    return _refused(refusal)
+
+
+def _tell(finding: Finding, job: Job) -> int:
+    written = [str(path) for path in (job.mask, job.probability, job.page) if path]
+    lines = [
+        f"{job.scan.name}: {report.summary(finding.table)}",
+        f"  How sure: {finding.how_sure}",
+        *(f"  Warning: {doubt}" for doubt in finding.doubts),
+        f"  Written: {', '.join(written)}",
+    ]
+    for line in lines:
+        if why := say(line, sys.stdout):
+            say(
+                f"{job.scan}: what was found could not be printed ({why}). Written: "
+                f"{', '.join(written)}",
+                sys.stderr,
+            )
+            return 1
     return 0
 
 
-def _tell(finding: Finding, job: _Job) -> None:
-    print(f"{job.scan.name}: {report.summary(finding.table)}")
-    print(f"  How sure: {finding.how_sure}")
-    for doubt in finding.doubts:
-        print(f"  Warning: {doubt}")
-    written = [str(path) for path in (job.mask, job.probability, job.page) if path]
-    print(f"  Written: {', '.join(written)}")
-
-
 def _refused(error: object) -> int:
-    print(f"Refused: {error or type(error).__name__}", file=sys.stderr)
+    say(f"Refused: {error or type(error).__name__}", sys.stderr)
     return 1
-
-
-class _Progress:
-    """A line that says what is being done: rewritten on a terminal, a line a step elsewhere."""
-
-    def __init__(self, name: str, stream: TextIO) -> None:
-        self._name, self._stream, self._begun = name, stream, time.monotonic()
-        self._rewrites = stream.isatty()
-
-    def __call__(self, step: str) -> None:
-        line = f"{self._name}: {step} … ({time.monotonic() - self._begun:.0f} s)"
-        self._stream.write(f"\r\x1b[K{line}" if self._rewrites else f"{line}\n")
-        self._stream.flush()
-
-    def end(self) -> None:
-        """Clear the line, if it is one that is rewritten."""
-        if self._rewrites:
-            self._stream.write("\r\x1b[K")
-            self._stream.flush()
