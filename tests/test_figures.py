@@ -1,5 +1,10 @@
 """Figures: what is drawn where, in which colour, with which words."""
 
+import base64
+import io
+import re
+from xml.etree import ElementTree
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +12,7 @@ from IPython.core.displaypub import CapturingDisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
+from PIL import Image
 
 from kenseg_utils import figures, slices
 from kenseg_utils.figures import _brains
@@ -55,8 +61,6 @@ def shown(monkeypatch):
 
 
 def test_show_sends_one_png_with_its_alternative_text(shown):
-    import base64
-
     figure = Figure()
     figure.subplots().plot([1, 2])
     figures.show(figure, "  A line that rises\nfrom one to two. ")
@@ -64,6 +68,66 @@ def test_show_sends_one_png_with_its_alternative_text(shown):
     assert output["metadata"] == {"image/png": {"alt": "A line that rises from one to two."}}
     assert base64.b64decode(output["data"]["image/png"]).startswith(b"\x89PNG")
     assert "A line that rises" in output["data"]["text/plain"]
+
+
+def test_show_draws_a_plot_that_stays_sharp(shown):
+    """The same bytes each time, the PNG's size, letters of its own, nothing from elsewhere."""
+    for seed in (3, 3):
+        figure = Figure(figsize=(4, 2.5))
+        axes = figure.subplots()
+        axes.plot(np.random.default_rng(seed).random(50), "o-", label="a & b")
+        axes.fill_between([0, 50], 0, 0.5)
+        axes.legend()
+        figures.show(figure, 'Fifty points of "noise", a < b & c, joined by a line.')
+    first, again = (output["data"]["image/svg+xml"] for output in shown)
+    assert first == again
+    root = ElementTree.fromstring(first)
+    picture = Image.open(io.BytesIO(base64.b64decode(shown[0]["data"]["image/png"])))
+    assert (int(root.get("width")), int(root.get("height"))) == picture.size == (480, 300)
+    assert root.get("role") == "img" and root.get("aria-label").startswith("Fifty points of")
+    names = {element.tag.rsplit("}")[-1] for element in root.iter()}
+    assert "path" in names and not names & {"text", "image", "metadata", "script"}
+    links = re.findall(r'href="([^"]*)"|url\(([^)]*)\)', first)
+    assert links and all("".join(link).startswith("#") for link in links)
+    assert not re.search(r"20\d\d-\d\d", first)
+    ground = next(path for path in root.iter() if path.tag.endswith("path"))
+    assert "fill: #ffffff" in ground.get("style")  # readable in the dark
+
+
+@pytest.mark.parametrize("kind", ["image", "mesh", "heavy", "rastered"])
+def test_show_keeps_pixels_and_what_is_heavy_as_png_alone(shown, kind):
+    figure, random = Figure(), np.random.default_rng(0)
+    axes = figure.subplots()
+    if kind == "image":
+        axes.imshow(random.random((9, 9)))
+    elif kind == "mesh":
+        axes.pcolormesh(random.random((9, 9)))
+    else:
+        axes.plot(random.random(9000), "o", rasterized=kind == "rastered")
+    figures.show(figure, "What is made of pixels, or weighs too much.")
+    assert set(shown[0]["data"]) == {"image/png", "text/plain"}
+
+
+def test_a_drawing_looks_like_its_pixels(chromium, shown):
+    figure = Figure(figsize=(4, 2.5))
+    axes = figure.subplots()
+    axes.bar(range(5), [3, 1, 4, 1, 5])
+    axes.set(title="Bars", xlabel="x", ylabel="height")
+    figures.show(figure, "Five bars of different heights, for comparison.")
+    data = shown[0]["data"]
+    tab = chromium.new_page(viewport={"width": 480, "height": 300})
+    code = base64.b64encode(data["image/svg+xml"].encode()).decode()
+    tab.set_content(
+        f'<body style="margin:0;background:#123"><img src="data:image/svg+xml;base64,{code}">'
+    )
+    tab.wait_for_function("() => document.images[0].complete")
+    seen, drawn = (
+        np.asarray(Image.open(io.BytesIO(content)).convert("L"), float)
+        for content in (tab.screenshot(), base64.b64decode(data["image/png"]))
+    )
+    tab.close()
+    assert seen.shape == drawn.shape and drawn.std() > 30
+    assert np.corrcoef(seen.ravel(), drawn.ravel())[0, 1] > 0.95
 
 
 def test_show_lays_out_a_readers_own_figure(shown):
