@@ -14,6 +14,7 @@ from ipywidgets.embed import dependency_state
 from PIL import Image
 
 from kenseg_utils import figures, slices, viewers
+from kenseg_utils.viewers import _viewers
 
 
 @pytest.fixture(scope="module")
@@ -101,14 +102,14 @@ def test_slice_browser_draws_what_is_there(head):
     viewer = viewers.slice_browser(image, mask, planes=("axial",), count=7)
     drawn = pictures(viewer)
     assert len(drawn) == 7
-    assert {picture.size for picture in drawn} == {(300, 360)}
+    assert {picture.size for picture in drawn} == {(480, 576)}
     shown = of_kind(viewer, ipywidgets.SelectionSlider)[0].index
     pixels = np.asarray(drawn[shown], dtype=int)
     orange = (pixels[..., 0] - pixels[..., 2]) > 60
     rows, columns = np.nonzero(orange)
     # The lesion lies left of the middle (x = 20 of 60) and in the front half (y = 41 of 72).
-    assert abs(columns.mean() / 300 - 20.5 / 60) < 0.02
-    assert abs(1 - rows.mean() / 360 - 41.5 / 72) < 0.02
+    assert abs(columns.mean() / 480 - 20.5 / 60) < 0.02
+    assert abs(1 - rows.mean() / 576 - 41.5 / 72) < 0.02
 
 
 def test_slice_browser_without_mask_draws_no_colour(head):
@@ -117,11 +118,84 @@ def test_slice_browser_without_mask_draws_no_colour(head):
     assert np.abs(pixels[..., 0] - pixels[..., 2]).max() < 12
 
 
+def places(viewer):
+    """The numbers of the slices behind each slider."""
+    return [
+        [int(label.split(" = ")[1]) for label, _ in slider.options]
+        for slider in of_kind(viewer, ipywidgets.SelectionSlider)
+    ]
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+def test_slice_browser_shows_every_second_slice_and_the_largest_lesion(head, shift):
+    image, mask = (np.roll(array, shift, axis=2) for array in head)
+    (shown,) = places(viewers.slice_browser(image, mask, planes=("axial",)))
+    assert set(np.diff(shown)) == {2} and np.argmax(mask.sum((0, 1))) in shown
+    inside = np.flatnonzero((image > 20).mean((0, 1)) > 0.02)
+    assert shown[0] <= inside[0] + 1 and shown[-1] >= inside[-1] - 1
+    (bare,) = places(viewers.slice_browser(image, planes=("axial",)))
+    assert set(np.diff(bare)) == {2} and len(bare) >= len(shown) - 1
+
+
 def test_slice_browser_keeps_to_its_budget_on_the_hardest_volume():
-    noise = np.random.default_rng(0).uniform(0, 1, (150, 180, 150)).astype("float32")
+    noise = np.random.default_rng(0).uniform(0, 1, (100, 120, 100)).astype("float32")
     viewer = viewers.slice_browser(noise)
-    assert len(pictures(viewer)) == 60
-    assert embedded_bytes(viewer) <= viewers.BUDGET + 40_000  # the words beside the pictures
+    assert len(pictures(viewer)) == 160
+    words = 160 * 700  # beside the pictures
+    assert embedded_bytes(viewer) <= _viewers.SLICES_BUDGET + words
+
+
+def test_left_and_right_change_places_at_a_tick(head, chromium):
+    """In the page, where nothing runs but its style sheets; front and back stay."""
+    viewer = viewers.slice_browser(*head, count=3)
+    parts = [part.value for part in of_kind(viewer, ipywidgets.HTML)]
+    tab = chromium.new_page()
+    tab.set_content(f'<div class="kenseg-viewer">{"".join(parts)}</div>')
+    axial, sagittal = (
+        tab.locator(f'.kenseg-sided:has([alt^="{plane}"]:not([alt$=" 0 mm²"]))').first
+        for plane in ("axial", "sagittal")
+    )
+
+    def seen(picture):
+        """Its letters from left to right, and how bright its left half is next to its right."""
+        letters = picture.locator(".kenseg-ends span")
+        order = sorted(
+            (letters.nth(k).bounding_box()["x"], letters.nth(k).text_content()) for k in (0, 1)
+        )
+        drawn = np.asarray(Image.open(io.BytesIO(picture.screenshot())).convert("RGB"), float)
+        orange = (drawn[..., 0] - drawn[..., 2] > 60).any(axis=0)
+        return "".join(letter for _, letter in order), np.flatnonzero(orange).mean() / orange.size
+
+    (axial_letters, before), side = seen(axial), seen(sagittal)
+    assert axial_letters == "LR" and before < 0.45 and side[0] == "PA"
+    box = tab.get_by_role("checkbox", name="Radiological view")
+    assert "is on the left)" in tab.locator(".kenseg-mirror").inner_text()
+    box.focus()
+    tab.keyboard.press("Space")
+    letters, after = seen(axial)
+    assert letters == "RL" and after == pytest.approx(1 - before, abs=0.01)
+    assert seen(sagittal) == side
+    assert "is on the right)" in tab.locator(".kenseg-mirror").inner_text()
+    tab.close()
+
+
+def test_only_pictures_with_sides_can_be_mirrored(cut):
+    image, mask, soft = cut
+    sided = [
+        viewers.threshold_slider(image, mask, soft),
+        viewers.strength_slider("noise", ("0", "1"), [image] * 2, mask, [mask] * 2),
+        viewers.best_to_worst([image] * 2, [mask] * 2, [mask] * 2, [0.5, 1]),
+    ]
+    for viewer in sided:
+        values = [part.value for part in of_kind(viewer, ipywidgets.HTML)]
+        assert sum("kenseg-mirror" in value for value in values) == 1
+        assert all("data-mirrors" in value for value in values if "<img" in value)
+    for viewer in (
+        viewers.crop_explorer(image, mask, sizes=(16, 32)),
+        viewers.slice_browser(image[..., None].repeat(9, 2), planes=("sagittal",), count=3),
+    ):
+        text = "".join(part.value for part in of_kind(viewer, ipywidgets.HTML))
+        assert "kenseg-mirror" not in text and "data-mirrors" not in text
 
 
 @pytest.mark.parametrize(
@@ -354,4 +428,4 @@ def test_colours_are_those_of_the_figures():
     mask = np.zeros((60, 60))
     mask[20:40, 20:40] = 1
     pixels = np.asarray(viewers.picture(image, (0, 1), truth=mask))
-    assert tuple(pixels[150, 100]) == tuple(int(figures.TRUTH[k : k + 2], 16) for k in (1, 3, 5))
+    assert tuple(pixels[240, 160]) == tuple(int(figures.TRUTH[k : k + 2], 16) for k in (1, 3, 5))

@@ -5,7 +5,8 @@ put into a `Stack`, whose visible child a slider chooses through `jslink`, in th
 Where ipywidgets is too old for Stack (version 7, as on Colab), a Python callback does the same.
 
 Pictures are small lossy WebP files inside HTML rather than Image widgets, since an Image widget
-cannot carry alternative text.
+cannot carry alternative text. Whoever is used to radiologists' pictures mirrors them by a box to
+tick, which style sheets alone obey: pictures turn round, and their letters change places.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from scipy import ndimage
 from kenseg_utils.figures import PREDICTION, TRUTH
 
 BUDGET = 600_000  # bytes of embedded pictures in one viewer, base64 included
+WIDTH = 480  # pixels of a picture
 
 
 # --- The moving parts ----------------------------------------------------------------------------
@@ -113,10 +115,33 @@ def _explained(control: ipywidgets.Widget) -> None:
         control.tooltip = control.description
 
 
-def with_caption(viewer: ipywidgets.Widget, caption: str) -> ipywidgets.VBox:
-    """A viewer above the words that say what it shows."""
+def with_caption(viewer: ipywidgets.Widget, caption: str, sided: bool = False) -> ipywidgets.VBox:
+    """A viewer above the words that say what it shows, and what mirrors it where it is `sided`."""
     text = f'<p class="kenseg-caption">{html.escape(caption)}</p>'
-    return ipywidgets.VBox([viewer, ipywidgets.HTML(text)]).add_class("kenseg-viewer")
+    inner = [viewer, *([ipywidgets.HTML(_MIRROR)] if sided else []), ipywidgets.HTML(text)]
+    return ipywidgets.VBox(inner).add_class("kenseg-viewer")
+
+
+# `:has` lets the box turn pictures that stand before it, without a script and without a kernel.
+_MIRROR = """<style>
+.kenseg-sided { display: block; position: relative; width: min(100%, 480px); }
+.kenseg-sided + div { min-height: 1.7rem; }
+.kenseg-ends { position: absolute; inset: 4px 4px auto; display: flex; color: #fff;
+  justify-content: space-between; font: 14px/1.2 sans-serif; pointer-events: none; }
+.kenseg-ends span { background: #000; padding: 0 3px; }
+.kenseg-mirror, .kenseg-mirror [data-way="radiological"] { display: none; }
+@supports selector(:has(*)) {
+  .kenseg-mirror { display: block; }
+  .kenseg-viewer:has(.kenseg-mirror input:checked) [data-mirrors] img { transform: scaleX(-1); }
+  .kenseg-viewer:has(.kenseg-mirror input:checked) [data-mirrors] .kenseg-ends {
+    flex-direction: row-reverse; }
+  .kenseg-mirror:has(input:checked) [data-way="neurological"] { display: none; }
+  .kenseg-mirror:has(input:checked) [data-way="radiological"] { display: inline; }
+}
+</style>
+<label class="kenseg-mirror"><input type="checkbox" autocomplete="off"> Radiological view
+<span data-way="neurological">(now neurological: the subject's left is on the left)</span>
+<span data-way="radiological">(the subject's left is on the right)</span></label>"""
 
 
 # --- Pictures ------------------------------------------------------------------------------------
@@ -128,10 +153,13 @@ def picture(
     truth: np.ndarray | None = None,
     prediction: np.ndarray | None = None,
     ends: Sequence[str] = ("L", "R"),
-    width: int = 300,
+    width: int = WIDTH,
     aspect: float = 1.0,
 ) -> Image.Image:
-    """A slice (X, Y) as an RGB picture `width` pixels wide, masks drawn as in `figures`."""
+    """A slice (X, Y) as an RGB picture `width` pixels wide, masks drawn as in `figures`.
+
+    ends : letters for its upper corners; none where the page writes them.
+    """
     low, high = grey
     values = np.nan_to_num(np.asarray(image, dtype="float32"), nan=low)
     levels = (255 * np.clip((values - low) / (high - low), 0, 1)).astype(np.uint8)
@@ -148,6 +176,8 @@ def picture(
             pixels[inside] = 0.8 * pixels[inside] + 0.2 * tint
             pixels[outline] = tint
     drawn = Image.fromarray(pixels.astype(np.uint8))
+    if not ends:
+        return drawn
     pen = ImageDraw.Draw(drawn)
     letters: dict[str, Any] = dict(
         font=ImageFont.load_default(14), fill="white", stroke_width=2, stroke_fill="black"
@@ -159,8 +189,13 @@ def picture(
 
 def _embedded(pictures: Sequence, budget: int = BUDGET) -> list[str]:
     """Pictures as data addresses, at the best quality whose sum keeps within `budget` bytes."""
-    for quality, scale in ((70, 1), (45, 1), (45, 0.6), (45, 0.3), (45, 0.1)):
-        addresses = [_address(each, scale, quality) for each in pictures]
+    some = pictures[:: max(1, len(pictures) // 12)]
+    for quality, scale in ((70, 1), (45, 1), (30, 1), (20, 1), (45, 0.6), (45, 0.3), (45, 0.1)):
+        # A few of many say beforehand that all would be too heavy.
+        each = sum(len(_address(one, scale, quality)) for one in some) / len(some)
+        if len(some) < len(pictures) and each * len(pictures) > 1.1 * budget:
+            continue
+        addresses = [_address(one, scale, quality) for one in pictures]
         if sum(map(len, addresses)) <= budget:
             return addresses
     raise ValueError(f"{len(pictures)} pictures do not fit into {budget} bytes: show fewer.")
@@ -181,14 +216,22 @@ def pictured(
     notes: Sequence[str],
     start: int = 0,
     budget: int = BUDGET,
+    ends: Sequence[str] = (),
 ) -> ipywidgets.VBox:
-    """A slider over pictures, each with a line below it that is its alternative text as well."""
+    """A slider over pictures, each with a line below it that is its alternative text as well.
+
+    ends : letters that the page writes into the pictures' upper corners; L and R can be mirrored.
+    """
+    mirrors = " data-mirrors" if set(ends) == {"L", "R"} else ""
+    letters = "".join(f"<span>{letter}</span>" for letter in ends)
+    before = f'<span class="kenseg-sided"{mirrors}>' if ends else ""
+    after = f'<span class="kenseg-ends" aria-hidden="true">{letters}</span></span>' if ends else ""
     texts = []
     for address, drawn, note in zip(_embedded(pictures, budget), pictures, notes):
         wide, high = drawn.size
         words = html.escape(note)
         texts.append(
-            f'<img src="{address}" alt="{words}" width="{wide}" height="{high}" '
-            f'style="max-width:100%;height:auto"><div>{words}</div>'
+            f'{before}<img src="{address}" alt="{words}" width="{wide}" height="{high}" '
+            f'style="max-width:100%;height:auto">{after}<div>{words}</div>'
         )
     return scrubber(name, labels, texts, start, height=pictures[0].size[1] + 30)

@@ -21,7 +21,9 @@ from kenseg_utils.metrics import dice
 from ._stacks import BUDGET, choice, picture, pictured, scrubber, with_caption
 
 AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
-ENDS = {"sagittal": ("P", "A"), "coronal": ("L", "R"), "axial": ("L", "R")}
+SIDES = ("L", "R")
+ENDS = {"sagittal": ("P", "A"), "coronal": SIDES, "axial": SIDES}
+SLICES_BUDGET = 3_000_000  # bytes of the pictures in a browser of slices, base64 included
 
 
 def slice_browser(
@@ -29,13 +31,14 @@ def slice_browser(
     mask: np.ndarray | None = None,
     prediction: np.ndarray | None = None,
     planes: Sequence[str] = ("axial", "coronal", "sagittal"),
-    count: int = 20,
+    count: int | None = None,
     spacing: Sequence[float] = (1.0, 1.0, 1.0),
     caption: str = "",
 ) -> ipywidgets.VBox:
     """Leaf through a volume's slices in each plane, with the true and the predicted lesion.
 
-    image, mask, prediction : (X, Y, Z); spacing : voxel size in mm; count : slices a plane.
+    image, mask, prediction : (X, Y, Z); spacing : voxel size in mm; count : slices a plane,
+    by default every second one.
     The slice with most lesion is among them, and shown first.
     Raises ValueError on other shapes or an unknown plane.
     """
@@ -53,18 +56,26 @@ def slice_browser(
     panels = {}
     for plane in planes:
         panels[plane] = _plane_panel(
-            image, mask, prediction, plane, count, spacing, grey, budget=BUDGET // len(planes)
+            image,
+            mask,
+            prediction,
+            plane,
+            count,
+            spacing,
+            grey,
+            budget=SLICES_BUDGET // len(planes),
         )
-    words = "Slices of a T1-weighted head; the subject's left is on the left."
+    words = "Slices of a T1-weighted head."
     if mask is not None:
         words += " The true lesion is orange with a solid outline."
     if prediction is not None:
         words += " The predicted lesion is blue with a dashed outline."
-    return with_caption(choice("plane", panels), caption or words)
+    sided = any(ENDS[plane] == SIDES for plane in planes)
+    return with_caption(choice("plane", panels), caption or words, sided)
 
 
 def _plane_panel(
-    image, mask, prediction, plane: str, count: int, spacing, grey, budget: int
+    image, mask, prediction, plane: str, count: int | None, spacing, grey, budget: int
 ) -> ipywidgets.VBox:
     axis = AXES[plane]
     places, start = _chosen_slices(image, mask, axis, count, grey)
@@ -73,25 +84,30 @@ def _plane_panel(
     for place in places:
         here = tuple(place if other == axis else slice(None) for other in range(3))
         truth, found = (None if array is None else array[here] for array in (mask, prediction))
-        pictures.append(picture(image[here], grey, truth, found, ENDS[plane], aspect=up / across))
+        pictures.append(picture(image[here], grey, truth, found, (), aspect=up / across))
         area = "" if truth is None else f"; lesion {np.count_nonzero(truth) * across * up:.0f} mm²"
         notes.append(f"{plane} slice {place} of {image.shape[axis]}{area}")
     labels = [f"{'xyz'[axis]} = {place}" for place in places]
-    return pictured(f"{plane} slice", labels, pictures, notes, start, budget)
+    return pictured(f"{plane} slice", labels, pictures, notes, start, budget, ENDS[plane])
 
 
-def _chosen_slices(image, mask, axis: int, count: int, grey) -> tuple[list[int], int]:
+def _chosen_slices(image, mask, axis: int, count: int | None, grey) -> tuple[list[int], int]:
     """Evenly spaced slices through the head, the one with most lesion among them; where it is."""
     others = tuple(other for other in range(3) if other != axis)
     low, high = grey
     head = np.flatnonzero((image > low + 0.1 * (high - low)).mean(axis=others) > 0.01)
     first, last = (head[0], head[-1]) if head.size else (0, image.shape[axis] - 1)
-    places = np.unique(np.linspace(first, last, min(count, last - first + 1)).round().astype(int))
-    middle = len(places) // 2
-    if mask is not None and np.any(mask):
-        areas = np.count_nonzero(mask, axis=others)
-        middle = int(np.argmin(np.abs(places - np.argmax(areas))))
-        places[middle] = np.argmax(areas)
+    areas = np.zeros(image.shape[axis]) if mask is None else np.count_nonzero(mask, axis=others)
+    largest = int(np.argmax(areas)) if areas.any() else (first + last) // 2
+    if count is None:
+        first, last = min(first, largest), max(last, largest)
+        places = np.arange(first + (largest - first) % 2, last + 1, 2)
+    else:
+        places = np.linspace(first, last, min(count, last - first + 1)).round().astype(int)
+        places = np.unique(places)
+    middle = int(np.argmin(np.abs(places - largest)))
+    if areas.any():
+        places[middle] = largest
     return [int(place) for place in places], middle
 
 
@@ -112,14 +128,19 @@ def threshold_slider(
     grey, pictures, notes = figures.window(image), [], []
     for threshold in thresholds:
         found = probability >= threshold
-        pictures.append(picture(image, grey, truth, found))
+        pictures.append(picture(image, grey, truth, found, ()))
         notes.append(
             f"threshold {threshold:.2f}: Dice {dice(truth != 0, found):.2f}, "
             f"{found.sum()} pixels called lesion, {np.count_nonzero(truth)} are lesion"
         )
     start = int(np.argmin(np.abs(np.asarray(thresholds) - 0.5)))
     viewer = pictured(
-        "threshold", [f"{threshold:.2f}" for threshold in thresholds], pictures, notes, start
+        "threshold",
+        [f"{threshold:.2f}" for threshold in thresholds],
+        pictures,
+        notes,
+        start,
+        ends=SIDES,
     )
     return with_caption(
         viewer,
@@ -128,6 +149,7 @@ def threshold_slider(
             "The same soft map, cut at different thresholds. Orange, solid: the true lesion; blue, "
             "dashed: what is called lesion."
         ),
+        sided=True,
     )
 
 
@@ -149,18 +171,19 @@ def strength_slider(
     truth, pictures, notes = _slice(truth), [], []
     for label, image, found in zip(labels, map(_slice, images), map(_slice, predictions)):
         _same_shapes(image=image, truth=truth, prediction=found)
-        pictures.append(picture(image, figures.window(image), truth, found))
+        pictures.append(picture(image, figures.window(image), truth, found, ()))
         notes.append(
             f"{name} {label}: Dice {dice(truth != 0, found != 0):.2f}, "
             f"{np.count_nonzero(found)} pixels called lesion, {np.count_nonzero(truth)} are lesion"
         )
     return with_caption(
-        pictured(name, labels, pictures, notes),
+        pictured(name, labels, pictures, notes, ends=SIDES),
         caption
         or (
             "One slice, harmed more and more. Orange, solid: the true lesion; blue, dashed: what "
             "is called lesion."
         ),
+        sided=True,
     )
 
 
@@ -262,18 +285,21 @@ def best_to_worst(
     for rank, place in enumerate(order, start=1):
         image = _slice(images[place])
         pictures.append(
-            picture(image, figures.window(image), _slice(truths[place]), _slice(predictions[place]))
+            picture(
+                image, figures.window(image), _slice(truths[place]), _slice(predictions[place]), ()
+            )
         )
         who = "" if names is None else f", {names[place]}"
         labels.append(f"{rank} of {len(order)}")
         notes.append(f"{rank} of {len(order)}{who}: {score_name} {scores[place]:.2f}")
     return with_caption(
-        pictured("rank", labels, pictures, notes),
+        pictured("rank", labels, pictures, notes, ends=SIDES),
         caption
         or (
             f"From the best {score_name} to the worst. Orange, solid: the true lesion; "
             "blue, dashed: the prediction."
         ),
+        sided=True,
     )
 
 
