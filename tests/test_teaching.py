@@ -2,6 +2,7 @@
 
 import datetime
 import hashlib
+import html
 import re
 import subprocess
 import sys
@@ -232,7 +233,7 @@ def test_output_table_has_caption_heads_and_rounded_numbers():
         (1e-6, "1e-06"),
         (0.0042, "0.0042"),
         (0.0, "0.00"),
-        (-2500.5, "-2,500.50"),
+        (-2500.5, "-2,500"),
         (0.01, "0.01"),
         (np.int64(7), "7"),
         (np.float32(0.5), "0.50"),
@@ -258,3 +259,67 @@ def test_output_table_with_row_heads_and_nullable_numbers():
         assert piece in page.text
     with pytest.raises(ValueError, match="caption"):
         teaching.output_table(table, " ")
+
+
+@pytest.mark.parametrize(
+    "values, decimals, shown",
+    [
+        ([0.55, 0.00094, 1.6e-05, 0.0], None, ["0.55", "< 0.01", "< 0.01", "0.00"]),
+        ([0.5, -0.0001], None, ["0.50", "> -0.01"]),
+        ([4.0, 4.0], 3, ["4", "4"]),
+        ([70.5, 165.62], None, ["70", "166"]),
+        ([100.0, 42.57], None, ["100", "43"]),
+        ([82.5, 22.5, 32.5], 3, ["82.5", "22.5", "32.5"]),
+        ([16384.0, np.nan], None, ["16,384", "–"]),
+        ([27.509, 77.104], 3, ["27.51", "77.10"]),
+        ([0.164, 0.0005, 0.0001], 3, ["0.164", "0.001", "< 0.001"]),
+        ([1e-06, 0.001], None, ["1e-06", "0.001"]),
+        ([0.0042, 0.0051], None, ["0.0042", "0.0051"]),
+        ([3, 0.25], None, ["3", "0.25"]),
+        ([np.inf, 2.5], None, ["inf", "2.5"]),
+        (["a", 1.5, True], None, ["a", "1.5", "True"]),
+    ],
+)
+def test_output_table_gives_a_column_the_digits_that_it_needs(values, decimals, shown):
+    text = teaching.output_table(
+        pd.DataFrame({"x": pd.Series(values, dtype=object)}), "C", decimals
+    ).data
+    cells = [html.unescape(cell) for cell in re.findall(r"<td[^>]*>([^<]*)</td>", text)]
+    assert cells == shown
+
+
+def test_output_table_folds_what_comes_after_ten_rows():
+    for count, folded in ((10, 0), (11, 1), (25, 1)):
+        table = pd.DataFrame({"n": range(count), "word": [f"w{k}" for k in range(count)]})
+        text = teaching.output_table(table, "Many rows.", index=True).data
+        page = Page(text)
+        assert len(page.all("details")) == folded and len(page.all("table")) == 1 + folded
+        assert text.partition("<details>")[0].count("<tr>") == 1 + min(count, 10)
+        assert all(text.count(f">w{k}</td>") == 1 for k in range(count))
+        assert (f"Show all {count} rows" in page.text) == bool(folded)
+        assert page.text.count("word") == 1 + folded  # a head for each part
+        assert len(page.all("caption")) == 1 + folded and "<script" not in text
+
+
+def test_output_table_says_once_what_each_row_says():
+    table = pd.DataFrame(
+        {"score": ["Dice", "F1"], "mean": [0.5, 0.25], "level": ["95 %"] * 2, "n": [8, 8]}
+    )
+    page = Page(teaching.output_table(table, "Scores.").data)
+    assert page.text.count("95 %") == 1 and "In every row, level: 95 %." in page.text
+    assert len(page.all("th")) == 3 and page.text.count("8") == 2  # numbers stay
+    for kept in (table[:1], table.assign(level=["95 %", "93 %"]), table[["level"]]):
+        assert "In every row" not in Page(teaching.output_table(kept, "Scores.").data).text
+    assert "In every row" not in teaching.output_table(table.assign(level=""), "Scores.").data
+
+
+def test_output_table_puts_the_end_of_a_long_caption_below():
+    table, where = pd.DataFrame({"x": [1]}), "recorded on <one> machine in " + "some years " * 20
+    for end in (". ", ": ", "; "):
+        text = teaching.output_table(table, f"Means of five subjects{end}{where}").data
+        caption, below = re.search(r"<caption[^>]*>(.*?)</caption>(.*)", text, re.S).groups()
+        assert caption == "Means of five subjects."
+        assert "Recorded on &lt;one&gt; machine" in below
+    for whole in ("Means: of five subjects; few.", "word " * 40):
+        text = teaching.output_table(table, whole).data
+        assert f">{whole.strip()}</caption>" in text and "<p" not in text

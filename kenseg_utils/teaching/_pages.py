@@ -197,39 +197,114 @@ clip-path:inset(50%)"></div>
 # --- Tables --------------------------------------------------------------------------------------
 
 
-def output_table(table: pd.DataFrame, caption: str, decimals: int = 2, index: bool = False) -> HTML:
+ROWS = 10  # of a longer table a page shows so many before it is asked for all
+WORDS = 30  # of a longer caption the first part stands above, the rest below
+
+
+def output_table(
+    table: pd.DataFrame, caption: str, decimals: int | None = None, index: bool = False
+) -> HTML:
     """A table for the page: caption, column heads with scope, numbers rounded and set right.
 
-    Whole numbers get thousands separators, others `decimals` places (those too small for that two
-    significant digits), missing values a dash; all text is escaped.
+    Numbers get the digits that a column needs: whole ones none after the point; others `decimals`
+    places (2) as far as three digits in all go, or, where `decimals` is given, one more than it;
+    what would round to zero beside larger ones is "< 0.01". Thousands are separated, missing
+    values are a dash, all text is escaped.
+    After ten rows the rest is folded. Of a long caption the rest, and a column that says the same
+    in each row, stand below the table.
     index : show the index as row heads. Raises ValueError without a caption.
     """
-    if not str(caption).strip():
+    caption = " ".join(str(caption).split())
+    if not caption:
         raise ValueError("a table needs a caption that says what it shows.")
-    heads = ([table.index.name or ""] if index else []) + list(table.columns)
-    lines = ["".join(f'<th scope="col">{html.escape(str(head))}</th>' for head in heads)]
-    for label, *values in table.itertuples(name=None):
-        cells = [f'<th scope="row">{html.escape(str(label))}</th>'] if index else []
-        lines.append("".join(cells + [_cell(value, decimals) for value in values]))
-    head, *body = (f"<tr>{line}</tr>" for line in lines)
-    return HTML(
-        '<table class="dataframe kenseg-table"><caption style="color:inherit">'
-        f"{html.escape(caption)}</caption><thead>{head}</thead>"
-        f"<tbody>{''.join(body)}</tbody></table>"
-    )
+    caption, *notes = _parted(caption)
+    columns = {number: table.iloc[:, number].tolist() for number in range(table.shape[1])}
+    for number in _alike(columns):
+        notes.append(f"In every row, {table.columns[number]}: {columns.pop(number)[0]}.")
+    heads = ([table.index.name or ""] if index else []) + [table.columns[each] for each in columns]
+    head = "".join(f'<th scope="col">{html.escape(str(each))}</th>' for each in heads)
+    cells = [_cells(values, decimals) for values in columns.values()]
+    if index:
+        cells.insert(0, [f'<th scope="row">{html.escape(str(each))}</th>' for each in table.index])
+    rows = [f"<tr>{''.join(row)}</tr>" for row in zip(*cells)]
+    drawn = _TABLE.format(html.escape(caption), head, "".join(rows[:ROWS]))
+    if len(rows) > ROWS:
+        more = _TABLE.format(f"Rows {ROWS + 1} to {len(rows)}", head, "".join(rows[ROWS:]))
+        drawn += f"<details><summary>Show all {len(rows)} rows</summary>{more}</details>"
+    below = "".join(f'<p class="kenseg-caption">{html.escape(note)}</p>' for note in notes)
+    return HTML(drawn + below)
 
 
-def _cell(value, decimals: int) -> str:
-    if pd.api.types.is_scalar(value) and pd.isna(value):
-        text, number = "–", True
-    elif isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_)):
-        whole = isinstance(value, numbers.Integral)
-        tiny = (
-            0.0 < abs(float(value)) < 10**-decimals
-        )  # which rounding would turn into zero, or nearly so
-        text = f"{value:,}" if whole else f"{value:.2g}" if tiny else f"{value:,.{decimals}f}"
-        number = True
-    else:
-        text, number = str(value), False
-    style = ' style="text-align:right"' if number else ""
-    return f"<td{style}>{html.escape(text)}</td>"
+_TABLE = (
+    '<table class="dataframe kenseg-table"><caption style="color:inherit">{}</caption>'
+    "<thead><tr>{}</tr></thead><tbody>{}</tbody></table>"
+)
+
+
+def _parted(caption: str) -> list[str]:
+    """A caption, and what of a long one is said below the table: its first sentence stays, or
+    what comes before a colon or a semicolon."""
+    if len(caption.split()) <= WORDS:
+        return [caption]
+    for end in (". ", ": ", "; "):
+        first, found, rest = caption.partition(end)
+        if found and 4 <= len(first.split()) <= WORDS:
+            return [f"{first}.", rest[0].upper() + rest[1:]]
+    return [caption]
+
+
+def _alike(columns: Mapping[int, list]) -> list[int]:
+    """The columns that have the same words in each of several rows, unless all have."""
+    alike = [
+        number
+        for number, values in columns.items()
+        if len(values) > 1
+        and all(isinstance(value, str) and value.strip() for value in values)
+        and len(set(values)) == 1
+    ]
+    return alike if len(alike) < len(columns) else []
+
+
+def _cells(values: list, decimals: int | None) -> list[str]:
+    """A column's cells."""
+    shown = _in_digits(values, decimals)
+    cells = []
+    for value, digits in zip(values, shown):
+        style = "" if digits is None else ' style="text-align:right"'
+        cells.append(f"<td{style}>{html.escape(str(value) if digits is None else digits)}</td>")
+    return cells
+
+
+def _in_digits(values: list, decimals: int | None) -> list[str | None]:
+    """A column's numbers as its reader needs them; None for what is no number."""
+    found = [value for value in values if _is_number(value)]
+    top = max((abs(float(value)) for value in found if np.isfinite(value)), default=0.0)
+    places, most = (2, 2) if decimals is None else (decimals, max(2, decimals))
+    if top >= 1:
+        places = max(0, min(places, most - int(np.floor(np.log10(top)))))
+        while places and all(f"{value:.{places}f}"[-1] in "0nf" for value in found):
+            places -= 1
+        if all(float(value).is_integer() for value in found):
+            places = 0
+    least = 10.0**-places
+
+    def digits(value: Any) -> str | None:
+        if pd.api.types.is_scalar(value) and pd.isna(value):
+            return "–"
+        if not _is_number(value):
+            return None
+        if isinstance(value, numbers.Integral):
+            return f"{value:,}"
+        if 0 < top < least:
+            return f"{value:.2g}" if value else "0"
+        if 0 < abs(value) < least / 2:
+            return f"{'<' if value > 0 else '> -'} {least:.{places}f}".replace("- ", "-")
+        return f"{value:,.{places}f}"
+
+    return [digits(value) for value in values]
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a cell holds a number that is there."""
+    plain = isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_))
+    return plain and not pd.isna(value)
