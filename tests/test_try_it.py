@@ -10,16 +10,18 @@ import json
 import re
 import shutil
 import sys
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 from browsing import served
 from conftest import ROOT
 from heads import head
 from nibabel import orientations
 
-from kenseg_utils import anatomy, atlas, phantom, prediction
+from kenseg_utils import anatomy, atlas, phantom, prediction, profiles, training
 from kenseg_utils.prediction import export
 from kenseg_utils.slices import Intensity, pad
 
@@ -35,8 +37,29 @@ def recorded():
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory):
-    """The page's folder, with its runtime and the recorded network, but no network for slices."""
+def sliced(slab):
+    """A network for slices with the published book's widths, untrained, and a slice for it.
+
+    Its normalisations know that slice, or its answers would be noise.
+    """
+    model = training.build(
+        profiles.quick_recipe(profiles.get("demo"), lesion_prior=0.0), (128, 128, 1)
+    )
+    cut = slab[0].get_fdata()[30:158, 50:178, 3:4]
+    image = Intensity.of(cut).apply(cut).transpose(2, 0, 1)[..., None].astype(np.float32)
+    for layer in model._flatten_layers():
+        if hasattr(layer, "momentum"):
+            layer.momentum = 0.0
+    model(image, training=True)
+    return model, image
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory, sliced):
+    """The page's folder, with its runtime, the recorded network, and one for slices.
+
+    That one has the demo profile's widths, as the published book's has; it is not trained.
+    """
     for package in ("onnx", "tf2onnx"):
         pytest.importorskip(package)
     import network
@@ -50,9 +73,11 @@ def site(tmp_path_factory):
     if not runtime:
         pytest.skip("npm or its registry is not to be had: nothing runs the network in a page")
     (static / "network").mkdir()
-    empty = {"name": "none", "image": "AAA=", "truth": "AA==", "probability": "AAA="}
-    content = {"side": 1, "steps": 6000, "slices": [empty], "provenance": "none", "weight": 0}
-    content |= network.whole(static / "network")
+    model, image = sliced
+    index = pd.DataFrame({"subject": ["one"], "z": [3], "lesion_pixels": [0]})
+    test = SimpleNamespace(index=index, batch=lambda chosen: (image, np.zeros(image.shape[:3])))
+    content = network.stored(SimpleNamespace(model=model), test) | {"provenance": "none"}
+    content |= network.single(model, static / "network") | network.whole(static / "network")
     content |= {"runtime": runtime, "runtime_weight": render._weight(static / runtime)}
     (static / "network/slices.js").write_text(f"window.kensegNetwork = {json.dumps(content)};\n")
     text = (ROOT / "book/try-it.md").read_text()
@@ -365,11 +390,69 @@ def test_it_fits_a_phone(page, sound):
     page.set_viewport_size({"width": 1280, "height": 900})
 
 
-def test_what_is_loaded_is_at_most_six_megabytes(site):
+@pytest.mark.parametrize("name", ["network.onnx", "whole.onnx"])
+def test_what_a_click_loads_is_at_most_six_megabytes(site, name):
+    """A click loads the runtime and one of the networks, at the published book's widths."""
     static = site / "_static"
-    files = [*(static / "vendor").glob("ort*"), *(static / "network").glob("*.onnx")]
-    assert {file.name for file in files} > {"ort.wasm.gz", "whole.onnx"}
-    assert sum(file.stat().st_size for file in files) <= 6e6
+    runtime = [*(static / "vendor").rglob("ort*")]
+    assert {file.name for file in runtime} >= {"ort.wasm.gz", "ort.wasm.min.js"}
+    files = [*runtime, static / "network" / name]
+    assert 2e6 < sum(file.stat().st_size for file in files) <= 6e6
+
+
+def test_a_slice_is_answered_as_python_answers_it_from_the_same_file(page, site):
+    """And the button says how much it loads."""
+    pytest.importorskip("onnxruntime")
+    other = page.context.new_page()
+    other.set_default_timeout(120_000)
+    other.goto(page.url)
+    sizes = []
+    other.on("response", lambda answer: sizes.append((answer.url, len(answer.body()))))
+    said = part(other, "load").text_content()
+    part(other, "load").click()
+    other.wait_for_function("() => document.getElementById('kenseg-try').kensegResult")
+    found = other.evaluate(
+        "() => { const { image, probability } = document.getElementById('kenseg-try')"
+        ".kensegResult; return [[...image], [...probability]]; }"
+    )
+    other.close()
+    loaded = {url for url, _ in sizes if re.search(r"onnx|/ort", url)}
+    assert {url.rsplit("/", 1)[-1] for url in loaded} >= {"network.onnx", "ort.wasm.gz"}
+    assert f"({sum(size for url, size in sizes if url in loaded) / 1e6:.1f} MB)" in said
+    image, probability = (np.array(each, np.float32) for each in found)
+    file = site / "_static/network/network.onnx"
+    expected = export.run_exported(file, image.reshape(1, 128, 128, 1))[0, ..., 1].ravel()
+    assert 0.05 < (expected >= 0.5).mean() < 0.95, "a map of one value would agree with anything"
+    assert np.abs(probability - expected).max() < 1e-3
+    assert ((probability >= 0.5) == (expected >= 0.5)).mean() >= 0.999
+
+
+def test_a_file_that_answers_otherwise_than_keras_stops_the_build():
+    import network
+
+    keras = np.where(np.arange(40_000) % 2, 0.8, 0.3).reshape(4, 100, 100)
+    keras.flat[-10_000:] = 0.505  # so near to the threshold that rounding decides
+    moved = keras.copy()
+    moved.flat[-10_000:] = 0.495
+    moved.flat[:30] = 1 - keras.flat[:30]
+    assert network.checked(moved, keras) is moved
+    moved.flat[:60] = 1 - keras.flat[:60]
+    with pytest.raises(SystemExit, match=r"only 99.8\d% of the pixels"):
+        network.checked(moved, keras)
+
+
+def test_kernels_are_kept_in_half_precision_and_computed_in_single(site):
+    onnx = pytest.importorskip("onnx")
+    for name in ("network.onnx", "whole.onnx"):
+        graph = onnx.load(site / "_static/network" / name).graph
+        kinds = {
+            one.name: one.data_type
+            for one in graph.initializer
+            if np.prod(one.dims) > max(one.dims, default=1)
+        }
+        assert kinds and set(kinds.values()) == {onnx.TensorProto.FLOAT16}
+        casts = {node.input[0]: node for node in graph.node if node.op_type == "Cast"}
+        assert all(casts[one].attribute[0].i == onnx.TensorProto.FLOAT for one in kinds)
 
 
 def test_the_page_s_file_is_the_recorded_network(site, recorded, slab):

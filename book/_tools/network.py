@@ -1,14 +1,18 @@
 """What the page "The network, in this page" needs: two networks as ONNX, slices, and a poster.
 
 Chapter 5's network is written as `network.onnx`, the whole-slice network that is recorded with the
-book as `whole.onnx`, and slices as `slices.js`, a script, since a page that is opened from a file
-may load scripts and nothing else. `poster.png` is for readers without scripts. In a folder `head`
-beside it goes what the first page shows in 3-D, which asks a network, too.
+book as `whole.onnx`, their kernels in half precision, and slices as `slices.js`, a script, since a
+page that is opened from a file may load scripts and nothing else. `poster.png` is for readers
+without scripts. In a folder `head` beside it goes what the first page shows in 3-D, which asks a
+network, too.
 """
 
 import argparse
 import base64
+import copy
 import json
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import head_3d
@@ -22,6 +26,7 @@ CHAPTER = "05_gpu_training.ipynb"
 COUNT = 6  # slices to choose from
 # Grey values are stored as whole numbers, and Keras gets what the page gets: number / STEPS.
 STEPS = 6000
+ALIKE = 0.999
 FRAME = (208, 240)  # ATLAS's slices, 197 by 233, filled up to multiples of 16
 
 
@@ -44,14 +49,20 @@ def positions(test) -> list[int]:
     return [int(order[place]) for place in np.unique(places.round().astype(int))]
 
 
-def stored(run, test) -> dict:
-    """Slices with their true lesion and Keras's probability, as the page's script reads them."""
+def stored(run, test, file: Path | None = None) -> dict:
+    """Slices with their true lesion and its probability, as the page's script reads them.
+
+    Answered by the page's file, where there is one and something that runs it, or else by Keras.
+    """
     chosen = positions(test)
     images, truths = test.batch(chosen)
     numbers = np.clip(np.rint(images * STEPS), -32768, 32767).astype("<i2")
+    given = numbers.astype(np.float32) / STEPS
     # In float32, as the exported file; on some devices the run computes in fewer digits.
-    model = export.in_float32(run.model)
-    found = np.asarray(training.predict(model, numbers.astype(np.float32) / STEPS))[..., -1]
+    found = np.asarray(training.predict(export.in_float32(run.model), given))[..., -1]
+    if file is not None and find_spec("onnxruntime"):
+        answers = [export.run_exported(file, one[None])[0, ..., -1] for one in given]
+        found = checked(np.stack(answers), found)
     slices = []
     for row, number, truth, probability in zip(
         test.index.iloc[chosen].itertuples(), numbers, truths, found
@@ -68,8 +79,46 @@ def stored(run, test) -> dict:
     return {"side": images.shape[1], "steps": STEPS, "slices": slices}
 
 
+def checked(found: np.ndarray, keras: np.ndarray) -> np.ndarray:
+    """What the file found, once its masks are Keras's: half precision must change next to nothing.
+
+    SystemExit where fewer than `ALIKE` of the pixels are called the same; pixels that Keras itself
+    has within a hundredth of the threshold are nobody's.
+    """
+    alike = (((found >= 0.5) == (keras >= 0.5)) | (np.abs(keras - 0.5) < 0.01)).mean()
+    if alike < ALIKE:
+        sys.exit(f"network.onnx calls only {alike:.2%} of the pixels as Keras does.")
+    return found
+
+
 def _text(array: np.ndarray) -> str:
     return base64.b64encode(array.tobytes()).decode("ascii")
+
+
+def written(model, path: Path) -> Path:
+    """Write a network for the page, its kernels in half precision, computed in single.
+
+    What normalises stays single, in whatever shape the exporter writes its vectors.
+    """
+    export.to_onnx(model, path)
+    import onnx
+
+    content = onnx.load(path)
+    kernels, vectors = [], []
+    for one in map(copy.deepcopy, content.graph.initializer):
+        (kernels if np.prod(one.dims) > max(one.dims, default=1) else vectors).append(one)
+    del content.graph.initializer[:]
+    content.graph.initializer.extend(kernels)
+    export._halve(content)
+    content.graph.initializer.extend(vectors)
+    onnx.checker.check_model(content)
+    onnx.save(content, path)
+    return path
+
+
+def single(model, folder: Path) -> dict:
+    """Write a network of single slices as `network.onnx`; what the page is told of it."""
+    return {"weight": written(model, folder / "network.onnx").stat().st_size}
 
 
 def whole(folder: Path) -> dict:
@@ -78,7 +127,7 @@ def whole(folder: Path) -> dict:
     if kept is None:
         return {"whole": "", "whole_weight": 0}
     model, about = kept
-    path = export.to_onnx(prediction.at_shape(model, FRAME), folder / "whole.onnx")
+    path = written(prediction.at_shape(model, FRAME), folder / "whole.onnx")
     network = about["recipe"]["network"]
     made = f"{network}, {model.count_params():,} weights, commit {about['commit']}"
     return {"whole": path.name, "whole_weight": path.stat().st_size, "whole_made": made}
@@ -117,15 +166,15 @@ def main() -> None:
     head_3d.kept(arguments.folder.parent / "head")
     run, test = trained(arguments.executed)
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    content = stored(run, test)
-    poster(content, arguments.folder / "poster.png")
-    content |= {"whole": "", "whole_weight": 0, "weight": 0}
+    content, file = {"whole": "", "whole_weight": 0, "weight": 0}, None
     try:
-        path = export.to_onnx(run.model, arguments.folder / "network.onnx")
-        content["weight"] = path.stat().st_size
+        content |= single(run.model, arguments.folder)
+        file = arguments.folder / "network.onnx"
         content |= whole(arguments.folder)
     except ValueError as reason:  # the exporter is not installed: the page shows what is stored
         print(reason)
+    content |= stored(run, test, file)
+    poster(content, arguments.folder / "poster.png")
     content["provenance"] = (
         f"{run.recipe.network}, {run.model.count_params():,} weights, "
         f"{len(run.history)} epoch(s), run {run.folder.name}, "
