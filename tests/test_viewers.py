@@ -8,7 +8,6 @@ import re
 
 import ipywidgets
 import numpy as np
-import pandas as pd
 import pytest
 from ipywidgets.embed import dependency_state
 from PIL import Image
@@ -352,58 +351,14 @@ def test_best_to_worst_sorts_by_score(cut):
         viewers.best_to_worst([image], [mask], [mask], [0.1, 0.2])
 
 
-@pytest.fixture(scope="module")
-def history():
-    epoch = np.arange(1, 51)
-    return pd.DataFrame(
-        {"epoch": epoch, "loss": 1 / epoch, "val_loss": 2 / epoch, "val_dice": 1 - 1 / epoch}
-    )
-
-
-def test_curve_scrubber_walks_from_the_first_epoch_to_the_last(history):
-    viewer = viewers.curve_scrubber(history, count=5)
-    assert notes(viewer)[0] == ("epoch 1: loss 1.000, validation loss 2.000, validation Dice 0.000")
-    assert notes(viewer)[-1].startswith("epoch 50: loss 0.020")
-    assert of_kind(viewer, ipywidgets.SelectionSlider)[0].label == "50"
-    first, last = (np.asarray(pictures(viewer)[k].convert("L"), dtype=int) for k in (0, -1))
-    # The line moves to the right: only along it a column of the left panel is dark throughout.
-    at_first, at_last = (np.argmin(drawn[40:180, 45:330].max(axis=0)) for drawn in (first, last))
-    assert at_first + 150 < at_last
-
-
-def test_cost_explorer_shows_each_networks_numbers():
-    table = pd.DataFrame(
-        {
-            "depth": [4, 4, 5],
-            "widths": ["8…64", "<16>", "8…128"],
-            "parameters": [1000, 4000, 2_000_000],
-            "multiply_adds": [10, 20, 0],
-        }
-    )
-    viewer = viewers.cost_explorer(table)
-    (buttons,) = of_kind(viewer, ipywidgets.ToggleButtons)
-    assert buttons.options == ("4", "5")
-    pages = [page.value for page in of_kind(viewer, ipywidgets.HTML)[:-1]]
-    assert "2,000,000" in pages[-1] and "width:100.00%" in pages[-1] and "width:0.05%" in pages[0]
-    assert links(viewer) == [
-        ("SelectionSliderModel", "index", "StackModel", "selected_index"),
-        ("ToggleButtonsModel", "index", "StackModel", "selected_index"),
-    ]
-    with pytest.raises(ValueError, match="no column params"):
-        viewers.cost_explorer(table, measures=["params"])
-
-
-def test_one_picture_needs_no_slider(history, cut):
+def test_one_picture_needs_no_slider(cut):
     """A slider whose ends are the same would be an error in the browser."""
     image, mask, _ = cut
-    for viewer in (
-        viewers.curve_scrubber(history[:1]),
-        viewers.best_to_worst([image], [mask], [mask], [1.0]),
-    ):
-        assert len(pictures(viewer)) == 1 and not of_kind(viewer, ipywidgets.SelectionSlider)
+    viewer = viewers.best_to_worst([image], [mask], [mask], [1.0])
+    assert len(pictures(viewer)) == 1 and not of_kind(viewer, ipywidgets.SelectionSlider)
 
 
-def test_all_viewers_keep_to_their_budget(cut, history):
+def test_all_viewers_keep_to_their_budget(cut):
     image = np.random.default_rng(1).uniform(0, 1, (197, 233))
     mask = np.zeros(image.shape)
     mask[60:120, 90:150] = 1
@@ -411,7 +366,6 @@ def test_all_viewers_keep_to_their_budget(cut, history):
         viewers.threshold_slider(image, mask, image),
         viewers.crop_explorer(image, mask),
         viewers.best_to_worst([image] * 12, [mask] * 12, [image > 0.5] * 12, np.linspace(0, 1, 12)),
-        viewers.curve_scrubber(history),
     ):
         assert embedded_bytes(viewer) <= viewers.BUDGET + 40_000
 

@@ -5,22 +5,12 @@ of. Arrays are in RAS order, and lesions coloured as in `figures`.
 """
 
 from ._stacks import BUDGET, picture
-from ._viewers import (
-    best_to_worst,
-    cost_explorer,
-    crop_explorer,
-    curve_scrubber,
-    slice_browser,
-    strength_slider,
-    threshold_slider,
-)
+from ._viewers import best_to_worst, crop_explorer, slice_browser, strength_slider, threshold_slider
 
 __all__ = [
     "BUDGET",
     "best_to_worst",
-    "cost_explorer",
     "crop_explorer",
-    "curve_scrubber",
     "picture",
     "slice_browser",
     "strength_slider",

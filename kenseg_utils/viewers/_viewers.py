@@ -6,19 +6,16 @@ of. Arrays are in RAS order, and lesions coloured as in `figures`.
 
 from __future__ import annotations
 
-import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import ipywidgets
 import numpy as np
-import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image, ImageDraw
 
 from kenseg_utils import figures, slices
 from kenseg_utils.metrics import dice
 
-from ._stacks import BUDGET, choice, picture, pictured, scrubber, with_caption
+from ._stacks import BUDGET, choice, picture, pictured, with_caption
 
 AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
 SIDES = ("L", "R")
@@ -301,99 +298,6 @@ def best_to_worst(
         ),
         sided=True,
     )
-
-
-def curve_scrubber(history: pd.DataFrame, count: int = 30, caption: str = "") -> ipywidgets.VBox:
-    """Walk along the learning curves; each stop tells the numbers of its epoch.
-
-    history : columns epoch, loss, val_loss, dice, val_dice as in `figures.learning_curves`; at most
-    `count` epochs are shown, the first and the last among them.
-    """
-    figure = figures.learning_curves(history)
-    figure.set_dpi(75)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    curves = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-    rows = np.unique(np.linspace(0, len(history) - 1, min(count, len(history))).round().astype(int))
-    measured = [name for name in ("loss", "val_loss", "dice", "val_dice") if name in history]
-    pictures, notes, labels = [], [], []
-    for row in history.iloc[rows].to_dict("records"):
-        pictures.append(curves.copy())
-        for axes in figure.axes:
-            x, low = axes.transData.transform((row["epoch"], axes.get_ylim()[0]))
-            high = axes.bbox.y1
-            ImageDraw.Draw(pictures[-1]).line(
-                [x, curves.height - low, x, curves.height - high], fill=figures.BLACK
-            )
-        labels.append(str(int(row["epoch"])))
-        notes.append(
-            f"epoch {labels[-1]}: "
-            + ", ".join(
-                f"{name.replace('val_', 'validation ').replace('dice', 'Dice')} {row[name]:.3f}"
-                for name in measured
-            )
-        )
-    return with_caption(
-        pictured("epoch", labels, pictures, notes, len(rows) - 1),
-        caption
-        or (
-            "Loss and Dice by epoch, dashed on training data, solid on validation data; the "
-            "vertical line stands at the chosen epoch."
-        ),
-    )
-
-
-def cost_explorer(
-    table: pd.DataFrame,
-    along: str = "widths",
-    group: str | None = "depth",
-    measures: Mapping[str, str] | Sequence[str] = ("parameters", "multiply_adds"),
-    caption: str = "",
-) -> ipywidgets.VBox:
-    """What a network costs at each width (a slider) and each depth (buttons).
-
-    table : a row a network; `along` and `group` name the columns to choose by, `measures` those to
-    show, with bars that tell the share of the table's largest (a mapping gives them other names).
-    """
-    if not isinstance(measures, Mapping):
-        measures = {
-            name: name.replace("multiply_adds", "multiply-adds").replace("_", " ")
-            for name in measures
-        }
-    missing = {along, *measures, *([group] if group else [])} - set(table.columns)
-    if missing:
-        raise ValueError(
-            f"the table has no column {', '.join(sorted(missing))}; it has "
-            f"{', '.join(map(str, table.columns))}."
-        )
-    groups = table.groupby(group, sort=False) if group else [("", table)]
-    largest = {name: table[name].max() for name in measures}
-    panels = {}
-    for value, rows in groups:
-        texts = [_cost_page(row, measures, largest) for row in rows.to_dict("records")]
-        panels[str(value)] = scrubber(
-            along, [str(label) for label in rows[along]], texts, play=False
-        )
-    return with_caption(
-        choice(group or "", panels),
-        caption
-        or (
-            "What the network costs at the chosen size. Each bar is a share of the largest value "
-            "in the table."
-        ),
-    )
-
-
-def _cost_page(row: Mapping, measures: Mapping[str, str], largest: Mapping[str, float]) -> str:
-    lines = []
-    for name, words in measures.items():
-        share = 100 * row[name] / largest[name] if largest[name] else 0
-        lines.append(
-            f"<div>{html.escape(words)}: <strong>{row[name]:,.0f}</strong></div>"
-            f'<div style="background:{figures.BLUE};height:14px;min-width:1px;'
-            f'margin:2px 0 8px;width:{share:.2f}%"></div>'
-        )
-    return "".join(lines)
 
 
 def _slice(array) -> np.ndarray:
