@@ -271,6 +271,23 @@ def test_what_a_header_leaves_open_is_said(page, tmp_path):
     found = page.evaluate(READ, encoded((tmp_path / "scan.nii").read_bytes()))
     assert np.allclose(found["affine"], scan.affine[:3]) and not found["sidesKnown"]
     assert "which side is left is a guess" in found["notes"][0]
+    assert "none of its axes is known" in found["notes"][0]
+
+
+@pytest.mark.parametrize("degrees", [0, 20, 40, 80, 120, 180])
+def test_page_and_package_agree_on_when_two_forms_leave_the_side_open(page, tmp_path, degrees):
+    values = np.random.default_rng(0).random((20, 24, 28)).astype(np.float32)
+    affine, turn = np.diag([9.0, 8, 7, 1]), np.radians(degrees)
+    affine[:3, 3] = (-90, -96, -98)
+    image = nib.Nifti1Image(values, affine)
+    other = np.eye(4)
+    other[:2, :2] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
+    image.set_sform(affine, 1)
+    image.set_qform(other @ affine, 1)
+    nib.save(image, tmp_path / "scan.nii")
+    scan = atlas.load_image(tmp_path / "scan.nii")
+    found = page.evaluate(READ, encoded((tmp_path / "scan.nii").read_bytes()))
+    assert found["sidesKnown"] == scan.sides_known == (degrees < 30)
 
 
 def test_a_head_is_prepared_as_the_package_prepares_it(page, tmp_path):

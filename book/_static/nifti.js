@@ -196,7 +196,8 @@
         return row;
       });
       sidesKnown = false;
-      notes.push("Its header gives no orientation, so which side is left is a guess.");
+      notes.push("Its header gives no orientation, so which side is left is a guess, and so is what " +
+        "is up and what is front: none of its axes is known.");
     }
     if (!sform && size.some((mm) => mm < 0)) {
       sidesKnown = false;
@@ -204,13 +205,22 @@
     }
     const [unit, factor] = MM[header.units & 7] || ["", 1];
     if (unit) notes.push(`Its header is in ${unit}, which are taken as such.`);
-    if (sform && qform && sform[0].slice(0, 3).reduce((sum, part, k) => sum + part * qform[0][k], 0) < 0) {
+    if (sform && qform && turnedApart(sform, qform)) {
       sidesKnown = false;
       notes.push("Its header places it twice, and not with the same side left: which is which is " +
         "a guess.");
     }
     affine = affine.map((row) => row.map((part) => part * factor));
     return { affine, sidesKnown, notes: [...notes, ...checked(affine, header.shape, unit)] };
+  }
+
+  /* Whether two forms leave open which side is left: their axes from left to right, seen from the
+     voxels, lie over 30 degrees apart. No head lies askew by more. */
+  function turnedApart(sform, qform) {
+    const size = spacing(sform);
+    const [one, other] = [sform, qform].map((form) => size.map((mm, axis) => form[0][axis] / mm));
+    const dot = one.reduce((sum, part, axis) => sum + part * other[axis], 0);
+    return !(dot >= Math.cos(Math.PI / 6) * Math.hypot(...one) * Math.hypot(...other));
   }
 
   function checked(affine, shape, unit) {
