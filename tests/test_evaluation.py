@@ -309,6 +309,39 @@ def test_side_is_told_in_space_not_by_index(scans, tmp_path):
     assert table["side"].tolist() == ["right"]
 
 
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda scans: "/data/ATLAS", "scans is str.*find_scans"),
+        (lambda scans: None, "scans is NoneType"),
+        (lambda scans: scans.to_dict("records"), "scans is list"),
+        (lambda scans: scans.drop(columns="masks"), "one column 'masks'"),
+        (lambda scans: scans.drop(columns="t1w"), "one column 't1w'"),
+        (lambda scans: pd.concat([scans, scans], axis=1), "one column 't1w'"),
+        (lambda scans: scans.assign(masks=scans["masks"].map(str)), "lost its tuples"),
+        (lambda scans: scans.assign(masks=np.nan), "lost its tuples"),
+        (lambda scans: pd.DataFrame(), "no scans"),
+    ],
+)
+def test_what_is_no_table_of_scans_is_refused_before_any_work(scans, tmp_path, spoil, message):
+    for target in (None, tmp_path / "scores.csv"):
+        with pytest.raises(ValueError, match=message):
+            evaluation.evaluate(
+                lambda *given: pytest.fail("the method was run"),
+                spoil(scans),
+                progress=False,
+                save_as=target,
+            )
+
+
+@pytest.mark.filterwarnings("ignore:1 of 3 scans")
+def test_one_row_without_paths_costs_that_row_alone(scans, tmp_path):
+    rows = scans[:3].astype(object)
+    rows.at[1, "masks"], rows.at[1, "t1w"] = np.nan, np.nan
+    table = evaluation.evaluate(find_bright, rows, progress=False, save_as=tmp_path / "t.csv")
+    assert table["error"].ne("").tolist() == [False, True, False]
+
+
 # --- slices -------------------------------------------------------------------------------------
 
 
@@ -490,6 +523,31 @@ def test_a_set_without_slices_is_refused(slice_set):
     nothing = Slices(slice_set.images[:0], slice_set.masks[:0], slice_set.index[:0])
     with pytest.raises(ValueError, match="no slices"):
         evaluation.evaluate_slices(guess, nothing)
+
+
+@pytest.mark.parametrize("nothing", [None, "/data/slices", pd.DataFrame({"subject": ["a"]})])
+def test_what_is_no_set_of_slices_is_refused(nothing):
+    with pytest.raises(ValueError, match="slice_set is .*SliceSet"):
+        evaluation.evaluate_slices(guess, nothing)
+
+
+def test_a_set_of_slices_knows_whose_they_are(slice_set):
+    def ask(**change):
+        changed = slice_set.index.assign(**change)
+        return evaluation.evaluate_slices(guess, Slices(slice_set.images, slice_set.masks, changed))
+
+    for subject, message in ((["1", 1, *"abcde"], "two ways"), ([None, *"abcdef"], "no subject")):
+        with pytest.raises(ValueError, match=f"The set's index: .*{message}"):
+            ask(subject=subject)
+    without = Slices(slice_set.images, slice_set.masks, slice_set.index.drop(columns="z"))
+    with pytest.raises(ValueError, match="no column 'z'"):
+        evaluation.evaluate_slices(guess, without)
+    # Slices of a session without a name were left out in silence.
+    found = ask(session=[None, *["ses-1"] * 6])
+    assert len(found.slices) == 7 and found.subjects["slices"].sum() == 7
+    for options in (dict(score=["dice"]), dict(empty=None), dict(empty="1"), dict(level=95)):
+        with pytest.raises(ValueError, match="no score|empty is|level is"):
+            found.reductions(**options)
 
 
 def test_a_keras_model_is_run_in_batches(slice_set):

@@ -25,7 +25,7 @@ from kenseg_utils import anatomy, atlas, metrics, prediction
 from kenseg_utils.artifacts import as_path, checked_target, write_aside
 from kenseg_utils.prediction import report
 
-from ._comparison import failed, interval_columns
+from ._comparison import checked_table_of_scores, failed, interval_columns
 from .statistics import mean_interval
 
 
@@ -52,11 +52,12 @@ def evaluate(
     well), and all of `metrics.lesion_scores`. A scan that could not be read, or on which the method
     failed or returned no mask, keeps its row, with the error and without scores; how many there are
     is also warned of.
-    Raises ValueError, before any work, for no scans, or none with a mask, a threshold outside
-    (0, 1], a model that cannot segment slices, or a file that cannot be written, is an input or
-    holds something else than such scores.
+    Raises ValueError, before any work, for what is no table of scans, no scans, or none with a
+    mask, a threshold outside (0, 1], a model that cannot segment slices, or a file that cannot be
+    written, is an input or holds something else than such scores.
     """
     prediction.check_cut(threshold)
+    _check_scans(scans)
     if save_as is not None:
         save_as = checked_table(save_as, _inputs(scans))
         # Every such table has a column for errors.
@@ -67,7 +68,7 @@ def evaluate(
             )
     if not len(scans):
         raise ValueError("There are no scans to evaluate: the table is empty.")
-    if not any(map(len, scans["masks"])):
+    if not any(map(len, filter(_is_paths, scans["masks"]))):
         raise ValueError("None of the scans has a lesion mask: there is no truth to score against.")
     segment = _volume_method(method, soft, threshold)
     rows = [
@@ -89,11 +90,38 @@ def _with_columns(rows: list[dict], columns: list[str]) -> pd.DataFrame:
     return table.reindex(columns=list(dict.fromkeys([*table.columns, *columns])))
 
 
+def _check_scans(scans: Any) -> None:
+    """ValueError for what is no table of scans, or one that was read back from a text file."""
+    remedy = "Take rows of atlas.find_scans(folder)."
+    if not isinstance(scans, pd.DataFrame):
+        raise ValueError(f"scans is {type(scans).__name__}, and no table of scans. {remedy}")
+    if not len(scans):
+        return
+    for name in ("t1w", "masks"):
+        if list(scans).count(name) != 1:
+            raise ValueError(
+                f"A table of scans has one column {name!r}; this one has {list(scans)}. {remedy}"
+            )
+    if not any(map(_is_paths, scans["masks"])):
+        raise ValueError(
+            f"The column 'masks' holds tuples of paths; here it begins with "
+            f"{scans['masks'].iloc[0]}: a table read back from a text file has lost its tuples. "
+            f"{remedy}"
+        )
+
+
+def _is_paths(masks: Any) -> bool:
+    return isinstance(masks, (tuple, list))
+
+
 def _inputs(scans: pd.DataFrame) -> list:
     """The files that a table of scans names."""
-    return [
-        file for row in scans.to_dict("records") for file in (row["t1w"], *row.get("masks", ()))
+    named = [
+        file
+        for row in scans.to_dict("records")
+        for file in (row["t1w"], *(row["masks"] if _is_paths(row["masks"]) else ()))
     ]
+    return [file for file in named if isinstance(file, (str, os.PathLike))]
 
 
 def _volume_method(method, soft: bool, threshold: float) -> Callable:
@@ -194,6 +222,7 @@ class SliceScores:
         """One score's mean per slice, per subject and pooled, each with its interval by subject.
 
         The same predictions under three protocols: say which one a number comes from.
+        Raises ValueError for another score or level, or an `empty` that is no number.
         """
         slices, subjects = (table[~failed(table)] for table in (self.slices, self.subjects))
         lines = [
@@ -236,19 +265,26 @@ def evaluate_slices(method: Any, slice_set: Any, *, threshold: float = 0.5) -> S
     or an array for the whole set. Each gives masks (n, H, W) or the lesion's probability: (n, H,
     W), with one channel, or as softmax over two classes. Probabilities are cut at `threshold`.
     A subject on which the method fails keeps its rows, with the error and without scores.
-    Raises ValueError for a set without slices, an array that does not fit it, or a threshold
-    outside (0, 1].
+    Raises ValueError for what is no set of slices or has none, a subject that is missing or named
+    in two ways, an array that does not fit it, or a threshold outside (0, 1].
     """
     prediction.check_cut(threshold)
-    index = slice_set.index.reset_index(drop=True)
+    index = getattr(slice_set, "index", None)
+    if not isinstance(index, pd.DataFrame) or not hasattr(slice_set, "batch"):
+        raise ValueError(
+            f"slice_set is {type(slice_set).__name__}: give a SliceSet, as slices.prepare makes it."
+        )
+    index = index.reset_index(drop=True)
     if not len(index):
         raise ValueError("The set has no slices: there is nothing to evaluate.")
+    checked_table_of_scores(index, ("subject", "z"), "The set's index")
+    metrics.checked_subjects(index["subject"], "The set's index: ")
     predict = _slice_method(method, (len(index), *slice_set.batch([0])[1].shape[1:]))
     keys = [name for name in ("subject", "session", "site", "scan") if name in index]
     slices, subjects = [], []
     # A session may hold several scans, on grids of their own.
     apart = [name for name in ("subject", "session", "scan") if name in index]
-    for positions in index.groupby(apart).indices.values():
+    for positions in index.groupby(apart, dropna=False).indices.values():
         entries = index.iloc[positions]
         images, masks = slice_set.batch(positions)
         try:
@@ -364,8 +400,11 @@ def save_table(table: pd.DataFrame, path: str | os.PathLike) -> Path:
 
     Names that are no UTF-8 (Python keeps such folders' names as surrogates) keep their bytes.
     Raises ValueError for a name that does not end in .csv, where nothing can be written, or where
-    a table of scans lies (it has a column t1w or image): that is an input.
+    a table of scans lies (it has a column t1w or image): that is an input; and for what is no
+    table.
     """
+    if not isinstance(table, pd.DataFrame):
+        raise ValueError(f"table is {type(table).__name__}: give a pandas DataFrame.")
     path = checked_table(path)
     with write_aside(path) as partial:
         table.to_csv(partial, index=False, errors="surrogateescape")
@@ -389,16 +428,29 @@ def open_table(path: str | os.PathLike) -> pd.DataFrame:
     """Read what `save_table` wrote; names stay text even where they look like numbers.
 
     A site "NA" or "None" is a name, too; only numbers can be missing.
+    Raises ValueError for a file that is not there, cannot be read, is empty or holds no table.
     """
     path = as_path(path)
-    numbers = [name for name in _columns(path) if name not in TEXT]
-    return pd.read_csv(
-        path,
-        dtype=dict.fromkeys(TEXT, str),
-        keep_default_na=False,
-        na_values=dict.fromkeys(numbers, ["", "nan", "NaN", "NA", "<NA>"]),
-        encoding_errors="surrogateescape",
-    )
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: give the name of a CSV file in it.")
+    try:
+        numbers = [name for name in _columns(path) if name not in TEXT]
+        return pd.read_csv(
+            path,
+            dtype=dict.fromkeys(TEXT, str),
+            keep_default_na=False,
+            na_values=dict.fromkeys(numbers, ["", "nan", "NaN", "NA", "<NA>"]),
+            encoding_errors="surrogateescape",
+        )
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror}): is that its name?") from error
+    except pd.errors.EmptyDataError as error:
+        raise ValueError(f"{path} is empty: it holds no table.") from error
+    except (csv.Error, pd.errors.ParserError) as error:
+        raise ValueError(
+            f"{path} is no table of scores ({str(error).strip()}): give a CSV file that "
+            "save_table wrote."
+        ) from error
 
 
 def _names_in(path: str | os.PathLike) -> set[str]:

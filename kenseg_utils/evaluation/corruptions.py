@@ -3,14 +3,19 @@
 Every function takes an image as a scanner gives it, background 0 and tissue above (X, Y) or
 (X, Y, Z), and how strong the change is; it returns float32 of the same shape. `strength` 0 (for
 gain and gamma: 1) changes nothing. None moves the lesion but `flip`, which moves the mask too.
+All raise ValueError for a strength out of range and an image that is none; `corrupt` does so for
+whatever it is given, and for a result that is not finite.
 """
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable
 
 import numpy as np
 from scipy import ndimage
+
+from kenseg_utils.artifacts import is_whole
 
 
 def noise(image: np.ndarray, strength: float, seed: int = 0) -> np.ndarray:
@@ -28,7 +33,8 @@ def noise(image: np.ndarray, strength: float, seed: int = 0) -> np.ndarray:
 
 def gain(image: np.ndarray, strength: float, seed: int = 0) -> np.ndarray:
     """All grey values times `strength`: another coil, another scanner, another export."""
-    return np.asarray(image, np.float32) * np.float32(_positive(strength))
+    image = _checked_image(image)
+    return np.asarray(image, np.float32) * np.float32(_positive(_checked_number(strength)))
 
 
 def gamma(image: np.ndarray, strength: float, seed: int = 0) -> np.ndarray:
@@ -36,8 +42,8 @@ def gamma(image: np.ndarray, strength: float, seed: int = 0) -> np.ndarray:
 
     Below 1 dark tissue brightens, above 1 it darkens; black and `top` stay.
     """
-    image = np.maximum(np.asarray(image, np.float32), 0)
-    if not 0 < strength < np.inf:
+    image = np.maximum(np.asarray(_checked_image(image), np.float32), 0)
+    if not 0 < _checked_number(strength) < np.inf:
         raise ValueError(f"gamma is {strength}: give a number above 0.")
     top = np.percentile(image, 99.5) or 1.0
     return (top * (image / top) ** strength).astype(np.float32)
@@ -48,7 +54,8 @@ def bias_field(image: np.ndarray, strength: float, seed: int = 0) -> np.ndarray:
 
     The field is a random polynomial of second degree over the image's axes, as coils leave it.
     """
-    if not 0 <= strength < 1:
+    image = _checked_image(image)
+    if not 0 <= _checked_number(strength) < 1:
         raise ValueError(
             f"The bias field's strength is {strength}: give a share from 0 to below 1."
         )
@@ -64,7 +71,8 @@ def bias_field(image: np.ndarray, strength: float, seed: int = 0) -> np.ndarray:
 
 def blur(image: np.ndarray, strength: float, seed: int = 0) -> np.ndarray:
     """A Gaussian blur in the first two axes; `strength` is its SD in pixels."""
-    widths = (_positive(strength),) * 2 + (0,) * (np.ndim(image) - 2)
+    image = _checked_image(image, axes=2)
+    widths = (_positive(_checked_number(strength)),) * 2 + (0,) * (np.ndim(image) - 2)
     return ndimage.gaussian_filter(np.asarray(image, np.float32), widths)
 
 
@@ -75,8 +83,11 @@ def ghosting(image: np.ndarray, strength: float, seed: int = 0, every: int = 4) 
     the central ones excepted: the lines were not all measured with the head in one place.
     Source: the ghosting artefact of TorchIO, after Pérez-García et al. 2021, written anew.
     """
-    if not 0 <= strength <= 1:
+    image = _checked_image(image, axes=2)
+    if not 0 <= _checked_number(strength) <= 1:
         raise ValueError(f"The ghosts' strength is {strength}: give a share from 0 to 1.")
+    if not is_whole(every) or every < 1:
+        raise ValueError(f"every is {every!r}: give a whole number of lines, at least 1.")
     spectrum = np.fft.rfft(np.asarray(image, np.float32), axis=1)
     lines = np.arange(spectrum.shape[1])
     weights = np.where((lines % every == 0) & (lines > 0), 1 - strength, 1.0)
@@ -86,9 +97,9 @@ def ghosting(image: np.ndarray, strength: float, seed: int = 0, every: int = 4) 
 
 def flip(image: np.ndarray, strength: float = 1, seed: int = 0) -> np.ndarray:
     """Left and right swapped (the first axis) where `strength` is 1: flip the mask as well."""
-    if strength not in (0, 1):
+    if _checked_number(strength) not in (0, 1):
         raise ValueError(f"A flip is done (1) or not (0); got {strength}.")
-    image = np.asarray(image, np.float32)
+    image = np.asarray(_checked_image(image), np.float32)
     return image[::-1].copy() if strength else image.copy()
 
 
@@ -105,19 +116,50 @@ UNCHANGED = {"gain": 1.0, "gamma": 1.0}  # the strength that changes nothing; 0 
 
 
 def corrupt(image: np.ndarray, kind: str, strength: float, seed: int = 0) -> np.ndarray:
-    """An image after one of CORRUPTIONS. ValueError for other names and bad strengths."""
-    if kind not in CORRUPTIONS:
+    """An image after one of CORRUPTIONS.
+
+    Raises ValueError for other names, bad strengths and seeds, what is no image, and a strength at
+    which its grey values outgrow float32.
+    """
+    if not isinstance(kind, str) or kind not in CORRUPTIONS:
         raise ValueError(f"Unknown corruption {kind!r}: choose one of {', '.join(CORRUPTIONS)}.")
-    if not np.isfinite(image).all():
-        raise ValueError("The image holds values that are not finite (NaN or Inf).")
-    return CORRUPTIONS[kind](image, strength, seed)
+    image = _checked_image(image)
+    _checked_number(strength)
+    if not is_whole(seed) or seed < 0:
+        raise ValueError(f"seed is {seed!r}: give a whole number, 0 or more.")
+    with np.errstate(all="ignore"):
+        changed = CORRUPTIONS[kind](image, strength, seed)
+    if not np.isfinite(changed).all():
+        raise ValueError(f"After {kind} {strength} the image is not finite: give a lower strength.")
+    return changed
 
 
 def tissue_level(image: np.ndarray) -> float:
     """The median of what is brighter than the mean: about the grey value of brain tissue."""
-    image = np.asarray(image)
+    image = _checked_image(image)
     bright = image[image > image.mean()]
     return float(np.median(bright)) if bright.size else 0.0
+
+
+def _checked_image(image: np.ndarray, axes: int = 1) -> np.ndarray:
+    """An image as an array of finite numbers with at least so many axes; ValueError otherwise."""
+    try:
+        array = np.asarray(image)
+    except ValueError as error:
+        raise ValueError("The image is no array: its lists have unequal lengths.") from error
+    if array.dtype.kind not in "biuf" or array.ndim < axes or not array.size:
+        raise ValueError(
+            f"The image is {array.dtype} of shape {array.shape}: give numbers, (X, Y) or (X, Y, Z)."
+        )
+    if not np.isfinite(array).all() or np.abs(array).max() > np.finfo(np.float32).max:
+        raise ValueError("The image holds values that are not finite (NaN or Inf) in float32.")
+    return array
+
+
+def _checked_number(strength: float) -> float:
+    if not isinstance(strength, numbers.Real):
+        raise ValueError(f"strength is {strength!r}: give a number.")
+    return float(strength)
 
 
 def _positive(strength: float) -> float:

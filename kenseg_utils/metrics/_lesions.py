@@ -8,6 +8,7 @@ masks and which of them overlap, and each challenge's F1 is a few lines on top o
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,9 +23,10 @@ def checked_masks(truth: ArrayLike, prediction: ArrayLike) -> tuple[np.ndarray, 
     Booleans are taken as they are. (ATLAS'22's scorer adds arrays and looks for a 2, so there two
     boolean masks never overlap; here they do.)
 
-    Raises ValueError for shapes that differ, NaN, a soft map, or labels other than 0 and 1.
+    Raises ValueError for what is no array or has no voxels, shapes that differ, NaN, hidden voxels
+    of a masked array, a soft map, or labels other than 0 and 1.
     """
-    truth, prediction = np.asarray(truth), np.asarray(prediction)
+    truth, prediction = checked_array(truth, "truth"), checked_array(prediction, "prediction")
     if truth.shape != prediction.shape:
         raise ValueError(
             f"The truth has shape {truth.shape} and the prediction "
@@ -33,15 +35,28 @@ def checked_masks(truth: ArrayLike, prediction: ArrayLike) -> tuple[np.ndarray, 
     return checked_mask(truth, "truth"), checked_mask(prediction, "prediction")
 
 
+def checked_array(values: ArrayLike, name: str) -> np.ndarray:
+    """An array with voxels, all of them seen; ValueError, which calls it `name`, otherwise."""
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"The {name} is no array: its lists have unequal lengths.") from error
+    if not array.ndim:
+        raise ValueError(f"The {name} is {type(values).__name__}: give an array of its voxels.")
+    if not array.size:
+        raise ValueError(f"The {name} has shape {array.shape}: it has no voxels to score.")
+    if np.ma.is_masked(values):  # what is hidden would count as seen
+        raise ValueError(f"The {name} hides voxels (numpy.ma): fill them, as `.filled(0)` does.")
+    return array
+
+
 def checked_mask(mask: ArrayLike, name: str = "mask") -> np.ndarray:
     """One mask as booleans; ValueError, which calls it `name`, as `checked_masks` raises it."""
-    array = np.asarray(mask)
+    array = checked_array(mask, name)
     if array.dtype == bool:
         return array
     if array.dtype.kind not in "iuf":
         raise ValueError(f"The {name} holds {array.dtype}: a mask holds 0 and 1.")
-    if array.size == 0:
-        return array.astype(bool)
     low, high = array.min(), array.max()  # NaN wins both
     if np.isnan(low):
         raise ValueError(f"The {name} holds NaN: find where it comes from before scoring.")
@@ -61,25 +76,43 @@ def checked_mask(mask: ArrayLike, name: str = "mask") -> np.ndarray:
 
 def checked_spacing(spacing: Sequence[float] | np.ndarray, ndim: int) -> tuple[float, ...]:
     """The size of a voxel in mm, a positive number for each axis; ValueError otherwise."""
-    sizes = tuple(float(size) for size in np.ravel(spacing))
+    try:
+        sizes = tuple(float(size) for size in np.ravel(spacing))
+    except (TypeError, ValueError):  # None, text
+        sizes = ()
     if len(sizes) != ndim or not all(math.isfinite(size) and size > 0 for size in sizes):
         raise ValueError(f"spacing is {spacing}: give {ndim} positive sizes in mm, one an axis.")
     return sizes
 
 
-def sheared_axes(affine: ArrayLike | None, ndim: int) -> np.ndarray | None:
+def sheared_axes(affine: ArrayLike | None, spacing: Sequence[float]) -> np.ndarray | None:
     """The axes of a sheared grid as columns in mm (ndim, ndim); None where right angles do.
 
-    `affine`: voxel to mm, or None where it is not known. ValueError for another shape.
+    `affine`: voxel to mm, or None where it is not known; `spacing`: as `checked_spacing` gives it.
+    Raises ValueError for another shape, no numbers, an affine that lays the voxels into a plane,
+    or one whose voxels have other sizes than `spacing`.
     """
     if affine is None:
         return None
-    axes = np.asarray(affine, float)
-    if axes.shape != (ndim + 1, ndim + 1) or not np.isfinite(axes).all():
+    ndim = len(spacing)
+    try:
+        axes = np.asarray(affine, float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"affine holds no numbers ({error}).") from error
+    if axes.shape != (ndim + 1, ndim + 1):
         raise ValueError(f"affine has shape {axes.shape}: give one of {ndim + 1} by {ndim + 1}.")
+    if not np.isfinite(axes).all():
+        raise ValueError("affine holds values that are not finite: take the scan's own.")
     axes = axes[:ndim, :ndim]
     lengths = np.linalg.norm(axes, axis=0)
-    cosines = axes.T @ axes / np.maximum(np.outer(lengths, lengths), 1e-30)
+    if not abs(np.linalg.det(axes)) > 1e-6 * lengths.prod():
+        raise ValueError("affine is singular, so its voxels hold nothing: take the scan's own.")
+    if not np.allclose(lengths, spacing, rtol=1e-3):
+        raise ValueError(
+            f"spacing is {tuple(spacing)} mm and the affine's voxels are {lengths.tolist()} mm: "
+            "give both of one scan."
+        )
+    cosines = axes.T @ axes / np.outer(lengths, lengths)
     return None if np.abs(cosines - np.eye(ndim)).max() <= 1e-4 else axes
 
 
@@ -90,21 +123,22 @@ def joint_crop(truth: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, n
 
 
 def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
-    """The smallest box with every voxel of a boolean mask; nothing at all for an empty one."""
+    """The smallest box with every voxel of a boolean mask; the first voxel for an empty one."""
     axes = range(mask.ndim)
     filled = [
         np.flatnonzero(mask.any(axis=tuple(other for other in axes if other != axis)))
         for axis in axes
     ]
-    return tuple(slice(at[0], at[-1] + 1) if at.size else slice(0, 0) for at in filled)
+    return tuple(slice(at[0], at[-1] + 1) if at.size else slice(0, 1) for at in filled)
 
 
 def label_lesions(mask: np.ndarray, corners: bool = False) -> tuple[np.ndarray, int]:
     """Number the lesions (connected components) of a boolean mask: (labels from 1, how many).
 
     Voxels belong together across faces (6 neighbours in 3-D, 4 in 2-D); with `corners` across
-    edges and corners too (26 in 3-D, 8 in 2-D).
+    edges and corners too (26 in 3-D, 8 in 2-D). Raises ValueError as `checked_masks` does.
     """
+    mask = checked_mask(mask)
     reach = mask.ndim if corners else 1
     structure = ndimage.generate_binary_structure(mask.ndim, reach)
     box = _bounding_box(mask)  # a lesion fills little of a head: label no more than its box
@@ -158,8 +192,9 @@ def f1_from_lenient_match(match: LesionMatch, empty: float = 1.0) -> float:
     """F1 in which a lesion is found as soon as one voxel of it is hit; no lesions give `empty`.
 
     tp: truth lesions touched by the prediction; fn: those not touched; fp: predicted lesions that
-    touch no truth. F1 = tp / (tp + (fp + fn) / 2).
+    touch no truth. F1 = tp / (tp + (fp + fn) / 2). ValueError for what is no LesionMatch.
     """
+    _check_match(match)
     found = len(np.unique(match.pairs[:, 0]))
     missed = len(match.truth_sizes) - found
     invented = len(match.prediction_sizes) - len(np.unique(match.pairs[:, 1]))
@@ -173,7 +208,11 @@ def f1_from_strict_match(match: LesionMatch, least_iou: float = 0.25, empty: flo
     Pairs are made greedily, best IoU first (ties in the order of the lesions in the array), as
     panoptica's NaiveThresholdMatching does; below IoU 0.5 that can be a pair fewer than the best
     possible. No lesions in either mask give `empty`.
+    Raises ValueError for what is no LesionMatch, or an IoU that is no share.
     """
+    _check_match(match)
+    if not isinstance(least_iou, numbers.Real) or not 0 <= least_iou <= 1:
+        raise ValueError(f"least_iou is {least_iou!r}: give a share from 0 to 1, such as 0.25.")
     in_truth, in_prediction = match.pairs[:, 0], match.pairs[:, 1]
     iou = match.shared / (
         match.truth_sizes[in_truth] + match.prediction_sizes[in_prediction] - match.shared
@@ -187,6 +226,11 @@ def f1_from_strict_match(match: LesionMatch, least_iou: float = 0.25, empty: flo
             paired_prediction.add(in_prediction[row])
     lesions = len(match.truth_sizes) + len(match.prediction_sizes)
     return 2 * len(paired_truth) / lesions if lesions else empty
+
+
+def _check_match(match: LesionMatch) -> None:
+    if not isinstance(match, LesionMatch):
+        raise ValueError(f"match is {type(match).__name__}: give what `match_lesions` returns.")
 
 
 def f1_atlas22(truth: ArrayLike, prediction: ArrayLike, empty: float = 1.0) -> float:
@@ -238,16 +282,18 @@ def surface_distances(
 
     `affine` (voxel to mm), where it is known: voxel sizes measure along axes at right angles,
     which those of a sheared grid are not.
+    Raises ValueError for masks, a spacing or an affine that are none, or that contradict.
     Returns, for each surface voxel of the truth, how far the prediction's surface is, and the
     same the other way round. None where a mask is empty: there is no surface to measure from.
     """
     truth, prediction = checked_masks(truth, prediction)
     spacing = np.array(checked_spacing(spacing, truth.ndim))
+    axes = sheared_axes(affine, spacing.tolist())
     surfaces = [mask_surface(mask) for mask in joint_crop(truth, prediction)]
     points = [np.argwhere(surface) for surface in surfaces]
     if not (len(points[0]) and len(points[1])):
         return None
-    if (axes := sheared_axes(affine, truth.ndim)) is not None:
+    if axes is not None:
         one, other = (found @ axes.T for found in points)
         return spatial.KDTree(other).query(one)[0], spatial.KDTree(one).query(other)[0]
     # A tree of surface points costs by the surface, a distance transform by the box around it.

@@ -11,14 +11,20 @@ Scores of whole lesions and of distances are in `lesion_metrics`; their names ar
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import numbers
+import re
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from kenseg_utils.artifacts import is_whole
+
 from ._lesions import (
+    checked_array,
     checked_masks,
     checked_spacing,
     f1_from_lenient_match,
@@ -56,9 +62,9 @@ def count_slices(truth: np.ndarray, prediction: np.ndarray) -> Counts:
 
     Raises ValueError as `count` does, and for a stack without slices.
     """
+    if np.ndim(truth) < 2 or len(truth) == 0:
+        raise ValueError(f"Expected a stack of slices (n, H, W), got shape {np.shape(truth)}.")
     truth, prediction = checked_masks(truth, prediction)
-    if truth.ndim < 2 or len(truth) == 0:
-        raise ValueError(f"Expected a stack of slices (n, H, W), got shape {truth.shape}.")
     truth, prediction = truth.reshape(len(truth), -1), prediction.reshape(len(truth), -1)
     tp = np.count_nonzero(truth & prediction, axis=1)
     fp = np.count_nonzero(prediction, axis=1) - tp
@@ -142,8 +148,11 @@ def paper_prose_dice(truth: np.ndarray, prediction: np.ndarray, empty: float = m
 
 
 def per_slice(counts: Counts, score: str = "dice", empty: float = 1.0) -> np.ndarray:
-    """The score of each slice, (n,), from `count_slices`. Empty slices score `empty`."""
-    return np.atleast_1d(_score(score)(counts, empty))
+    """The score of each slice, (n,), from `count_slices`. Empty slices score `empty`.
+
+    Raises ValueError for an unknown score, counts that are none, and an `empty` that is no number.
+    """
+    return np.atleast_1d(_score(score)(_checked_counts(counts, empty), empty))
 
 
 def per_subject(
@@ -152,14 +161,16 @@ def per_subject(
     """The score of each subject's voxels taken together: a Series by subject, in sorted order.
 
     `subjects`: (n,), the subject of each slice. This is the score of a whole volume, not the mean
-    of its slices' scores. Raises ValueError where the lengths differ or there is no subject.
+    of its slices' scores. Raises ValueError where the lengths differ, there is no subject, one is
+    missing or named in two ways, and as `per_slice` does.
     """
-    subjects = np.asarray(subjects)
-    if len(subjects) == 0 or subjects.shape != np.shape(counts.tp):
+    counts, subjects = _checked_counts(counts, empty), np.asarray(subjects)
+    if subjects.size == 0 or subjects.shape != np.shape(counts.tp):
         raise ValueError(
             f"{np.shape(counts.tp)} counted slices need one subject each; "
             f"got an array of shape {subjects.shape}."
         )
+    checked_subjects(subjects)
     table = pd.DataFrame({"tp": counts.tp, "fp": counts.fp, "fn": counts.fn, "tn": counts.tn})
     table = table.groupby(subjects).sum()
     grouped = Counts(*(table[name].to_numpy() for name in ("tp", "fp", "fn", "tn")))
@@ -167,13 +178,78 @@ def per_subject(
 
 
 def pooled(counts: Counts, score: str = "dice", empty: float = 1.0) -> float:
-    """One score over the voxels of all slices together: large lesions weigh most."""
+    """One score over the voxels of all slices together: large lesions weigh most.
+
+    Raises ValueError as `per_slice` does.
+    """
+    counts = _checked_counts(counts, empty)
     total = Counts(*(int(np.sum(part)) for part in (counts.tp, counts.fp, counts.fn, counts.tn)))
     return _score(score)(total, empty)
 
 
+def checked_subjects(subjects: Any, where: str = "") -> tuple[np.ndarray, pd.Index]:
+    """Whom each value is of: positions (n,) among the subjects' names, and these in order.
+
+    Raises ValueError, which begins with `where`, for a subject that is missing, as it would count
+    for nobody, and for one that is named in two ways, as it would count as two: 1 and "01" (where a
+    table's names were read as numbers), "01" and "sub-01", "S1" and "s1".
+    """
+    array = np.asarray(subjects, dtype=object).ravel()
+    try:
+        member, found = pd.factorize(array)
+    except TypeError as error:
+        raise ValueError(f"{where}A subject is named by text or a number ({error}).") from error
+    labels = [_label(name) for name in found]
+    blank = np.array([*(label == "" for label in labels), True])  # missing ones are at -1
+    nameless = blank[member]
+    if nameless.any():
+        raise ValueError(
+            f"{where}{nameless.sum()} of {nameless.size} rows name no subject: fill in whose they "
+            "are, or leave them out."
+        )
+    spellings: dict[str, Hashable] = {}
+    for label, name in zip(labels, found, strict=True):
+        if (other := spellings.setdefault(label, name)) is not name:
+            raise ValueError(
+                f"{where}One subject is named in two ways, {other!r} and {name!r}, and would count "
+                "as two: name it in one way (evaluation.open_table keeps names as text)."
+            )
+    try:
+        order = np.argsort(found)
+    except TypeError:  # text beside numbers
+        order = np.array(sorted(range(len(found)), key=lambda k: str(found[k])))
+    return np.argsort(order)[member], pd.Index(found[order], name="subject")
+
+
+def _label(subject: Hashable) -> str:
+    """What a subject's names have in common, however a table, a file or BIDS spells them."""
+    text = str(subject).strip().casefold().removeprefix("sub-")
+    number = re.fullmatch(r"0*(\d+)(\.0+)?", text)
+    return number[1] if number else text
+
+
+def _checked_counts(counts: Counts, empty: float) -> Counts:
+    """The same counts as arrays or, for all slices alike, one number; ValueError for what is none.
+
+    Lists become numbers: twice a list is a longer list.
+    """
+    if not isinstance(counts, Counts):
+        raise ValueError(f"counts is {type(counts).__name__}: give what `count_slices` returns.")
+    if not isinstance(empty, numbers.Real):
+        raise ValueError(f"empty is {empty!r}: give what two empty masks score, a number or NaN.")
+    try:
+        parts = [np.asarray(part, dtype=float) for part in vars(counts).values()]
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"The counts hold no numbers ({error}).") from error
+    if len({part.shape for part in parts if part.ndim}) > 1 or not all(
+        (part >= 0).all() and np.isfinite(part).all() for part in parts
+    ):
+        raise ValueError("The counts are no numbers of voxels, 0 or more, of the same slices each.")
+    return Counts(*(np.asarray(part)[()] for part in vars(counts).values()))
+
+
 def _score(name: str) -> Callable:
-    if name not in SCORES:
+    if not isinstance(name, str) or name not in SCORES:
         raise ValueError(f"There is no score {name!r}: choose one of {', '.join(SCORES)}.")
     return SCORES[name]
 
@@ -197,9 +273,10 @@ def volume_difference_ml(
 ) -> float:
     """`|volume predicted - volume of lesion|` in ml, as ISLES'26; `spacing` in mm for each axis.
 
-    `voxel_ml`: see `lesion_scores`.
+    `voxel_ml`: see `lesion_scores`. Raises ValueError as `lesion_scores` does.
     """
-    voxel_ml = _checked_voxel_ml(voxel_ml, checked_spacing(spacing, np.ndim(truth)))
+    truth, prediction = checked_masks(truth, prediction)
+    voxel_ml = _checked_voxel_ml(voxel_ml, checked_spacing(spacing, truth.ndim))
     return volume_difference_voxels(truth, prediction) * voxel_ml
 
 
@@ -207,8 +284,8 @@ def _checked_voxel_ml(voxel_ml: float | None, spacing: tuple[float, ...]) -> flo
     """What a voxel holds: as given, else the product of its sides."""
     if voxel_ml is None:
         return math.prod(spacing) / 1000
-    if not (math.isfinite(voxel_ml) and voxel_ml > 0):
-        raise ValueError(f"voxel_ml is {voxel_ml}: give a voxel's volume in ml, above 0.")
+    if not isinstance(voxel_ml, numbers.Real) or not 0 < voxel_ml < math.inf:
+        raise ValueError(f"voxel_ml is {voxel_ml!r}: give a voxel's volume in ml, above 0.")
     return float(voxel_ml)
 
 
@@ -235,7 +312,7 @@ def lesion_scores(
     ATLAS'22), count_difference_isles26 (26-connected) · volume_difference_voxels,
     volume_difference_ml · hd95_mm, assd_mm · truth_volume_ml, prediction_volume_ml,
     truth_lesions, prediction_lesions (6-connected). Differences are absolute.
-    Raises ValueError for masks or spacings that are not as described.
+    Raises ValueError for masks, spacings or an affine that are not as described, or contradict.
     """
     truth, prediction = checked_masks(truth, prediction)
     spacing = checked_spacing(spacing, truth.ndim)
@@ -268,16 +345,16 @@ def lesion_scores(
 
 def checked_soft_map(truth: ArrayLike, soft: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """A boolean truth and a float32 soft map, both flat; ValueError for shapes, NaN, no voxels."""
-    soft = np.asarray(soft)
+    soft = checked_array(soft, "soft map")
     truth, _ = checked_masks(truth, np.zeros(soft.shape, bool))
-    if not soft.size:
-        raise ValueError(f"The soft map has shape {soft.shape}: it has no voxels to score.")
-    if soft.dtype.kind not in "biuf" or not np.isfinite(soft).all():
+    with np.errstate(all="ignore"):  # what is too large for float32 becomes infinite
+        floats = soft.astype(np.float32) if soft.dtype.kind in "biuf" else np.float32(math.nan)
+    if not np.isfinite(floats).all():
         raise ValueError(
             "The soft map holds NaN, infinities or no numbers: "
             "find where they come from before scoring."
         )
-    return truth.ravel(), soft.astype(np.float32).ravel()
+    return truth.ravel(), floats.ravel()
 
 
 def pr_auc(truth: ArrayLike, soft: ArrayLike, empty: float = 1.0) -> float:
@@ -316,8 +393,8 @@ def reliability_table(truth: ArrayLike, soft: ArrayLike, bins: int = 10) -> pd.D
     Most of a head is surely background; for a telling table pass the voxels of interest only.
     Raises ValueError for different shapes, NaN, values outside [0, 1], no voxels, or no bins.
     """
-    if bins < 1:
-        raise ValueError(f"bins is {bins}: give at least one.")
+    if not is_whole(bins) or bins < 1:
+        raise ValueError(f"bins is {bins!r}: give a whole number, at least one.")
     truth, soft = checked_soft_map(truth, soft)
     if soft.min() < 0 or soft.max() > 1:
         raise ValueError(

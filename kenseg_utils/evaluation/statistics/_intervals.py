@@ -3,19 +3,74 @@
 from __future__ import annotations
 
 import math
+import numbers
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
+
+from kenseg_utils import metrics
 
 METHODS = {"t": "t", "bca": "BCa bootstrap", "percentile": "percentile bootstrap"}
 FEW_SUBJECTS = 8  # behind fewer, the level that is printed is the simulated one
 MANY_ZEROS = 0.1  # a share of zeros from which on it is, too
 RESAMPLES = 9999
 SAME = 1e-12  # scores that lie closer together are equal
+ROUNDING = 1e-6  # how far beyond its bounds float32 may carry a score
+
+
+# --- What is asked -------------------------------------------------------------------------------
+
+
+def check_number(
+    name: str, value: Any, low: float, high: float, words: str, whole: bool = False
+) -> None:
+    """ValueError unless `value` is a number above `low` and below `high`; `words`: what to give."""
+    number = float(value) if isinstance(value, numbers.Real) else math.nan
+    if not low < number < high or (whole and number % 1):
+        raise ValueError(f"{name} is {value!r}: give {words}.")
+
+
+def check_level(level: Any) -> None:
+    """ValueError unless an interval can have this level."""
+    check_number("level", level, 0, 1, "a share between 0 and 1, such as 0.95")
+
+
+def random_from(seed: Any) -> np.random.Generator:
+    """A generator of random numbers; ValueError for what is no seed."""
+    try:
+        return np.random.default_rng(seed)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"seed is {seed!r}: give a whole number, 0 or more.") from error
+
+
+def as_floats(values: ArrayLike, what: str = "scores") -> np.ndarray:
+    """Numbers as floats (n,), NaN where one is missing.
+
+    Raises ValueError, which calls them `what`, for text, None instead of them, or several axes,
+    along which a subject would count several times.
+    """
+    try:
+        array = np.asarray(values, dtype=float)
+    except (TypeError, ValueError):  # pandas' NA, or text
+        try:
+            found = np.asarray(values, dtype=object)
+            array = np.where(pd.isna(found), math.nan, found).astype(float)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"The {what} are no numbers ({error}): give numbers, NaN where there is none."
+            ) from error
+    if values is None or array.ndim > 1:
+        got = "None" if values is None else f"an array of shape {array.shape}"
+        raise ValueError(f"The {what} are {got}: give one list of numbers (n,).")
+    return array.ravel()
+
+
+# --- Intervals -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -80,7 +135,10 @@ def counted(value: float) -> Interval:
     """The interval of what was counted or computed without chance: the number itself.
 
     For parameters, pixels, formulas; never for a score that another sample would change.
+    Raises ValueError for what is no number.
     """
+    if not isinstance(value, numbers.Real):
+        raise ValueError(f"value is {value!r}: give the number that was counted.")
     return Interval(float(value), float(value), float(value), 1.0, 1, "counted")
 
 
@@ -114,17 +172,24 @@ def mean_interval(
     tenth of zeros, `coverage` is the simulated one, to be printed in place of the level.
 
     Sources: Student 1908; Tukey 1958 (jackknife); Kish 1965 (effective number); Efron 1987
-    (BCa); Efron 1979 (percentile). Raises ValueError for arrays of unequal lengths, or an
-    unknown method, kind or level.
+    (BCa); Efron 1979 (percentile). Raises ValueError for arrays of unequal lengths or several
+    axes, values that are no numbers, a mean outside `bounds`, a subject without a name or with two
+    (`metrics.checked_subjects`), or an unknown method, kind, level or seed.
     """
-    chosen = "t" if method == "auto" else method
-    _check(chosen, kind, level)
+    chosen = _check(method, kind, level)
+    random = random_from(seed)
+    ends = None if bounds is None else _checked_bounds(bounds)
     sums, sizes, dropped = _by_subject(values, groups, weights)
     n = len(sums)
     note = f"{dropped} undefined score(s) left out" if dropped else ""
     if n == 0:
         return unknown(_join("undefined: no subject with a value", note), level)
     estimate = float(sums.sum() / sizes.sum())
+    if ends is not None and not ends[0] - ROUNDING <= estimate <= ends[1] + ROUNDING:
+        raise ValueError(
+            f"The mean is {estimate:.4g}, beyond its bounds, {ends[0]:g} and {ends[1]:g}: divide "
+            "percent by 100, or give other bounds."
+        )
     means = sums / sizes
     if n == 1:
         return unknown(_join("undefined: one subject", note), level, 1, estimate)
@@ -133,13 +198,13 @@ def mean_interval(
     low, high = (
         _jackknife_limits(sums, sizes, level)
         if chosen == "t"
-        else _bootstrap_ratio(sums, sizes, chosen, level, seed)
+        else _bootstrap_ratio(sums, sizes, chosen, level, random)
     )
     if not (math.isfinite(low) and math.isfinite(high)):
         reason = f"undefined: {n} {kind}s give no {METHODS[chosen]} interval"
         return unknown(_join(reason, note), level, n, estimate)
-    if bounds is not None:
-        low, high = max(low, bounds[0]), min(high, bounds[1])
+    if ends is not None:
+        low, high = np.clip((low, high), *ends)
     zeros = float(np.mean(np.abs(means) <= SAME))
     coverage = None
     if n < FEW_SUBJECTS or zeros >= MANY_ZEROS:
@@ -151,29 +216,40 @@ def _join(*parts: str) -> str:
     return "; ".join(part for part in parts if part)
 
 
-def _check(method: str, kind: str, level: float) -> None:
-    if method not in METHODS:
+def _check(method: str, kind: str, level: float) -> str:
+    """The method that is meant; ValueError for an unknown one, or another kind or level."""
+    if method not in ("auto", *METHODS):
         raise ValueError(f"method is {method!r}: give auto, {', '.join(METHODS)}.")
     if kind not in ("score", "difference"):
         raise ValueError(f"kind is {kind!r}: give score or difference.")
-    if not 0 < level < 1:
-        raise ValueError(f"level is {level}: give a share between 0 and 1, such as 0.95.")
+    check_level(level)
+    return "t" if method == "auto" else method
+
+
+def _checked_bounds(bounds: Any) -> tuple[float, float]:
+    """The least and greatest mean there can be."""
+    ends = as_floats(bounds, "bounds")
+    if ends.size != 2 or not ends[0] < ends[1]:
+        raise ValueError(
+            f"bounds is {bounds!r}: give the least and the greatest mean there can be."
+        )
+    return float(ends[0]), float(ends[1])
 
 
 def _by_subject(
     values: ArrayLike, groups: ArrayLike | None, weights: ArrayLike | None
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Each subject's weighted sum and weight, and how many values could not be used."""
-    x = np.asarray(values, dtype=float).ravel()
-    who = np.arange(len(x)) if groups is None else np.asarray(groups).ravel()
-    w = np.ones(len(x)) if weights is None else np.asarray(weights, dtype=float).ravel()
+    x = as_floats(values)
+    who = np.arange(len(x)) if groups is None else np.asarray(groups, dtype=object).ravel()
+    w = np.ones(len(x)) if weights is None else as_floats(weights, "weights")
     if not len(x) == len(who) == len(w):
         raise ValueError(
             f"Each value needs its group and weight: there are {len(x)} values, "
             f"{len(who)} groups and {len(w)} weights."
         )
     used = np.isfinite(x) & np.isfinite(w) & (w > 0)
-    _, member = np.unique(who[used], return_inverse=True)
+    member = np.arange(used.sum()) if groups is None else metrics.checked_subjects(who[used])[0]
     return (
         np.bincount(member, weights=(x * w)[used]),
         np.bincount(member, weights=w[used]),
@@ -192,7 +268,7 @@ def _jackknife_limits(sums: np.ndarray, sizes: np.ndarray, level: float) -> tupl
 
 
 def _bootstrap_ratio(
-    sums: np.ndarray, sizes: np.ndarray, method: str, level: float, seed: int
+    sums: np.ndarray, sizes: np.ndarray, method: str, level: float, random: np.random.Generator
 ) -> tuple[float, float]:
     def ratio(x: np.ndarray, y: np.ndarray, axis: int = -1) -> np.ndarray:
         return np.asarray(x.sum(axis) / y.sum(axis))
@@ -206,7 +282,7 @@ def _bootstrap_ratio(
             n_resamples=RESAMPLES,
             confidence_level=level,
             method="BCa" if method == "bca" else method,
-            rng=np.random.default_rng(seed),
+            rng=random,
         ).confidence_interval
     return float(found.low), float(found.high)
 
@@ -214,8 +290,12 @@ def _bootstrap_ratio(
 def share_interval(successes: int, n: int, level: float = 0.95) -> Interval:
     """Interval of a share, such as of trainings that collapsed: exact (Clopper and Pearson 1934).
 
-    Raises ValueError where there are more successes than trials, or fewer than none.
+    Raises ValueError where there are more successes than trials, or fewer than none, for parts of
+    one, and for another level.
     """
+    check_level(level)
+    for name, count in (("successes", successes), ("n", n)):
+        check_number(name, count, -math.inf, math.inf, "a whole number", whole=True)
     if not 0 <= successes <= n:
         raise ValueError(f"{successes} of {n} is no share.")
     if n == 0:
@@ -225,7 +305,12 @@ def share_interval(successes: int, n: int, level: float = 0.95) -> Interval:
 
 
 def family_level(count: int, level: float = 0.95) -> float:
-    """The level of each of `count` intervals so that all hold at `level` (Dunn 1961)."""
+    """The level of each of `count` intervals so that all hold at `level` (Dunn 1961).
+
+    Raises ValueError for fewer than one interval, part of one, or another level.
+    """
+    check_level(level)
+    check_number("count", count, -math.inf, math.inf, "a whole number of intervals", whole=True)
     if count < 1:
         raise ValueError(f"A family of {count} intervals has no level.")
     return 1 - (1 - level) / count
@@ -249,12 +334,18 @@ class Scores:
 
     `zeros`: the share of subjects whose lesion is missed altogether. `paired`: the difference
     of two such scores, with `zeros` as the share of subjects whose two scores are equal.
+    Raises ValueError for parameters that no Beta distribution has, or a share outside [0, 1].
     """
 
     a: float = 2.0
     b: float = 0.9
     zeros: float = 0.0
     paired: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("a", "b"):
+            check_number(name, getattr(self, name), 0, math.inf, "a number above 0")
+        _check_share("zeros", self.zeros)
 
     @property
     def mean(self) -> float:
@@ -277,12 +368,17 @@ def simulate_coverage(
     `method`: "t", "bca" or "percentile". `draw`: a population, such as `Scores()`. Samples whose
     scores are all equal have no interval and do not count. Bootstraps take about a second for
     2,000 repeats; t intervals hundredths.
-    Raises ValueError for an unknown method, fewer than two subjects, or no interval at all.
+    Raises ValueError for an unknown method, fewer than two subjects, what is no population, or no
+    interval at all.
     """
-    _check(method, "score", level)
+    method = _check(method, "score", level)
+    for name, count in (("n", n), ("repeats", repeats)):
+        check_number(name, count, -math.inf, math.inf, "a whole number", whole=True)
+    if not hasattr(draw, "draw") or not hasattr(draw, "mean"):
+        raise ValueError(f"draw is {draw!r}: give a population, such as Scores().")
     if n < 2 or repeats < 1:
         raise ValueError(f"{repeats} repeats of {n} subjects have no intervals.")
-    random, hits, total = np.random.default_rng(seed), 0, 0
+    random, hits, total = random_from(seed), 0, 0
     step = max(1, 2_000_000 // n) if method == "t" else 500
     for start in range(0, repeats, step):
         values = draw.draw(random, (min(step, repeats - start), n))
@@ -327,9 +423,16 @@ def usual_coverage(
 
     On `Scores()` with that share, rounded to tenths (at most 0.9); `n` above 100 counts as 100.
     Always the same for the same arguments; computed once in a process.
+    Raises ValueError as `simulate_coverage` does, and for a share outside [0, 1].
     """
-    _check(method, kind, level)
+    method = _check(method, kind, level)
+    check_number("n", n, 1, math.inf, "a whole number of at least 2 subjects", whole=True)
+    _check_share("zeros", zeros)
     return _usual(min(int(n), 100), min(round(float(zeros), 1), 0.9), kind, method, level)
+
+
+def _check_share(name: str, value: Any) -> None:
+    check_number(name, value, -SAME, 1 + SAME, "a share from 0 to 1")
 
 
 @lru_cache(maxsize=512)
