@@ -81,11 +81,16 @@ def without_spikes(volume: np.ndarray) -> np.ndarray:
 
     Values are kept within the range of all but a thousandth at each end, and twice as much
     beyond. A volume that has none outside, or is of one value nearly everywhere, comes back as
-    it is.
+    it is; but values so large that their squares or sums leave float32 are brought to 1 (grey
+    values have no unit).
     """
     extremes = np.percentile(_every_third(volume), (0.1, 99.9), method="nearest")
     low, high = map(float, extremes)
     reach = 2 * (high - low)
+    largest = max(abs(low), abs(high))
+    if largest > 1e12:
+        low, high, reach = low / largest, high / largest, reach / largest
+        volume = (volume / largest).astype(np.float32)
     if not reach or (volume.min() >= low - reach and volume.max() <= high + reach):
         return volume
     return np.clip(volume, low - reach, high + reach)
@@ -193,7 +198,9 @@ def _find_head(volume: np.ndarray) -> _Coarse | None:
     air, spread = _middle_and_spread(_border(blocks))
     darkest = float(blocks.min())
     # Half of the way that Otsu's threshold goes: a bias field may leave one side of a head dark.
-    otsu = filters.threshold_otsu(np.minimum(blocks, bright)) if darkest < bright else bright
+    otsu = (
+        filters.threshold_otsu(np.minimum(blocks, bright).ravel()) if darkest < bright else bright
+    )
     level = max(float(blocks.mean()), air + 4 * spread, darkest + 0.6 * (otsu - darkest))
     solid = blocks > level
     core = ndimage.binary_erosion(_enclosed(solid), border_value=1)

@@ -1,0 +1,193 @@
+"""What is doubted or refused: contrast in thick slices, blur, pose, maps, and odd values."""
+
+import warnings
+
+import nibabel as nib
+import numpy as np
+import pytest
+from heads import head, noisy
+from nibabel import orientations
+from nilearn import datasets
+from scipy import ndimage
+
+from kenseg_utils import anatomy, phantom
+from kenseg_utils.prediction import _contrast, _doubts, _looks
+
+
+def doubts(image, affine):
+    return " ".join(_doubts.t1w_doubts(image, affine))
+
+
+def is_refused(image, affine):
+    return any(doubt.is_no_t1w for doubt in _doubts.doubts(image, affine))
+
+
+@pytest.fixture(scope="module")
+def brain():
+    """The template's brain, averaged over many people, in voxels of 2 mm, and its affine."""
+    template = datasets.load_mni152_template(resolution=2)
+    return template.get_fdata(dtype=np.float32), template.affine
+
+
+def stored(scan, code):
+    """A scan whose voxels are stored in another order, and whose header says that it is RAS."""
+    image, affine = scan
+    turn = orientations.ornt_transform(
+        orientations.io_orientation(affine), orientations.axcodes2ornt(code)
+    )
+    turned = nib.Nifti1Image(image, affine).as_reoriented(turn)
+    return np.asarray(turned.dataobj), np.diag([*anatomy.spacing(turned.affine), 1.0])
+
+
+# --- Contrast -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("thick", "skull"), [(4, True), (5, False), (6.5, True)])
+def test_a_flair_and_a_pd_of_thick_slices_are_told_and_a_t1w_is_none(thick, skull):
+    for contrast, told in (("FLAIR", "as in a FLAIR"), ("PD", "proton density"), ("T1w", "")):
+        image, affine = head((3, 3, thick), contrast, skull=skull)
+        scan = noisy(image, 0.05), affine
+        assert is_refused(*scan) == (contrast != "T1w") and told in doubts(*scan)
+        assert "FLAIR" not in doubts(*scan) or contrast == "FLAIR"
+
+
+@pytest.mark.parametrize("rise, told", [(1.0, "no brighter"), (1.09, "hardly brighter"), (1.2, "")])
+def test_what_lies_between_a_flair_and_a_t1w_is_a_doubt(monkeypatch, rise, told):
+    found = _contrast._Contrast(skew=-0.4, rise=rise, spread=0.6)
+    monkeypatch.setattr(_contrast, "_contrast", lambda *_: found)
+    said = _contrast.of_contrast(np.zeros(1), np.ones(3), np.zeros(1))
+    assert [doubt.is_no_t1w for doubt in said] == ([rise < 1.05] if told else [])
+    assert not told or told in said[0].sentence
+
+
+def test_a_lesion_of_300_ml_makes_no_t2w_of_a_t1w():
+    image, mask, _ = phantom.make_subject(4)
+    assert mask.sum() > 3e5
+    assert doubts(image.astype(np.float32), phantom.AFFINE) == ""
+
+
+def test_what_cannot_be_checked_is_said():
+    image, affine = head(5.0)
+    assert "T1w or a FLAIR could not be checked" in doubts(noisy(image, 0.02), affine)
+    slab = noisy(head(2.0)[0][:, :, 95:108], 0.02)
+    assert "whether it is a T1w could not be checked" in doubts(slab, np.diag([2, 2, 2, 1.0]))
+    assert not is_refused(noisy(image, 0.02), affine)
+
+
+# --- Resolution -----------------------------------------------------------------------------------
+
+
+def test_voxels_above_a_centimetre_are_refused():
+    for mm, refused in ((8.0, False), (11.0, True)):
+        image, affine = head(mm)
+        assert is_refused(noisy(image, 0.02), affine) == refused
+
+
+@pytest.mark.parametrize("mm", [3.0, (3, 3, 6)], ids=str)
+def test_blur_is_told_and_thick_slices_and_noise_are_not_blur(brain, mm):
+    image, affine = head(mm)
+    size = np.array(anatomy.spacing(affine))
+    assert "blurred" not in doubts(noisy(image, 0.02), affine)
+    assert "blurred" in doubts(ndimage.gaussian_filter(image, 6 / size), affine)
+    whole, at = brain
+    assert "blurred" not in doubts(ndimage.gaussian_filter(whole, 0.5), at)
+    assert "blurred" in doubts(ndimage.gaussian_filter(whole, 2), at)
+
+
+# --- Pose -----------------------------------------------------------------------------------------
+
+WRONGLY = "does not seem to lie as its header says"
+
+
+@pytest.mark.parametrize("code", ["PIR", "ARS", "RSA", "RAI"])
+def test_a_brain_that_lies_wrongly_is_told(brain, code):
+    assert WRONGLY in doubts(*stored(brain, code))
+
+
+@pytest.mark.parametrize("code", ["RSA", "RPI"])
+def test_a_head_whose_neck_is_not_below_is_told(code):
+    image, affine = head(3.0)
+    scan = noisy(image, 0.03), affine
+    found = _doubts.doubts(*stored(scan, code))
+    assert [doubt.is_no_t1w for doubt in found if WRONGLY in doubt.sentence] == [False]
+
+
+def test_a_head_that_is_tilted_cut_or_has_lost_half_a_hemisphere_lies_well(brain):
+    image, affine = brain
+    lesioned = image.copy()
+    lesioned[55:, 30:75, 30:70] = 0.2 * lesioned[55:, 30:75, 30:70]
+    assert doubts(lesioned, affine) == ""
+    for axes, angle in (((1, 2), 20), ((0, 2), -15)):
+        turned = ndimage.rotate(image, angle, axes, reshape=False, order=1)
+        assert WRONGLY not in doubts(turned, affine)
+    whole, at = head(3.0)
+    for part in (whole[30:], whole[:, :, 40:], np.pad(whole, 8)):
+        assert WRONGLY not in doubts(noisy(part, 0.03), at)
+
+
+@pytest.mark.parametrize("shear", [0.1, 0.2, 0.3])
+def test_a_shear_that_changes_the_answer_is_told(shear):
+    image, affine = head(3.0)
+    affine[0, 1] = shear * 3
+    assert ("shears it" in doubts(noisy(image, 0.02), affine)) == (shear > 0.25)
+
+
+# --- What is no scan ------------------------------------------------------------------------------
+
+
+def test_a_parcellation_of_many_labels_is_refused():
+    image, affine = head(3.0)
+    x, y, z = (np.arange(length) // 8 for length in image.shape)
+    labels = (image > 0) * (1 + z + 20 * y[:, None] + 400 * x[:, None, None])
+    assert len(np.unique(labels)) > 300
+    with pytest.raises(ValueError, match="mask or a map of labels"):
+        _doubts.check_is_head(labels.astype(np.float32), affine)
+
+
+def test_a_distance_map_is_doubted():
+    image, affine = head(3.0)
+    depth = ndimage.distance_transform_edt(ndimage.binary_fill_holes(image > 0), sampling=3.0)
+    assert doubts(depth.astype(np.float32), affine)
+
+
+def test_a_scan_whose_every_other_slice_is_empty_is_told_as_such():
+    image, affine = head(3.0)
+    image = np.round(noisy(image, 0.05))
+    image[:, :, ::2] = 0
+    _doubts.check_is_head(image, affine)
+    assert "slices hold one value only" in doubts(image, affine) and is_refused(image, affine)
+
+
+def test_a_ct_padded_throughout_is_told():
+    image, affine = head(3.0, "CT")
+    image = image + np.random.default_rng(0).normal(0, 5, image.shape)
+    outside = ndimage.distance_transform_edt(image < -500) > 0
+    image[outside & (np.indices(image.shape).sum(0) >= 0)] = -3024
+    assert "of a CT" in doubts(image.astype(np.float32), affine)
+
+
+def test_a_background_far_below_all_else_is_named():
+    image, affine = head(3.0)
+    scan = np.where(image > 0, noisy(image, 0.02), -9999)
+    assert "its background is -9999" in doubts(scan, affine) and "CT" not in doubts(scan, affine)
+
+
+# --- No words of libraries ------------------------------------------------------------------------
+
+
+def test_few_slices_and_huge_values_raise_no_warnings_of_libraries():
+    image, affine = head((2, 2, 6))
+    image = noisy(image, 0.02)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for slices in (3, 4, 5):
+            doubts(image[:, :, 12 : 12 + slices], affine)
+            anatomy.head_mask(image[:, :, 12 : 12 + slices])
+        for scale in (1e32, -1e34):
+            large = image * np.float32(scale)
+            assert doubts(large, affine) == doubts(image * np.sign(scale), affine)
+            assert np.array_equal(
+                anatomy.head_mask(large), anatomy.head_mask(image * np.float32(np.sign(scale)))
+            )
+    blocks, size = _looks.blocks_of(image * np.float32(1e32), affine, 3.0)
+    assert np.isfinite(blocks).all() and blocks.max() <= 3 and len(size) == 3
