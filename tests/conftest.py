@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -52,6 +53,14 @@ def forget_networks():
     yield
     if "keras" in sys.modules:
         sys.modules["keras"].utils.clear_session(free_memory=True)
+
+
+@pytest.fixture(autouse=True)
+def drawn_alike():
+    """Networks without a seed of their own begin alike in every run."""
+    random.seed(0)
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.set_random_seed(0)
 
 
 @pytest.fixture(scope="session")

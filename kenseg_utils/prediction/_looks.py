@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,7 @@ class Doubt:
     is_no_t1w: bool = False
 
 
-def blocks_of(image: np.ndarray, affine, about: float) -> tuple[np.ndarray, np.ndarray]:
+def blocks_of(image: np.ndarray, affine: np.ndarray, about: float) -> tuple[np.ndarray, np.ndarray]:
     """A volume in RAS order, as means of blocks of `about` mm, and the blocks' sides in mm.
 
     Its air is dark, and it has no single stray values.
@@ -31,5 +32,5 @@ def blocks_of(image: np.ndarray, affine, about: float) -> tuple[np.ndarray, np.n
     return anatomy.block_means(image, (x, y, z)), size * (x, y, z)
 
 
-def by(sizes, digits: int = 0) -> str:
+def by(sizes: Iterable[float], digits: int = 0) -> str:
     return " × ".join(f"{size:.{digits}f}" for size in sizes)
