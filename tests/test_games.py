@@ -1,6 +1,7 @@
-"""The bet and the seed dice: whole without scripts, quiet, and in a real browser alive."""
+"""Bets, the seed dice, numbers: whole without scripts, quiet, and in a real browser alive."""
 
 import json
+import math
 import re
 
 import pandas as pd
@@ -189,3 +190,62 @@ def test_a_loss_is_claimed_where_the_mean_is_lower(chromium):
 def test_the_summary_is_a_table_of_shares(rolls):
     assert rolls.table[["positive", "better", "worse"]].le(1).all(axis=None)
     assert isinstance(rolls.table, pd.DataFrame) and len(rolls.table) == 4
+
+
+ANSWERS = [(0.445, 0.455, True, "Nine of twenty."), (0, 0.4, False, "<b>More</b> & more.")]
+
+
+@pytest.mark.parametrize(
+    "typed, said",
+    [
+        ("0.45", "Right. Nine of twenty."),
+        (" .45 ", "Right. Nine of twenty."),
+        ("0,45", "Right. Nine of twenty."),
+        ("45 %", "Right. Nine of twenty."),
+        ("4.5e-1", "Right. Nine of twenty."),
+        ("0", "Not yet. <b>More</b> & more."),
+        ("1,000,000", "Not yet. Otherwise."),
+        ("\N{MINUS SIGN}1", "Not yet. Otherwise."),
+        ("", "A number is asked for, such as 0.5."),
+        ("half", "A number is asked for, such as 0.5."),
+        ("e", "A number is asked for, such as 0.5."),
+    ],
+)
+def test_a_number_is_read_as_people_write_it_and_answered(chromium, typed, said):
+    with bare_page(chromium, teaching.number_quiz(QUESTION, ANSWERS, "Otherwise.").data) as tab:
+        assert tab.locator('[data-part="said"]').text_content() == ""
+        tab.get_by_label(QUESTION).fill(typed)
+        tab.keyboard.press("Enter")
+        assert tab.locator('[data-part="said"]').text_content() == said
+
+
+def test_open_ends_of_an_answer_hold_what_is_beyond(chromium):
+    half = [(-math.inf, 0, True, "Below."), (7e9, math.inf, False, "Far above.")]
+    with bare_page(chromium, teaching.number_quiz(QUESTION, half, "Between.").data) as tab:
+        for typed, said in (("-1e12", "Below."), ("7000000000", "Far above."), ("6e9", "Between.")):
+            tab.get_by_label(QUESTION).fill(typed)
+            tab.get_by_role("button", name="Check").click()
+            assert said in tab.locator('[data-part="said"]').text_content()
+
+
+def test_a_number_s_question_is_text_and_hidden_without_scripts():
+    text = teaching.number_quiz("</script><b>?", ANSWERS, "</script>").data
+    assert text.count("</script>") == 1 and "<b>" not in text and "http" not in text
+    assert "hidden" in Page(text).all("form")[0]
+
+
+@pytest.mark.parametrize(
+    "question, answers, otherwise, message",
+    [
+        ("", ANSWERS, "no", "words"),
+        ("Q?", ANSWERS, " ", "words"),
+        ("Q?", [(0, 1, True, "")], "no", "words"),
+        ("Q?", ANSWERS[1:], "no", "right"),
+        ("Q?", [], "no", "right"),
+        ("Q?", [(2, 1, True, "yes")], "no", "between 2 and 1"),
+        ("Q?", [(math.nan, 1, True, "yes")], "no", "between nan"),
+    ],
+)
+def test_a_number_s_question_says_what_it_needs(question, answers, otherwise, message):
+    with pytest.raises(ValueError, match=message):
+        teaching.number_quiz(question, answers, otherwise)

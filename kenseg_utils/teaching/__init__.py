@@ -1,6 +1,7 @@
 """Small helpers of the chapters: feedback, questions, tables, the device, the closing line."""
 
 from ._games import bet, seed_dice, settle
+from ._numbers import number_quiz
 from ._pages import (
     Chapter,
     closing_line,
@@ -23,6 +24,7 @@ __all__ = [
     "device",
     "feedback",
     "lock_hash",
+    "number_quiz",
     "on_colab",
     "open_chapter",
     "output_table",
