@@ -250,14 +250,19 @@
 
   const determinant = (m) => cofactors(m)[0].reduce((sum, part, k) => sum + part * m[0][k], 0);
 
+  const inverse = (m) => {
+    const part = cofactors(m), size = determinant(m);
+    return [0, 1, 2].map((row) => [0, 1, 2].map((column) => part[column][row] / size));
+  };
+
   /* For each axis of the file, the axis of space that it follows most and which way, as nibabel's
      io_orientation: the nearest rotation decides, and each axis of space is taken once. */
   function orientation(affine) {
     const size = spacing(affine);
     let near = affine.map((row) => row.slice(0, 3).map((part, axis) => part / size[axis]));
     for (let turn = 0; turn < 60; turn++) { // Newton's way to the rotation of a polar decomposition
-      const det = determinant(near), inverse = cofactors(near);
-      near = near.map((row, r) => row.map((part, c) => (part + inverse[r][c] / det) / 2));
+      const det = determinant(near), parts = cofactors(near);
+      near = near.map((row, r) => row.map((part, c) => (part + parts[r][c] / det) / 2));
     }
     const strongest = (axis) => Math.max(...near.map((row) => Math.round(row[axis] ** 2 * 1e12)));
     const order = [0, 1, 2].sort((one, other) => strongest(other) - strongest(one) || one - other);
@@ -350,5 +355,5 @@
     return new Blob([await new Response(zipped).arrayBuffer()], { type: "application/gzip" });
   }
 
-  self.kensegNifti = { read, maskFile, Refused, spacing, determinant, orientation };
+  self.kensegNifti = { read, maskFile, Refused, spacing, determinant, inverse, orientation };
 })();

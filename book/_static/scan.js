@@ -1,7 +1,7 @@
 /* A T1w on the grid that the network knows, and an answer back: prediction.segment_volume in the
-   page (kenseg_utils/prediction/_volumes.py, _doubts.py and anatomy.py, rule by rule; tests compare
-   the two). Volumes are {values: Float32Array, shape: [X, Y, Z]} in RAS order, x fastest; masks
-   are Uint8Arrays of the same order. */
+   page (kenseg_utils/prediction/_volumes.py and anatomy.py, rule by rule; tests compare the two).
+   Volumes are {values: Float32Array, shape: [X, Y, Z]} in RAS order, x fastest; masks are
+   Uint8Arrays of the same order. */
 (() => {
   const BOX = [197, 233, 189], HEAD = [98, 117, 172], FRAME = [208, 240];
   const LEAST_ML = 0.03, LEAST_HEAD_ML = 200;
@@ -431,6 +431,20 @@
     return [...filledBox(upper, [shape[0], shape[1], height]).slice(0, 2), box[2]];
   }
 
+  /* How far below the surface of the head each voxel lies, in mm; null where there is none. */
+  function headDepth(blocks) {
+    const found = findHead(settled(blocks));
+    if (!found) return null;
+    const coarse = found.blocks.shape, [X, Y, Z] = coarse;
+    const solid = filledPlanes(dilated(found.head, coarse), coarse, 2);
+    const wide = [X + 2, Y + 2, Z + 1], padded = new Uint8Array(product(wide));
+    walk(coarse, (at, x, y, z) => { padded[x + 1 + wide[0] * (y + 1 + wide[1] * z)] = solid[at]; });
+    const deep = depths(padded, wide, found.step.map((n, axis) => n * blocks.size[axis]));
+    const inner = new Float32Array(product(coarse));
+    walk(coarse, (at, x, y, z) => { inner[at] = deep[x + 1 + wide[0] * (y + 1 + wide[1] * z)]; });
+    return toFine(inner, coarse, found.step, blocks.shape);
+  }
+
   /* Where a lesion may be: a generous hull of the brain; everything where no brain is found. */
   function brainHull(given) {
     const step = 3, { shape } = given, everything = () => new Uint8Array(product(shape)).fill(1);
@@ -575,161 +589,8 @@
       pieces: kept.reduce((sum, one) => sum + one, 0) };
   }
 
-  // --- Is it a T1w of a head? (prediction/_doubts.py) ------------------------------------------
-
-  function isLabelMap({ values, shape }) {
-    const [X, Y, Z] = shape, step = Math.max(1, Math.floor(Z / 40)), counts = new Map();
-    for (let z = 0; z < Z; z += step) {
-      for (let at = X * Y * z; at < X * Y * (z + 1); at++) {
-        if (!Number.isInteger(values[at])) return 0;
-        counts.set(values[at], (counts.get(values[at]) || 0) + 1);
-        if (counts.size > 300) return 0;
-      }
-    }
-    if (counts.size <= 3) return counts.size;
-    const most = Math.max(...counts.values());
-    const background = Math.min(...[...counts].filter(([, many]) => many === most).map(([one]) => one));
-    let same = 0, inside = 0;
-    for (let z = 0; z < Z; z += step) {
-      for (let at = X * Y * z; at < X * Y * (z + 1); at++) {
-        if (at % X === X - 1 || values[at] === background || values[at + 1] === background) continue;
-        inside++;
-        same += values[at] === values[at + 1];
-      }
-    }
-    return inside && same / inside > 0.72 ? counts.size : 0;
-  }
-
-  function blocksOf(volume, size, about) {
-    const step = size.map((mm) => Math.max(1, rounded(about / mm)));
-    return { ...blockMeans(withDarkAir(withoutSpikes(volume)), step),
-      size: size.map((mm, axis) => mm * step[axis]) };
-  }
-
-  const by = (sizes, digits = 0) => sizes.map((one) => one.toFixed(digits)).join(" × ");
-
-  /* Why a volume cannot be a scan of a head, or "". */
-  function refusal(volume, size) {
-    const labels = isLabelMap(volume);
-    if (labels) {
-      return `it holds ${labels} values in pieces of one value each: it is a mask or a map of ` +
-        "labels, and no scan. Give the T1w that it was drawn on.";
-    }
-    const blocks = blocksOf(volume, size, 3);
-    const sides = headBox(blocks).map(([start, stop], axis) => (stop - start) * blocks.size[axis]);
-    return Math.max(...sides) < 30
-      ? `what is bright in it is ${by(sides)} mm large, and no head is that small.` : "";
-  }
-
-  function headDepth(blocks) {
-    const found = findHead(settled(blocks));
-    if (!found) return null;
-    const coarse = found.blocks.shape, [X, Y, Z] = coarse;
-    const solid = filledPlanes(dilated(found.head, coarse), coarse, 2);
-    const wide = [X + 2, Y + 2, Z + 1], padded = new Uint8Array(product(wide));
-    walk(coarse, (at, x, y, z) => { padded[x + 1 + wide[0] * (y + 1 + wide[1] * z)] = solid[at]; });
-    const deep = depths(padded, wide, found.step.map((n, axis) => n * blocks.size[axis]));
-    const inner = new Float32Array(product(coarse));
-    walk(coarse, (at, x, y, z) => { inner[at] = deep[x + 1 + wide[0] * (y + 1 + wide[1] * z)]; });
-    return toFine(inner, coarse, found.step, blocks.shape);
-  }
-
-  /* What speaks against its being a T1w of a whole adult head, a sentence each. */
-  function doubts(volume, size) {
-    const told = [], blocks = blocksOf(volume, size, 1.5);
-    if (Math.max(...size) > 3.06) {
-      told.push(`its voxels are ${by(size, 1)} mm: with slices this thick, small lesions and edges ` +
-        "are lost (networks here learn from 1 mm).");
-    }
-    if (isCt(blocks.values)) {
-      told.push("its grey values are those of a CT (air at about -1000): no T1w has them.");
-    }
-    const depth = headDepth(blocks);
-    if (!depth) return [...told, "nothing in it stands out from its surroundings as a head does."];
-    return [...told, ...ofSize(blocks), ...ofContrast(blocks, depth)];
-  }
-
-  function isCt(values) {
-    const least = range(values)[0], count = (test) => values.reduce((sum, one) => sum + test(one), 0);
-    if (least >= -850 || least < -5000) return false;
-    if (count((one) => one < -850 && one > -1150) < 0.02 * values.length) return false;
-    return count((one) => one > -200 && one < 300) > 0.3 * count((one) => one > -850);
-  }
-
-  function ofSize({ values, shape, size }) {
-    const head = headMask({ values, shape }), top = filledBox(head, shape)[2][1];
-    const from = Math.max(0, top - rounded(150 / size[2])), high = [shape[0], shape[1], top - from];
-    const upper = levelsOf(head, shape, from, top), own = shares(upper, high), levels = shares(head, shape)[2];
-    const sides = filledBox(upper, high).map(([start, stop], axis) => (stop - start) * size[axis]);
-    const ends = (share, ...at) => Math.max(...at.map((one) => share.at(one))) > 0.15 * Math.max(...share);
-    const cut = [["a side", ends(own[0], 0, -1)], ["the back", ends(own[1], 0)],
-      ["the front", ends(own[1], -1)], ["the top", ends(levels, -1)]]
-      .filter(([, is]) => is).map(([name]) => name);
-    const told = [];
-    if (cut.length) {
-      told.push(`its field of view cuts the head at ${cut.join(", ")}: a lesion beyond is not seen, ` +
-        "and the head may be laid wrongly.");
-    }
-    const whole = [!cut.includes("a side"), !cut.includes("the back") && !cut.includes("the front")];
-    if ((sides[0] < 100 && whole[0]) || (sides[1] < 120 && whole[1])) {
-      told.push(`what is bright in it is ${by(sides)} mm large, less than an adult's head or brain.`);
-    } else if (sides[2] < 110) {
-      told.push(`it shows ${sides[2].toFixed(0)} mm of a head from its top, and not all of a brain.`);
-    }
-    if (sides[0] > 230 || sides[1] > 290) {
-      told.push(`what is bright in it is ${by(sides)} mm large, more than a head: another part of ` +
-        "the body?");
-    }
-    return told;
-  }
-
-  function ofContrast({ values, shape, size }, depth) {
-    const found = contrast(values, shape, size, depth);
-    if (!found) return [];
-    if (found.spread < 0.08) {
-      return ["it shows hardly any contrast in the brain, as a CT does: it is no T1w."];
-    }
-    if (found.skew > 0) {
-      return ["fluid in the brain is brighter than tissue, as in a T2w or a proton density image: " +
-        "it does not look like a T1w."];
-    }
-    if (Math.max(...size) <= 3 && found.rise < 1.05) {
-      return ["white matter is no brighter than grey matter, as in a FLAIR: it does not look like " +
-        "a T1w."];
-    }
-    return [];
-  }
-
-  /* Grey values 22 mm below the surface of a head's upper 110 mm, a bias field divided out. */
-  function contrast(values, shape, size, depth) {
-    const [X, Y] = shape, level = X * Y;
-    let top = 0;
-    depth.forEach((mm, at) => { if (mm > 0) top = Math.floor(at / level); });
-    const from = Math.max(0, Math.trunc(top + 1 - 110 / size[2]));
-    const inside = Uint8Array.from(depth, (mm, at) => mm > 22 && at >= from * level);
-    const pick = (some, test) => some.filter((_, at) => test(at));
-    if (inside.reduce((sum, one) => sum + one, 0) * product(size) < 1e5) return null;
-    const dark = quantile(sorted(values), 0.02), above = values.map((one) => one - dark);
-    const own = pick(above, (at) => inside[at]).sort();
-    const [low, fifth, middle, last, high] = [0.02, 0.05, 0.5, 0.95, 0.98].map((s) => quantile(own, s));
-    if (middle <= 0) return null;
-    const sigma = size.map((mm) => 20 / mm), blur = (some) => blurred({ values: some, shape }, sigma).values;
-    const weight = blur(Float32Array.from(inside));
-    const bright = blur(above.map((one, at) => inside[at] ? Math.max(low, Math.min(high, one)) : 0));
-    const flat = above.map((one, at) =>
-      inside[at] ? one / Math.max(bright[at] / (weight[at] + 1e-6), 0.1 * middle) : 0);
-    const ordered = pick(flat, (at) => inside[at]).sort();
-    const [least, half, most] = [0.01, 0.5, 0.99].map((s) => quantile(ordered, s));
-    const tissue = flat.map((one, at) => !(inside[at] && one < half - 0.6 * (half - least)));
-    const away = depths(Uint8Array.from(tissue), shape, size);
-    const beside = pick(flat, (at) => inside[at] && tissue[at] && away[at] > 1.5 && away[at] <= 4.6);
-    const far = pick(flat, (at) => inside[at] && tissue[at] && away[at] > 6.5);
-    return {
-      skew: ((most - half) - (half - least)) / Math.max(most - least, 1e-6),
-      rise: Math.min(beside.length, far.length) > 500 ? median(far) / median(beside) : Infinity,
-      spread: (last - fifth) / middle,
-    };
-  }
-
-  self.kensegScan = { BOX, FRAME, prepared, framed, taken, maskOf, refusal, doubts, brainHull, headMask };
+  self.kensegScan = { BOX, FRAME, prepared, framed, taken, maskOf, brainHull, headMask,
+    tools: { CROSS, product, sorted, quantile, median, mean, range, rounded, walk, lines, everyNth, blockMeans,
+      blurred, depths, dilated, withoutSpikes, withDarkAir, headMask, headBox, headDepth, filledBox, shares,
+      levelsOf } };
 })();

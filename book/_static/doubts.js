@@ -1,0 +1,404 @@
+/* Is this a T1w of a whole head? prediction.doubts in the page (kenseg_utils/prediction/_doubts.py,
+   _contrast.py, _pose.py and _sizes.py, rule by rule; tests compare the two). A volume is in RAS
+   order, as nifti.js gives it; each doubt is { says, other }: a sentence, and whether it makes the
+   scan no T1w of a head. */
+(() => {
+  const { CROSS, product, sorted, quantile, median, mean, range, rounded, walk, lines, everyNth, blockMeans,
+    blurred, depths, dilated, withoutSpikes, withDarkAir, headMask, headBox, headDepth, filledBox, shares,
+    levelsOf } = self.kensegScan.tools;
+  const THICK_MM = 3, COARSE_MM = 10, BLURRED = 3.35;
+
+  const fixed = (value, digits) => (rounded(value * 10 ** digits) / 10 ** digits).toFixed(digits);
+  const by = (sizes, digits = 0) => Array.from(sizes, (one) => fixed(one, digits)).join(" × ");
+  const count = (some, test) => some.reduce((sum, one) => sum + (test(one) ? 1 : 0), 0);
+
+  function blocksOf(volume, size, about) {
+    const step = size.map((mm) => Math.max(1, rounded(about / mm)));
+    return { ...blockMeans(withDarkAir(withoutSpikes(volume)), step),
+      size: size.map((mm, axis) => mm * step[axis]) };
+  }
+
+  // --- What cannot be a scan of a head ---------------------------------------------------------
+
+  /* Whole numbers, and neighbours in the foreground nearly always equal: how many values, or 0. */
+  function isLabelMap({ values, shape }) {
+    const [X, Y, Z] = shape, level = X * Y, plane = (z) => values.subarray(level * z, level * (z + 1));
+    const filled = [...Array(Z).keys()].filter((z) => {
+      const some = plane(z);
+      return some.some((one) => one !== some[0]);
+    });
+    const step = Math.max(1, Math.floor(filled.length / 40)), counts = new Map();
+    const looked = (filled.length ? filled : [0]).filter((_, k) => k % step === 0).map(plane);
+    for (const some of looked) {
+      for (const one of some) {
+        if (!Number.isInteger(one)) return 0;
+        counts.set(one, (counts.get(one) || 0) + 1);
+      }
+    }
+    if (counts.size > 3 && equals(looked, X, counts) <= 0.72) return 0;
+    return new Set(values).size;
+  }
+
+  /* Of neighbours that are no background, the share that is equal. Background is the most frequent
+     value; of many values, all that fill over a fiftieth. */
+  function equals(looked, X, counts) {
+    const all = looked.reduce((sum, some) => sum + some.length, 0), most = Math.max(...counts.values());
+    const often = [...counts].filter(([, many]) => counts.size <= 300 ? many === most : many > 0.02 * all);
+    const names = often.map(([one]) => one);
+    const background = new Set(counts.size <= 300 ? [Math.min(...names)] : names);
+    let same = 0, pairs = 0;
+    for (const some of looked) {
+      for (let at = 0; at + 1 < some.length; at++) {
+        if (at % X === X - 1 || background.has(some[at]) || background.has(some[at + 1])) continue;
+        pairs++;
+        same += some[at] === some[at + 1];
+      }
+    }
+    return pairs ? same / pairs : 0;
+  }
+
+  /* Why a volume cannot be a scan of a head, or "". */
+  function refusal(volume, size) {
+    const labels = isLabelMap(volume);
+    if (labels) {
+      return `it holds ${labels} values in pieces of one value each: it is a mask or a map of ` +
+        "labels, and no scan. Give the T1w that it was drawn on.";
+    }
+    const blocks = blocksOf(volume, size, 3);
+    const sides = headBox(blocks).map(([start, stop], axis) => (stop - start) * blocks.size[axis]);
+    return Math.max(...sides) < 30
+      ? `what is bright in it is ${by(sides)} mm large, and no head is that small.` : "";
+  }
+
+  // --- What speaks against it ------------------------------------------------------------------
+
+  /* A sentence each. */
+  function doubts(volume, size) {
+    const told = [], tell = (says, other = false) => told.push({ says, other });
+    if (Math.max(...size) > COARSE_MM) {
+      tell(`its voxels are ${by(size, 1)} mm, and above 10 mm what is found is mostly invented.`, true);
+    } else if (Math.max(...size) > THICK_MM * 1.02) {
+      tell(`its voxels are ${by(size, 1)} mm: with slices this thick, small lesions and edges are lost ` +
+        "(networks here learn from 1 mm).");
+    }
+    ofShear(volume.affine, tell);
+    ofGaps(volume, tell);
+    const blocks = blocksOf(volume, size, 1.5), ct = isCt(blocks.values);
+    if (ct) tell("its grey values are those of a CT (air at about -1000): no T1w has them.", true);
+    const depth = headDepth(blocks);
+    if (!depth) {
+      tell("nothing in it stands out from its surroundings as a head does.");
+      return told.map(({ says }) => says);
+    }
+    ofSize(blocks, tell);
+    ofBlur(blocks, tell);
+    const background = ct ? [] : ofBackground(volume);
+    const grey = background.length ? background : ofContrast(blocks, depth);
+    // Of what is no T1w, only that is said which makes it none.
+    const isOther = [...told, ...grey].some(({ other }) => other);
+    told.push(...grey.filter(({ other }) => other || !isOther));
+    if (!isOther) ofPose(volume, size, blocks, tell);
+    return told.map(({ says }) => says);
+  }
+
+  function ofShear(affine, tell) {
+    const axes = [0, 1, 2].map((axis) => {
+      const own = [0, 1, 2].map((row) => affine[row][axis]), long = Math.hypot(...own);
+      return own.map((part) => part / long);
+    });
+    const dot = (one, other) => Math.abs(axes[one].reduce((sum, part, row) => sum + part * axes[other][row], 0));
+    const most = Math.max(dot(0, 1), dot(0, 2), dot(1, 2));
+    if (most <= 0.22) return;
+    tell(`its header shears it: two axes of its voxels stand at ${fixed(Math.acos(most) * 180 / Math.PI, 0)} ` +
+      "and not 90 degrees to each other, and lesions are invented in what is bent so far. Resample it to " +
+      "axes at right angles.");
+  }
+
+  /* Slices that hold nothing, again and again between others that do. */
+  function ofGaps({ values, shape }, tell) {
+    const low = shape.map((n) => new Float32Array(n).fill(Infinity));
+    const high = shape.map((n) => new Float32Array(n).fill(-Infinity));
+    const [a, b, c] = low, [d, e, f] = high;
+    walk(shape, (at, x, y, z) => {
+      const value = values[at];
+      if (value < a[x]) a[x] = value;
+      if (value < b[y]) b[y] = value;
+      if (value < c[z]) c[z] = value;
+      if (value > d[x]) d[x] = value;
+      if (value > e[y]) e[y] = value;
+      if (value > f[z]) f[z] = value;
+    });
+    for (const axis of [0, 1, 2]) {
+      const filled = [...low[axis].keys()].filter((plane) => low[axis][plane] < high[axis][plane]);
+      const gaps = filled.slice(1).map((plane, k) => plane - filled[k] - 1).filter((gap) => gap);
+      if (gaps.length < 3) continue;
+      tell(`${gaps.reduce((sum, gap) => sum + gap, 0)} of its slices hold one value only, between others ` +
+        "that hold a head: export it again.", true);
+      return;
+    }
+  }
+
+  function isCt(values) {
+    const least = range(values)[0];
+    const air = count(values, (one) => one < -850 && one > -1150);
+    const padding = count(values, (one) => Math.abs(one + 3024) <= 1);
+    if (least >= -850 || least < -5000 || Math.max(air, padding) < 0.02 * values.length) return false;
+    return count(values, (one) => one > -200 && one < 300) > 0.3 * count(values, (one) => one > -850);
+  }
+
+  function ofSize({ values, shape, size }, tell) {
+    const head = headMask({ values, shape }), top = filledBox(head, shape)[2][1];
+    const from = Math.max(0, top - rounded(150 / size[2])), high = [shape[0], shape[1], top - from];
+    const upper = levelsOf(head, shape, from, top), own = shares(upper, high), levels = shares(head, shape)[2];
+    const sides = filledBox(upper, high).map(([start, stop], axis) => (stop - start) * size[axis]);
+    const ends = (share, ...at) => Math.max(...at.map((one) => share.at(one))) > 0.15 * Math.max(...share);
+    const cut = [["a side", ends(own[0], 0, -1)], ["the back", ends(own[1], 0)],
+      ["the front", ends(own[1], -1)], ["the top", ends(levels, -1)]]
+      .filter(([, is]) => is).map(([name]) => name);
+    if (cut.length) {
+      tell(`its field of view cuts the head at ${cut.join(", ")}: a lesion beyond is not seen, ` +
+        "and the head may be laid wrongly.");
+    }
+    const whole = [!cut.includes("a side"), !cut.includes("the back") && !cut.includes("the front")];
+    if ((sides[0] < 100 && whole[0]) || (sides[1] < 120 && whole[1])) {
+      tell(`what is bright in it is ${by(sides)} mm large, less than an adult's head or brain.`,
+        Math.min(sides[0], sides[1]) < 60);
+    } else if (sides[2] < 110) {
+      tell(`it shows ${fixed(sides[2], 0)} mm of a head from its top, and not all of a brain.`);
+    }
+    if (sides[0] > 230 || sides[1] > 290) {
+      tell(`what is bright in it is ${by(sides)} mm large, more than a head: another part of ` +
+        "the body?", true);
+    }
+  }
+
+  /* How much more differ places 8 mm apart than 4 mm: four times as much where all is smooth. */
+  function ofBlur({ values, shape, size }, tell) {
+    const box = headBox({ values, shape }), ratios = [];
+    const cut = box.map(([start, stop]) => stop - start), head = new Float32Array(product(cut));
+    walk(cut, (at, x, y, z) => {
+      head[at] = values[x + box[0][0] + shape[0] * (y + box[1][0] + shape[1] * (z + box[2][0]))];
+    });
+    for (const axis of [0, 1, 2]) {
+      const step = Math.max(1, rounded(4 / size[axis]));
+      if (size[axis] > 5.1 || cut[axis] <= 4 * step) continue;
+      const [near, far] = [step, 2 * step].map((apart) => {
+        let sum = 0, many = 0;
+        lines(cut, axis, (start, stride, length) => {
+          for (let k = 0; k + apart < length; k++, many++) {
+            sum += (head[start + (k + apart) * stride] - head[start + k * stride]) ** 2;
+          }
+        });
+        return sum / many;
+      });
+      ratios.push(near ? far / near : 0);
+    }
+    if (!ratios.length || mean(ratios) <= BLURRED) return;
+    tell("it is blurred, whatever the size of its voxels: nothing in it is sharper than some 10 mm, and " +
+      "lesions are overlooked or invented. Give the scan as it was measured.");
+  }
+
+  /* A background far below all else: beside it, all of a head is one grey. */
+  function ofBackground(volume) {
+    const few = everyNth(volume, [3, 3, 3]), air = range(few)[0];
+    const rest = few.filter((one) => one > air).sort();
+    const [low, high] = rest.length ? [quantile(rest, 0.05), quantile(rest, 0.99)] : [air, air];
+    if (air >= 0 || low - air < 8 * (high - low)) return [];
+    return [{ other: true, says: `its background is ${Number(air.toPrecision(6))}, far below all else ` +
+      `(${fixed(low, 0)} to ${fixed(high, 0)}), and beside it all of a head looks alike: set it to the grey ` +
+      "value of air." }];
+  }
+
+  // --- Contrast --------------------------------------------------------------------------------
+
+  /* What the grey values deep in the head say: at most one doubt. */
+  function ofContrast({ values, shape, size }, depth) {
+    const found = contrast(values, shape, size, depth), says = (text, other) => [{ says: text, other }];
+    if (!found) {
+      return says("whether it is a T1w could not be checked: too little of what is deep in a brain is in it.",
+        false);
+    }
+    const { skew, rise, spread } = found;
+    const largeLesion = skew < 0.12 && rise >= 1.3 && rise < Infinity && spread < 1.5;
+    if (spread < 0.08) {
+      return says("it shows hardly any contrast in the brain, as a CT does: it is no T1w.", true);
+    }
+    if (skew > 0 && !largeLesion) {
+      return says("fluid in the brain is brighter than tissue, as in a T2w or a proton density image: " +
+        "it does not look like a T1w.", true);
+    }
+    if (rise < 1.05) {
+      return says("white matter is no brighter than grey matter, as in a FLAIR: it does not look like " +
+        "a T1w.", true);
+    }
+    if (rise < 1.12) {
+      return says("white matter is hardly brighter than grey matter: it may be a FLAIR, and no T1w.", false);
+    }
+    if (rise === Infinity) {
+      return says("whether it is a T1w or a FLAIR could not be checked: its voxels are too large, or too " +
+        "little of the brain is in it.", false);
+    }
+    return [];
+  }
+
+  /* Grey values 22 mm below the surface of a head's upper 110 mm, a bias field divided out. */
+  function contrast(values, shape, size, depth) {
+    const [X, Y] = shape, level = X * Y;
+    let top = 0;
+    depth.forEach((mm, at) => { if (mm > 0) top = Math.floor(at / level); });
+    const from = Math.max(0, Math.trunc(top + 1 - 110 / size[2]));
+    const inside = Uint8Array.from(depth, (mm, at) => mm > 22 && at >= from * level);
+    const pick = (some, test) => some.filter((_, at) => test(at));
+    if (inside.reduce((sum, one) => sum + one, 0) * product(size) < 1e5) return null;
+    const dark = quantile(sorted(values), 0.02), above = values.map((one) => one - dark);
+    const own = pick(above, (at) => inside[at]).sort();
+    const [low, fifth, middle, last, high] = [0.02, 0.05, 0.5, 0.95, 0.98].map((s) => quantile(own, s));
+    if (middle <= 0) return null;
+    const sigma = size.map((mm) => 20 / mm), blur = (some) => blurred({ values: some, shape }, sigma).values;
+    const weight = blur(Float32Array.from(inside));
+    const bright = blur(above.map((one, at) => inside[at] ? Math.max(low, Math.min(high, one)) : 0));
+    const flat = above.map((one, at) =>
+      inside[at] ? one / Math.max(bright[at] / (weight[at] + 1e-6), 0.1 * middle) : 0);
+    const ordered = pick(flat, (at) => inside[at]).sort();
+    const [least, half, most] = [0.01, 0.5, 0.99].map((s) => quantile(ordered, s));
+    const tissue = flat.map((one, at) => !(inside[at] && one < half - 0.6 * (half - least)));
+    const away = depths(Uint8Array.from(tissue), shape, size);
+    const beside = pick(flat, (at) => inside[at] && tissue[at] && away[at] > 1.5 && away[at] <= 4.6);
+    const far = pick(flat, (at) => inside[at] && tissue[at] && away[at] > 6.5);
+    return {
+      skew: ((most - half) - (half - least)) / Math.max(most - least, 1e-6),
+      rise: Math.min(beside.length, far.length) > 500 ? median(far) / median(beside) : Infinity,
+      spread: (last - fifth) / middle,
+    };
+  }
+
+  // --- How it lies -----------------------------------------------------------------------------
+
+  function ofPose(volume, size, blocks, tell) {
+    const { flat, near } = ends(blocks);
+    let why = "";
+    if (flat.length && !flat.includes("the bottom")) {
+      why = `it ends flat, as at a neck, at ${flat.join(" and ")}, and not at the bottom`;
+    } else if (!flat.includes("a side")) { // of a head that is cut, the other half is missing
+      why = ofMirrors(volume, size);
+    }
+    if (!why && !flat.length && Math.max(...blocks.size) <= 3.1) {
+      const upsideDown = 1.3 * near["the top"] < near["the bottom"] && near["the bottom"] < 0.45;
+      const onItsBack = near["the back"] < 0.75 * near["the front"];
+      if (upsideDown || onItsBack) why = "it narrows where a brain does not";
+    }
+    if (!why) return;
+    tell(`the head does not seem to lie as its header says: ${why}. The mask may be wrong wherever it is, ` +
+      "and so may sides. Look at the scan in a viewer, and mend the header.");
+  }
+
+  /* Where the head ends flat, as a neck does; and how full it is 16 mm from each end. */
+  function ends({ values, shape, size }) {
+    const head = headMask({ values, shape }), flat = [], near = {};
+    const names = [["a side", "a side"], ["the back", "the front"], ["the bottom", "the top"]];
+    shares(head, shape).forEach((planes, axis) => {
+      const most = Math.max(...planes, 1), share = planes.map((one) => one / most), mm = size[axis];
+      const filled = [...share.keys()].filter((at) => share[at] > 0.01);
+      const full = (place) => { // between the planes' middles
+        const at = Math.max(0, Math.min(share.length - 1, place / mm - 0.5)), low = Math.floor(at);
+        return share[low] + (at - low) * ((share[low + 1] ?? share[low]) - share[low]);
+      };
+      [[filled[0] * mm, 1, 0], [(filled[filled.length - 1] + 1) * mm, -1, share.length - 1]]
+        .forEach(([end, inwards, edge], k) => {
+          if (share[edge] > 0.15 || (axis && full(end + 8 * inwards) > 0.35)) flat.push(names[axis][k]);
+          near[names[axis][k]] = full(end + 16 * inwards);
+        });
+    });
+    return { flat, near };
+  }
+
+  /* Along which axis the head is most like its mirror image: it should be from side to side. */
+  function ofMirrors(volume, size) {
+    const step = size.map((mm) => Math.max(1, rounded(4 / mm)));
+    const blocks = blockMeans(withDarkAir(withoutSpikes(volume)), step), { shape } = blocks;
+    const turn = [0, 1, 2].map((row) => [0, 1, 2].map((axis) => volume.affine[row][axis] * step[axis]));
+    const origin = [0, 1, 2].map((row) => volume.affine[row][3] +
+      step.reduce((sum, n, axis) => sum + volume.affine[row][axis] * (n - 1) / 2, 0));
+    const depth = headDepth({ ...blocks, size: size.map((mm, axis) => mm * step[axis]) });
+    if (!depth) return "";
+    const head = Uint8Array.from(depth, (mm) => mm > 0);
+    const at = [];
+    for (let x = 0; x < shape[0]; x++) { // in the order in which NumPy lists them
+      for (let y = 0; y < shape[1]; y++) {
+        for (let z = 0; z < shape[2]; z++) if (head[x + shape[0] * (y + shape[1] * z)]) at.push([x, y, z]);
+      }
+    }
+    const every = Math.max(1, Math.floor(at.length / 3000)), some = at.filter((_, k) => k % every === 0);
+    const [low] = range(blocks.values), inside = blocks.values.filter((_, k) => head[k]);
+    const limit = low + 1.2 * (median(inside) - low), wide = dilated(head, shape, CROSS);
+    const shown = blocks.values.map((one, k) => wide[k] ? Math.min(one, limit) : low);
+    const alike = [0, 1, 2].map((axis) => likeness(shown, shape, some, turn, origin, axis));
+    const best = alike.indexOf(Math.max(...alike));
+    if (alike[best] < Math.max(0.6, alike[0] + 0.2)) return "";
+    const along = ["from side to side", "from back to front", "from bottom to top"];
+    return `it is more like its mirror image ${along[best]} than ${along[0]}`;
+  }
+
+  const times = (matrix, [x, y, z]) => matrix.map((row) => row[0] * x + row[1] * y + row[2] * z);
+
+  /* How like its mirror image a head is, across the best plane that stands about on an axis. */
+  function likeness(shown, shape, some, turn, origin, axis) {
+    const places = some.map((place) => times(turn, place).map((mm, row) => mm + origin[row]));
+    const centre = [0, 1, 2].map((row) => {
+      const [low, high] = range(places.map((place) => place[row]));
+      return (low + high) / 2;
+    });
+    const back = self.kensegNifti.inverse(turn);
+    const here = some.map(([x, y, z]) => shown[x + shape[0] * (y + shape[1] * z)]);
+    let best = -1;
+    for (const one of [-0.2, 0, 0.2]) {
+      for (const other of [-0.2, 0, 0.2]) {
+        const normal = [Math.tan(one), Math.tan(other)];
+        normal.splice(axis, 0, 1);
+        const long = Math.hypot(...normal), unit = normal.map((part) => part / long);
+        const beyond = places.map((place) => place.reduce((sum, mm, row) => sum + (mm - centre[row]) * unit[row], 0));
+        for (let shift = -12; shift <= 12; shift += 4) {
+          const pairs = [[], []];
+          places.forEach((place, k) => {
+            const far = 2 * (beyond[k] - shift);
+            const index = times(back, place.map((mm, row) => mm - far * unit[row] - origin[row]));
+            if (!index.every((at, each) => at > -0.5 && at < shape[each] - 0.5)) return;
+            pairs[0].push(here[k]);
+            pairs[1].push(between(shown, shape, index));
+          });
+          if (pairs[0].length < Math.max(100, some.length / 2)) continue;
+          best = Math.max(best, correlation(...pairs));
+        }
+      }
+    }
+    return best;
+  }
+
+  /* A value between eight voxels; beyond the outermost, theirs. */
+  function between(values, [X, Y, Z], place) {
+    const [x, y, z] = place.map((at, axis) => Math.max(0, Math.min([X, Y, Z][axis] - 1, at)));
+    const [a, b, c] = [x, y, z].map(Math.floor);
+    let sum = 0;
+    for (const [i, one] of [[a, a + 1 - x], [Math.min(a + 1, X - 1), x - a]]) {
+      for (const [j, two] of [[b, b + 1 - y], [Math.min(b + 1, Y - 1), y - b]]) {
+        for (const [k, three] of [[c, c + 1 - z], [Math.min(c + 1, Z - 1), z - c]]) {
+          sum += one * two * three * values[i + X * (j + Y * k)];
+        }
+      }
+    }
+    return sum;
+  }
+
+  function correlation(one, other) {
+    const [a, b] = [mean(one), mean(other)];
+    let ab = 0, aa = 0, bb = 0;
+    one.forEach((value, k) => {
+      ab += (value - a) * (other[k] - b);
+      aa += (value - a) ** 2;
+      bb += (other[k] - b) ** 2;
+    });
+    return aa && bb ? ab / Math.sqrt(aa * bb) : -1;
+  }
+
+  Object.assign(self.kensegScan, { refusal, doubts });
+})();

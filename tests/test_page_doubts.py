@@ -1,0 +1,145 @@
+"""The page doubts a scan in the package's own words, or calls it no scan as the package does."""
+
+import base64
+
+import nibabel as nib
+import numpy as np
+import pytest
+from conftest import ROOT
+from heads import head, noisy
+from nilearn import datasets
+from scipy import ndimage
+from test_doubts import stored
+
+from kenseg_utils import anatomy, atlas, phantom, prediction
+from kenseg_utils.prediction import _doubts
+
+READ = """async (text) => {
+  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const volume = await kensegNifti.read(new File([bytes], "scan"));
+  const size = kensegNifti.spacing(volume.affine), refused = kensegScan.refusal(volume, size);
+  return { refused, doubts: refused ? [] : kensegScan.doubts(volume, size) };
+}"""
+
+
+@pytest.fixture(scope="module")
+def page(chromium):
+    tab = chromium.new_page()
+    for name in ("nifti", "scan", "doubts"):
+        tab.add_script_tag(path=ROOT / f"book/_static/{name}.js")
+    yield tab
+    tab.close()
+
+
+def blurred():
+    image, affine = head(3.0)
+    return ndimage.gaussian_filter(image, 2), affine
+
+
+def sheared():
+    image, affine = head(3.0)
+    affine[0, 1] = 0.9
+    return noisy(image, 0.02), affine
+
+
+def with_gaps():
+    image, affine = head(3.0)
+    image = np.round(noisy(image, 0.05))
+    image[:, :, ::2] = 0
+    return image, affine
+
+
+def padded_ct():
+    image, affine = head(3.0, "CT")
+    image = image + np.random.default_rng(0).normal(0, 5, image.shape)
+    return np.where(image < -500, -3024, image).astype(np.float32), affine
+
+
+def far_background():
+    image, affine = head(3.0)
+    return np.where(image > 0, noisy(image, 0.02), np.float32(-9999)), affine
+
+
+def labels(many):
+    image, affine = head(3.0)
+    x, y, z = (np.arange(length) // 8 for length in image.shape)
+    if many:
+        return (image > 0) * (1.0 + z + 20 * y[:, None] + 400 * x[:, None, None]), affine
+    return (image > 0) * (1.0 + z // 8), affine
+
+
+def template(code):
+    brain = datasets.load_mni152_template(resolution=2)
+    return stored((brain.get_fdata(dtype=np.float32), brain.affine), code)
+
+
+def lying(code):
+    image, affine = head(3.0)
+    return stored((noisy(image, 0.03), affine), code)
+
+
+def cut(*part):
+    image, affine = head(3.0)
+    return noisy(image, 0.03)[part], affine
+
+
+def tilted():
+    brain = datasets.load_mni152_template(resolution=2)
+    image = brain.get_fdata(dtype=np.float32)
+    return ndimage.rotate(image, 20, (1, 2), reshape=False, order=1), brain.affine
+
+
+def contrast(name, mm):
+    image, affine = head(mm, name)
+    return noisy(image, 0.05), affine
+
+
+def large_lesion():
+    """Of 300 ml."""
+    image = phantom.make_subject(4)[0].astype(np.float32)
+    return anatomy.block_means(image, (2, 2, 2)), phantom.AFFINE @ np.diag([2, 2, 2, 1.0])
+
+
+ALL = slice(None)
+SCANS = {
+    "T1w": (lambda: contrast("T1w", 3.0), ""),
+    "T1w, thick": (lambda: contrast("T1w", (3, 3, 6.5)), "slices this thick"),
+    "T1w, 8 mm": (lambda: contrast("T1w", 8.0), "could not be checked"),
+    "T1w, 11 mm": (lambda: contrast("T1w", 11.0), "mostly invented"),
+    "FLAIR, thick": (lambda: contrast("FLAIR", (3, 3, 6.5)), "as in a FLAIR"),
+    "PD, thick": (lambda: contrast("PD", (3, 3, 4)), "proton density"),
+    "CT, padded": (padded_ct, "of a CT"),
+    "blurred": (blurred, "blurred"),
+    "sheared": (sheared, "shears it"),
+    "gaps": (with_gaps, "hold one value only"),
+    "background": (far_background, "its background is -9999"),
+    "few slices": (lambda: cut(ALL, ALL, slice(30, 38)), "could not be checked"),
+    "half a head": (lambda: cut(slice(40, None)), "cuts the head at a side"),
+    "knee": (lambda: (head(3.0)[0][::2, ::2], np.diag([3, 3, 3, 1.0])), "less than an adult's"),
+    "large lesion": (large_lesion, ""),
+    "brain on its back": (lambda: template("ARS"), "does not seem to lie"),
+    "brain upside down": (lambda: template("RAI"), "does not seem to lie"),
+    "neck in front": (lambda: lying("RSA"), "does not seem to lie"),
+    "tilted": (tilted, ""),
+    "labels": (lambda: labels(False), "map of labels"),
+    "many labels": (lambda: labels(True), "map of labels"),
+}
+
+
+@pytest.mark.parametrize("name", SCANS)
+def test_the_page_says_of_a_scan_what_the_package_says(page, tmp_path, name):
+    make, told = SCANS[name]
+    image, affine = make()
+    file = nib.Nifti1Image(np.asarray(image, np.float32), affine)
+    nib.save(file, tmp_path / "scan.nii")
+    scan = atlas.load_image(tmp_path / "scan.nii")
+    found = page.evaluate(READ, base64.b64encode((tmp_path / "scan.nii").read_bytes()).decode())
+    if found["refused"]:
+        with pytest.raises(ValueError, match=told) as refusal:
+            _doubts.check_is_head(scan.image, scan.affine, "it")
+        assert found["refused"] == str(refusal.value)
+        return
+    _doubts.check_is_head(scan.image, scan.affine)
+    doubts = list(prediction.t1w_doubts(scan.image, scan.affine))
+    assert found["doubts"] == doubts
+    assert told in " ".join(doubts) and (told or not doubts)
