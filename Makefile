@@ -227,6 +227,7 @@ $(GO_ON:notebooks/%=_build/executed/$(RUN)/%): | $(TRAINS:notebooks/%=_build/exe
 
 # What these show beside their own results.
 _build/executed/$(RUN)/03_residual_and_ken_blocks.ipynb: $(wildcard results/trained_gradients.json)
+_build/executed/$(RUN)/05_gpu_training.ipynb: $(wildcard results/overfitting.json results/paper_scale.json)
 _build/executed/$(RUN)/08_baseline_networks.ipynb: $(wildcard results/networks.json)
 _build/executed/$(RUN)/09_ablation_study.ipynb: $(wildcard results/ken_block.json results/factors.json results/ablation.json results/paper_scale.json)
 _build/executed/$(RUN)/11_whole_brain_segmentation.ipynb: $(wildcard results/whole_slices.npz results/dimensions.json results/real_heads*.json)

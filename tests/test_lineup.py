@@ -27,6 +27,14 @@ def sets(scans, tmp_path_factory):
     return lineup.slices_by_channels(TINY, scans, tmp_path_factory.mktemp("work"))
 
 
+def test_scans_without_a_session_keep_their_slices(sets):
+    part = next(iter(sets.values()))
+    whole = lineup.spread_out(part, 1)
+    part = part.subset(range(len(part)))
+    part.index["session"] = None
+    assert len(lineup.spread_out(part, 1)) == len(whole) > 0
+
+
 def stand_in(experiment):
     """Scores that depend on the network's name alone, without any training."""
     held_out = experiment.slice_sets()[2]

@@ -174,7 +174,7 @@ def open_slices(
     """The slices of the scans that this profile's ablation works on, apart by subject later."""
     scale = SCALES[profile.name]
     whole = slices.prepare(scans, work_dir=work_dir, **(scale.crop or {}))
-    order = whole.index.groupby(["subject", "session", "scan"]).cumcount()
+    order = whole.index.groupby(["subject", "session", "scan"], dropna=False).cumcount()
     return whole.subset((order % scale.every == 0).to_numpy())
 
 

@@ -130,9 +130,10 @@ SCALES = {
 
 def spread_out(part: SliceSet, most: int) -> SliceSet:
     """A SliceSet with at most `most` slices of each scan, at equal steps from first to last."""
-    groups = part.index.groupby(["subject", "session", "scan"]).indices.values()
+    scans = part.index.groupby(["subject", "session", "scan"], dropna=False)
     rows = [
-        rows[np.unique(np.linspace(0, len(rows) - 1, most).round().astype(int))] for rows in groups
+        rows[np.unique(np.linspace(0, len(rows) - 1, most).round().astype(int))]
+        for rows in scans.indices.values()
     ]
     return part.subset(np.sort(np.concatenate(rows)))
 

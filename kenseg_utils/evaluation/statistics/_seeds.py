@@ -221,7 +221,8 @@ def collapsed_trainings(
     """
     _need(scores, ("name", "seed", "subject", score))
     keys = [key for key in ("name", "fold", "seed") if key in scores]
-    means = scores[_whole(scores) & scores[score].notna()].groupby(keys, sort=False)[score].mean()
+    used = scores[_whole(scores) & scores[score].notna()]
+    means = used.groupby(keys, sort=False, dropna=False)[score].mean()  # a fold may be missing
     return means.rename("mean").reset_index().assign(collapsed=lambda t: t["mean"] < below)
 
 
