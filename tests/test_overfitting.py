@@ -19,7 +19,7 @@ def test_the_arms_differ_by_augmentation_alone():
     scale = overfitting.SCALES["demo"]
     one, other = (asdict(overfitting.recipe(scale, a, 3)) for a in overfitting.ARMS.values())
     assert {name for name in one if one[name] != other[name]} == {"augment"}
-    assert one["seed"] == 3 and one["epochs"] == 40
+    assert one["seed"] == 3 and one["epochs"] == 120
 
 
 def test_parts_share_no_subject_and_hold_few_slices_of_each_scan(parts):
