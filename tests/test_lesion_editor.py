@@ -100,3 +100,19 @@ def test_the_keyboard_and_the_mouse_paint_and_erase(page):
 def test_the_slice_holds_the_lesion(written):
     content = json.loads(written.removeprefix("window.kensegSlice = ").rstrip(";\n"))
     assert content["wide"] == content["high"] == 96
+
+
+def test_without_scripts_there_is_a_poster_with_the_scores(tmp_path):
+    image = np.random.default_rng(0).random((120, 130, 4)).astype(np.float32)
+    mask = np.zeros(image.shape, np.uint8)
+    mask[50:70, 60:75, 2] = 1
+    grey, truth = first_look._editor_pixels(first_look.Heads(image, mask, image, mask), 96)
+    poster = first_look._editor_poster(grey, truth > 0)
+    spot = truth.astype(bool)
+    spot[6:10, 6:10] = True
+    dice = metrics.dice(truth > 0, spot)
+    assert f"a spot far away:\nDice {dice:.2f}" in poster.axes[2].get_title()
+    width, height = re.search(r'editor-slice.png" width="(\d+)" height="(\d+)"', BODY).groups()
+    assert (int(width), int(height)) == tuple(round(110 * x) for x in poster.get_size_inches())
+    first_look.editor_slice(first_look.Heads(image, mask, image, mask), tmp_path / "slice.js")
+    assert (tmp_path / "slice.png").read_bytes().startswith(b"\x89PNG")

@@ -16,7 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy import ndimage
 
-from kenseg_utils import anatomy, figures, phantom, slices
+from kenseg_utils import anatomy, figures, metrics, phantom, slices
 
 PICTURE = re.compile(r"^<!-- picture: ([\w-]+) -->$", re.M)
 VENTRICLES = 94  # an axial slice 22 mm above the template's origin
@@ -216,12 +216,8 @@ DRAW: dict[str, Callable[[Heads], Picture]] = {
 }
 
 
-def editor_slice(heads: Heads, path: Path, side: int = 96) -> None:
-    """The slice of the page where masks are drawn: grey values and truth around the lesion.
-
-    As a script, since a page that is opened from a file may load scripts and nothing else. Rows go
-    from top to bottom, as a picture's do.
-    """
+def _editor_pixels(heads: Heads, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Grey values 0 … 255 and truth around the lesion; rows go from top to bottom."""
     z = widest(heads.mask)
     image, mask = heads.image[:, :, z], heads.mask[:, :, z] > 0
     centre = slices.lesion_centre(mask)
@@ -230,6 +226,15 @@ def editor_slice(heads: Heads, path: Path, side: int = 96) -> None:
     grey, truth = (
         slices.crop(one, centre, side)[0].T[::-1].astype(np.uint8) for one in (grey, mask)
     )
+    return grey, truth
+
+
+def editor_slice(heads: Heads, path: Path, side: int = 96) -> None:
+    """The slice of the page where masks are drawn, and a poster beside it, `<name>.png`.
+
+    As a script, since a page that is opened from a file may load scripts and nothing else.
+    """
+    grey, truth = _editor_pixels(heads, side)
     content = {
         "wide": grey.shape[1],
         "high": grey.shape[0],
@@ -237,6 +242,33 @@ def editor_slice(heads: Heads, path: Path, side: int = 96) -> None:
         "truth": base64.b64encode(truth.tobytes()).decode("ascii"),
     }
     path.write_text(f"window.kensegSlice = {json.dumps(content)};\n", encoding="utf-8")
+    _editor_poster(grey, truth > 0).savefig(path.with_suffix(".png"), dpi=110)
+
+
+def _editor_poster(grey: np.ndarray, truth: np.ndarray) -> Figure:
+    """What three of the page's buttons do to the mask and to its scores, for who has no scripts."""
+    shifted = np.zeros_like(truth)
+    shifted[:, 2:] = truth[:, :-2]
+    spot = truth.copy()
+    spot[6:10, 6:10] = True
+    changed = {
+        "a pixel wider": ndimage.binary_dilation(truth),
+        "two pixels to the right": shifted,
+        "a spot far away": spot,
+    }
+    figure = Figure(figsize=(9, 3.6))
+    for axes, (name, mask) in zip(figure.subplots(1, 3), changed.items()):
+        axes.imshow(grey, cmap="gray", vmin=0, vmax=255)
+        axes.contour(truth, [0.5], colors=figures.TRUTH, linewidths=1.5)
+        axes.contour(mask, [0.5], colors=figures.PREDICTION, linestyles="dashed", linewidths=1.5)
+        axes.set(xticks=[], yticks=[])
+        scores = metrics.dice(truth, mask), metrics.hd95_mm(truth, mask, (1, 1))
+        found = metrics.f1_atlas22(truth, mask)
+        axes.set_title(
+            f"{name}:\nDice {scores[0]:.2f}, HD95 {scores[1]:.1f} mm, F1 {found:.2f}", fontsize=9
+        )
+    figures.legend(figure)
+    return figure
 
 
 def fill(page: Path, heads: Heads) -> None:
