@@ -256,7 +256,7 @@ def _editor_poster(grey: np.ndarray, truth: np.ndarray) -> Figure:
         "two pixels to the right": shifted,
         "a spot far away": spot,
     }
-    figure = Figure(figsize=(9, 3.6))
+    figure = Figure(figsize=(9, 4), layout="constrained")
     for axes, (name, mask) in zip(figure.subplots(1, 3), changed.items()):
         axes.imshow(grey, cmap="gray", vmin=0, vmax=255)
         axes.contour(truth, [0.5], colors=figures.TRUTH, linewidths=1.5)
