@@ -18,7 +18,7 @@ def parts(smoke_crops, work_dir):
 
 def test_the_arms_differ_by_augmentation_alone():
     scale = overfitting.SCALES["demo"]
-    one, other = (asdict(overfitting.recipe(scale, a, 3)) for a in overfitting.ARMS.values())
+    one, other = (asdict(overfitting.arm_recipe(scale, a, 3)) for a in overfitting.ARMS.values())
     assert {name for name in one if one[name] != other[name]} == {"augment"}
     assert one["seed"] == 3 and one["epochs"] == 120
 

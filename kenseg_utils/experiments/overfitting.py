@@ -25,7 +25,7 @@ ARMS = {"without augmentation": False, "with augmentation": True}
 
 
 @dataclass(frozen=True)
-class Scale:
+class OverfittingScale:
     """How much a profile trains: widths, slices of each training scan and of each other, epochs."""
 
     widths: tuple[int, ...] = (8, 16, 32, 64)
@@ -35,13 +35,13 @@ class Scale:
 
 
 SCALES = {
-    "smoke": Scale((4, 8), 2, 2, 2),
-    "demo": Scale(),
-    "paper": Scale((32, 64, 128, 256, 512), 1000, 1000),
+    "smoke": OverfittingScale((4, 8), 2, 2, 2),
+    "demo": OverfittingScale(),
+    "paper": OverfittingScale((32, 64, 128, 256, 512), 1000, 1000),
 }
 
 
-def recipe(scale: Scale, augment: bool, seed: int) -> training.Recipe:
+def arm_recipe(scale: OverfittingScale, augment: bool, seed: int) -> training.Recipe:
     """The quick recipe of a U-Net with batch normalisation; both arms share all but `augment`."""
     return training.Recipe.quick(
         network="unet",
@@ -62,7 +62,10 @@ def dice_by_subject(model: keras.Model, part: SliceSet) -> float:
 
 
 def train_both(
-    scale: Scale, parts: tuple[SliceSet, SliceSet, SliceSet], seed: int, work_dir: str | None = None
+    scale: OverfittingScale,
+    parts: tuple[SliceSet, SliceSet, SliceSet],
+    seed: int,
+    work_dir: str | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Both arms from one seed, on the same slices in the same order.
 
@@ -76,7 +79,7 @@ def train_both(
     histories, trainings = [], []
     for arm, augment in ARMS.items():
         run = training.train(
-            recipe(scale, augment, seed), train, validation, work_dir=work_dir, progress=False
+            arm_recipe(scale, augment, seed), train, validation, work_dir=work_dir, progress=False
         )
         history = run.history[["epoch", "loss", "val_loss", "val_dice"]]
         histories.append(history.assign(arm=arm, seed=seed))
