@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import sys
 import time
@@ -41,7 +42,11 @@ def save(name: str, result: dict) -> None:
     """Write benchmarks/results/<name>.json with versions, device, commit and load; print it."""
     from kenseg_utils import artifacts, training
 
-    result = result | {"provenance": training.provenance(load_average=psutil.getloadavg())}
+    # With BFLOAT16=off the processor is held to older instructions than it has.
+    about = dict(
+        load_average=psutil.getloadavg(), instructions=os.environ.get("ONEDNN_MAX_CPU_ISA", "all")
+    )
+    result = result | {"provenance": training.provenance(**about)}
     artifacts.write_json(RESULTS / f"{name}.json", result)
     print(
         f"{name}: "
