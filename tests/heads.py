@@ -171,3 +171,34 @@ def bottle(mm=3.0):
     x, y, z = _places(mm, (220, 220, 220))
     image = np.where(np.sqrt(x**2 + y**2 + z**2) < 85, 100.0, 0)
     return image.astype(np.float32), np.diag([mm, mm, mm, 1.0])
+
+
+# --- Damaged, or no scan of a head: each with its affine, in voxels of 3 mm -----------------------
+
+
+def with_gaps():
+    """Every other slice is empty."""
+    image, affine = head(3.0)
+    image = np.round(noisy(image, 0.05))
+    image[:, :, ::2] = 0
+    return image, affine
+
+
+def padded_ct():
+    """A CT whose air was overwritten by what scanners write where they measured nothing."""
+    image, affine = head(3.0, "CT")
+    image = image + np.random.default_rng(0).normal(0, 5, image.shape)
+    return np.where(image < -500, -3024, image).astype(np.float32), affine
+
+
+def far_background():
+    image, affine = head(3.0)
+    return np.where(image > 0, noisy(image, 0.02), np.float32(-9999)), affine
+
+
+def parcellation():
+    """Over 300 labels, a cube each."""
+    image, affine = head(3.0)
+    x, y, z = (np.arange(length) // 8 for length in image.shape)
+    labels = (image > 0) * (1 + z + 20 * y[:, None] + 400 * x[:, None, None])
+    return labels.astype(np.float32), affine

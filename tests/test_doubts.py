@@ -5,7 +5,7 @@ import warnings
 import nibabel as nib
 import numpy as np
 import pytest
-from heads import head, noisy
+from heads import far_background, head, noisy, padded_ct, parcellation, with_gaps
 from nibabel import orientations
 from nilearn import datasets
 from scipy import ndimage
@@ -137,12 +137,10 @@ def test_a_shear_that_changes_the_answer_is_told(shear):
 
 
 def test_a_parcellation_of_many_labels_is_refused():
-    image, affine = head(3.0)
-    x, y, z = (np.arange(length) // 8 for length in image.shape)
-    labels = (image > 0) * (1 + z + 20 * y[:, None] + 400 * x[:, None, None])
+    labels, affine = parcellation()
     assert len(np.unique(labels)) > 300
     with pytest.raises(ValueError, match="mask or a map of labels"):
-        _doubts.check_is_head(labels.astype(np.float32), affine)
+        _doubts.check_is_head(labels, affine)
 
 
 def test_a_distance_map_is_doubted():
@@ -152,25 +150,18 @@ def test_a_distance_map_is_doubted():
 
 
 def test_a_scan_whose_every_other_slice_is_empty_is_told_as_such():
-    image, affine = head(3.0)
-    image = np.round(noisy(image, 0.05))
-    image[:, :, ::2] = 0
+    image, affine = with_gaps()
     _doubts.check_is_head(image, affine)
     assert "slices hold one value only" in doubts(image, affine) and is_refused(image, affine)
 
 
 def test_a_ct_padded_throughout_is_told():
-    image, affine = head(3.0, "CT")
-    image = image + np.random.default_rng(0).normal(0, 5, image.shape)
-    outside = ndimage.distance_transform_edt(image < -500) > 0
-    image[outside & (np.indices(image.shape).sum(0) >= 0)] = -3024
-    assert "of a CT" in doubts(image.astype(np.float32), affine)
+    assert "of a CT" in doubts(*padded_ct())
 
 
 def test_a_background_far_below_all_else_is_named():
-    image, affine = head(3.0)
-    scan = np.where(image > 0, noisy(image, 0.02), -9999)
-    assert "its background is -9999" in doubts(scan, affine) and "CT" not in doubts(scan, affine)
+    said = doubts(*far_background())
+    assert "its background is -9999" in said and "CT" not in said
 
 
 # --- No words of libraries ------------------------------------------------------------------------

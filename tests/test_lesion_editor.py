@@ -21,20 +21,26 @@ BODY = re.search(r"```\{raw\} html\n(.+?)```", (ROOT / "book/lesion-editor.md").
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory):
-    """The script with the slice, cut from a made-up head."""
+def heads():
     image = np.random.default_rng(0).random((120, 130, 4)).astype(np.float32)
     mask = np.zeros(image.shape, np.uint8)
     mask[50:70, 60:75, 2] = 1
+    return first_look.Heads(image, mask, image, mask)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory, heads):
+    """The script with the slice, cut from a made-up head; its poster lies beside it."""
     path = tmp_path_factory.mktemp("editor") / "slice.js"
-    first_look.editor_slice(first_look.Heads(image, mask, image, mask), path)
-    return path.read_text(encoding="utf-8")
+    first_look.editor_slice(heads, path)
+    return path
 
 
 @pytest.fixture
 def page(chromium, written):
     body = re.sub(r"<script.*?</script>", "", BODY)
-    html = f"<html><body>{body}<script>{written}{SCRIPT}</script></body></html>"
+    script = written.read_text(encoding="utf-8") + SCRIPT
+    html = f"<html><body>{body}<script>{script}</script></body></html>"
     with bare_page(chromium, html) as tab:
         yield tab
 
@@ -98,15 +104,12 @@ def test_the_keyboard_and_the_mouse_paint_and_erase(page):
 
 
 def test_the_slice_holds_the_lesion(written):
-    content = json.loads(written.removeprefix("window.kensegSlice = ").rstrip(";\n"))
+    content = json.loads(written.read_text().removeprefix("window.kensegSlice = ").rstrip(";\n"))
     assert content["wide"] == content["high"] == 96
 
 
-def test_without_scripts_there_is_a_poster_with_the_scores(tmp_path):
-    image = np.random.default_rng(0).random((120, 130, 4)).astype(np.float32)
-    mask = np.zeros(image.shape, np.uint8)
-    mask[50:70, 60:75, 2] = 1
-    grey, truth = first_look._editor_pixels(first_look.Heads(image, mask, image, mask), 96)
+def test_without_scripts_there_is_a_poster_with_the_scores(heads, written):
+    grey, truth = first_look._editor_pixels(heads, 96)
     poster = first_look._editor_poster(grey, truth > 0)
     spot = truth.astype(bool)
     spot[6:10, 6:10] = True
@@ -114,5 +117,4 @@ def test_without_scripts_there_is_a_poster_with_the_scores(tmp_path):
     assert f"a spot far away:\nDice {dice:.2f}" in poster.axes[2].get_title()
     width, height = re.search(r'editor-slice.png" width="(\d+)" height="(\d+)"', BODY).groups()
     assert (int(width), int(height)) == tuple(round(110 * x) for x in poster.get_size_inches())
-    first_look.editor_slice(first_look.Heads(image, mask, image, mask), tmp_path / "slice.js")
-    assert (tmp_path / "slice.png").read_bytes().startswith(b"\x89PNG")
+    assert written.with_suffix(".png").read_bytes().startswith(b"\x89PNG")

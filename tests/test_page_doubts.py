@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from conftest import ROOT
-from heads import head, noisy
+from heads import far_background, head, noisy, padded_ct, parcellation, with_gaps
 from nilearn import datasets
 from scipy import ndimage
 from test_doubts import stored
@@ -42,30 +42,9 @@ def sheared():
     return noisy(image, 0.02), affine
 
 
-def with_gaps():
+def labels():
     image, affine = head(3.0)
-    image = np.round(noisy(image, 0.05))
-    image[:, :, ::2] = 0
-    return image, affine
-
-
-def padded_ct():
-    image, affine = head(3.0, "CT")
-    image = image + np.random.default_rng(0).normal(0, 5, image.shape)
-    return np.where(image < -500, -3024, image).astype(np.float32), affine
-
-
-def far_background():
-    image, affine = head(3.0)
-    return np.where(image > 0, noisy(image, 0.02), np.float32(-9999)), affine
-
-
-def labels(many):
-    image, affine = head(3.0)
-    x, y, z = (np.arange(length) // 8 for length in image.shape)
-    if many:
-        return (image > 0) * (1.0 + z + 20 * y[:, None] + 400 * x[:, None, None]), affine
-    return (image > 0) * (1.0 + z // 8), affine
+    return (image > 0) * (1.0 + np.arange(image.shape[2]) // 8), affine
 
 
 def template(code):
@@ -121,8 +100,8 @@ SCANS = {
     "brain upside down": (lambda: template("RAI"), "does not seem to lie"),
     "neck in front": (lambda: lying("RSA"), "does not seem to lie"),
     "tilted": (tilted, ""),
-    "labels": (lambda: labels(False), "map of labels"),
-    "many labels": (lambda: labels(True), "map of labels"),
+    "labels": (labels, "map of labels"),
+    "many labels": (parcellation, "map of labels"),
 }
 
 

@@ -633,9 +633,8 @@ def test_a_collapsed_training_is_counted_apart_and_named(spreads):
     assert other.verdict == "not known: all trainings of base collapsed"
     folds = long_table(base, np.where(np.arange(6)[:, None] == 2, 0.0, base)).assign(fold=1)
     assert statistics.paired_effect(folds, "a").collapsed == ("fold 1, seed 1", "fold 1, seed 2")
-    some = folds.assign(
-        fold=folds["fold"].where(folds["seed"] < 2)
-    )  # noted for some trainings only
+    # Noted for some trainings only.
+    some = folds.assign(fold=folds["fold"].where(folds["seed"] < 2))
     effect = statistics.paired_effect(some, "a")
     assert len(effect.collapsed) == 2 and effect.trainings == 6
 

@@ -4,7 +4,7 @@
    scan no T1w of a head. */
 (() => {
   const { CROSS, product, sorted, quantile, median, mean, range, rounded, walk, lines, everyNth, blockMeans,
-    blurred, depths, dilated, withoutSpikes, withDarkAir, headMask, headBox, headDepth, filledBox, shares,
+    blurred, depths, dilated, settled, headMask, headBox, headDepth, filledBox, shares,
     levelsOf } = self.kensegScan.tools;
   const THICK_MM = 3, COARSE_MM = 10, BLURRED = 3.35;
 
@@ -14,8 +14,7 @@
 
   function blocksOf(volume, size, about) {
     const step = size.map((mm) => Math.max(1, rounded(about / mm)));
-    return { ...blockMeans(withDarkAir(withoutSpikes(volume)), step),
-      size: size.map((mm, axis) => mm * step[axis]) };
+    return { ...blockMeans(settled(volume), step), step, size: size.map((mm, axis) => mm * step[axis]) };
   }
 
   // --- What cannot be a scan of a head ---------------------------------------------------------
@@ -314,12 +313,11 @@
 
   /* Along which axis the head is most like its mirror image: it should be from side to side. */
   function ofMirrors(volume, size) {
-    const step = size.map((mm) => Math.max(1, rounded(4 / mm)));
-    const blocks = blockMeans(withDarkAir(withoutSpikes(volume)), step), { shape } = blocks;
+    const blocks = blocksOf(volume, size, 4), { shape, step } = blocks;
     const turn = [0, 1, 2].map((row) => [0, 1, 2].map((axis) => volume.affine[row][axis] * step[axis]));
     const origin = [0, 1, 2].map((row) => volume.affine[row][3] +
       step.reduce((sum, n, axis) => sum + volume.affine[row][axis] * (n - 1) / 2, 0));
-    const depth = headDepth({ ...blocks, size: size.map((mm, axis) => mm * step[axis]) });
+    const depth = headDepth(blocks);
     if (!depth) return "";
     const head = Uint8Array.from(depth, (mm) => mm > 0);
     const at = [];

@@ -591,6 +591,6 @@
 
   self.kensegScan = { BOX, FRAME, prepared, framed, taken, maskOf, brainHull, headMask,
     tools: { CROSS, product, sorted, quantile, median, mean, range, rounded, walk, lines, everyNth, blockMeans,
-      blurred, depths, dilated, withoutSpikes, withDarkAir, headMask, headBox, headDepth, filledBox, shares,
+      blurred, depths, dilated, settled, headMask, headBox, headDepth, filledBox, shares,
       levelsOf } };
 })();

@@ -258,10 +258,8 @@ def _editor_poster(grey: np.ndarray, truth: np.ndarray) -> Figure:
     }
     figure = Figure(figsize=(9, 4), layout="constrained")
     for axes, (name, mask) in zip(figure.subplots(1, 3), changed.items()):
-        axes.imshow(grey, cmap="gray", vmin=0, vmax=255)
-        axes.contour(truth, [0.5], colors=figures.TRUTH, linewidths=1.5)
-        axes.contour(mask, [0.5], colors=figures.PREDICTION, linestyles="dashed", linewidths=1.5)
-        axes.set(xticks=[], yticks=[])
+        upright = (one[::-1].T for one in (grey, truth, mask))  # x right, y up
+        figures.slice_overlay(axes, *upright, grey=(0, 255))
         scores = metrics.dice(truth, mask), metrics.hd95_mm(truth, mask, (1, 1))
         found = metrics.f1_atlas22(truth, mask)
         axes.set_title(

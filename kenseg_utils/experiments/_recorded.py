@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from kenseg_utils import artifacts
+from kenseg_utils import artifacts, profiles
 
 
 @dataclass(frozen=True)
@@ -71,3 +72,21 @@ def open_result(name: str, folder: str | os.PathLike | None = None) -> Result | 
             f"{file} is no recorded result ({type(error).__name__}: {error}): record "
             "it anew, or remove it."
         ) from error
+
+
+def asked_of_seeds(about: str, arguments: Sequence[str] | None) -> argparse.Namespace:
+    """What the command of an experiment over seeds is asked: profile, seeds, folders, record.
+
+    `about`: the module's text, whose first line is the command's. Ends the command where there is
+    no seed.
+    """
+    parser = argparse.ArgumentParser(description=about.partition("\n")[0])
+    parser.add_argument("--profile", choices=list(profiles.PROFILES), default="demo")
+    parser.add_argument("--seeds", type=int, default=5, help="how many, from 0 (default: 5)")
+    parser.add_argument("--work-dir")
+    parser.add_argument("--results", help="folder of the record (default: results)")
+    parser.add_argument("--record", action="store_true")
+    asked = parser.parse_args(arguments)
+    if asked.seeds < 1:
+        parser.error(f"--seeds is {asked.seeds}: give at least 1.")
+    return asked

@@ -8,7 +8,6 @@ chapter 3 shows beside what it measures in untrained networks.
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Callable, Sequence
 
@@ -21,7 +20,7 @@ from kenseg_utils import profiles, training
 from kenseg_utils.blocks import convolution, convolution_block, head, residual_block
 from kenseg_utils.slices import SliceSet
 
-from ._recorded import save_result
+from ._recorded import asked_of_seeds, save_result
 
 # name: (block, normalisation, gain of the first weights)
 KINDS: dict[str, tuple[Callable, str | None, float]] = {
@@ -220,15 +219,7 @@ def _alone(conduct: Callable[..., dict], *arguments: object) -> dict:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command: what it finds is printed, and recorded where `--record` asks for it."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--profile", choices=list(profiles.PROFILES), default="demo")
-    parser.add_argument("--seeds", type=int, default=5, help="how many, from 0 (default: 5)")
-    parser.add_argument("--work-dir")
-    parser.add_argument("--results", help="folder of the record (default: results)")
-    parser.add_argument("--record", action="store_true")
-    asked = parser.parse_args(arguments)
-    if asked.seeds < 1:
-        parser.error(f"--seeds is {asked.seeds}: give at least 1.")
+    asked = asked_of_seeds(__doc__, arguments)
     profile = profiles.get(asked.profile)
     tables = train_all(profile, range(asked.seeds), asked.work_dir)
     for name, table in tables.items():

@@ -8,7 +8,6 @@ results/overfitting.json, which chapter 5 shows beside the recorded run of the p
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,7 +17,7 @@ import pandas as pd
 from kenseg_utils import metrics, profiles, training
 from kenseg_utils.slices import SliceSet
 
-from ._recorded import save_result
+from ._recorded import asked_of_seeds, save_result
 from .lineup import spread_out
 
 ARMS = {"without augmentation": False, "with augmentation": True}
@@ -114,15 +113,7 @@ def few_slices(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command: what it finds is printed, and recorded where `--record` asks for it."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--profile", choices=list(SCALES), default="demo")
-    parser.add_argument("--seeds", type=int, default=5, help="how many, from 0 (default: 5)")
-    parser.add_argument("--work-dir")
-    parser.add_argument("--results", help="folder of the record (default: results)")
-    parser.add_argument("--record", action="store_true")
-    asked = parser.parse_args(arguments)
-    if asked.seeds < 1:
-        parser.error(f"--seeds is {asked.seeds}: give at least 1.")
+    asked = asked_of_seeds(__doc__, arguments)
     profile = profiles.get(asked.profile)
     parts = few_slices(profile, asked.work_dir)
     histories, trainings = [], []

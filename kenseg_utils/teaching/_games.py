@@ -6,14 +6,14 @@ the keyboard, speak to screen readers, and where scripts are off a sentence says
 
 from __future__ import annotations
 
-import hashlib
 import html
-import json
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import pandas as pd
 from IPython.display import HTML
+
+from ._scripts import form_name, in_script
 
 
 def bet(question: str, options: Sequence[str]) -> HTML:
@@ -36,7 +36,7 @@ def bet(question: str, options: Sequence[str]) -> HTML:
 
 def bet_name(question: str) -> str:
     """The id of a bet's form: the same in every build of the book."""
-    return f"kenseg-bet-{hashlib.sha256(question.encode()).hexdigest()[:12]}"
+    return form_name("bet", question)
 
 
 _BET = """<form id="{name}" class="kenseg-quiz kenseg-bet" onsubmit="return false">
@@ -70,7 +70,7 @@ def settle(
     if not 0 <= right < len(options) or not found.strip():
         raise ValueError(f"option {right} of {len(options)} and {found!r} settle nothing.")
     name = bet_name(question)
-    content = json.dumps([str(option) for option in options]).replace("<", "\\u003c")
+    content = in_script([str(option) for option in options])
     return HTML(
         _SETTLED.format(
             name=name,
@@ -78,7 +78,7 @@ def settle(
             borne=html.escape(str(options[right])),
             options=content,
             right=right,
-            judges=json.dumps(judges).replace("<", "\\u003c"),
+            judges=in_script(judges),
         )
     )
 
@@ -134,8 +134,8 @@ def seed_dice(rolls: Choices | None, part: str, summary: str) -> HTML:
         differences=[round(value, 6) for value in rolls.differences],
         shown={str(key): word for key, word in rolls.shown.items()},
     )
-    text = json.dumps(content).replace("<", "\\u003c")
-    name = f"kenseg-dice-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    text = in_script(content)
+    name = form_name("dice", text)
     sizes = [int(size) for size in rolls.table["seeds"]]
     start = 1 if 1 in sizes else sizes[0]
     return HTML(

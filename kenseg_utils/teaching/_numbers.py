@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import html
-import json
 import math
 from collections.abc import Sequence
 
 from IPython.display import HTML
+
+from ._scripts import form_name, in_script
 
 Answer = tuple[float, float, bool, str]
 
@@ -36,8 +36,8 @@ def number_quiz(question: str, answers: Sequence[Answer], otherwise: str) -> HTM
         [*(None if math.isinf(end) else float(end) for end in (low, high)), bool(right), str(said)]
         for low, high, right, said in answers
     ]
-    content = json.dumps([question, ranges, otherwise]).replace("<", "\\u003c")
-    name = "kenseg-number-" + hashlib.sha256(content.encode()).hexdigest()[:12]
+    content = in_script([ranges, otherwise])
+    name = form_name("number", question + content)
     return HTML(_FORM.format(name=name, question=html.escape(question), content=content))
 
 
@@ -48,7 +48,7 @@ style="min-height:2rem"></label>
 <p data-part="said" role="status"></p></form>
 <script>
 (() => {{
-  const [, ranges, otherwise] = {content};
+  const [ranges, otherwise] = {content};
   const read = (typed) => {{
     let text = typed.trim().replace("\\u2212", "-").replace(/[\\s_]/g, "");
     const share = text.endsWith("%");

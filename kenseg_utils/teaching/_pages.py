@@ -22,6 +22,8 @@ from IPython.display import HTML
 
 from kenseg_utils import __version__, artifacts, figures, machine, profiles
 
+from ._scripts import form_name
+
 
 def feedback(check: Callable, answer: Any, hint: str = "") -> None:
     """Run `check(answer)` and print whether the answer is right; never raise.
@@ -157,8 +159,7 @@ def quiz(question: str, options: Mapping[str, tuple[bool, str]]) -> HTML:
     if not all(str(text).strip() for text in (question, *options, *explanations)):
         raise ValueError("a quiz needs words: its question, an option or an explanation is empty.")
     content = json.dumps([question, {text: list(said) for text, said in options.items()}])
-    # A name of its own for each question, and the same one in every build of the book.
-    name = "kenseg-quiz-" + hashlib.sha256(content.encode()).hexdigest()[:12]
+    name = form_name("quiz", content)
     rows = []
     for number, (text, (right, explanation)) in enumerate(options.items()):
         verdict = "Right" if right else "Not quite"

@@ -6,12 +6,12 @@ keyboard, and a sentence where scripts are off.
 
 from __future__ import annotations
 
-import hashlib
 import html
-import json
 
 import pandas as pd
 from IPython.display import HTML
+
+from ._scripts import form_name, in_script
 
 
 def protocol_dial(counts: pd.DataFrame | None, summary: str) -> HTML:
@@ -44,9 +44,9 @@ def protocol_dial(counts: pd.DataFrame | None, summary: str) -> HTML:
             rows=[[int(p), *map(int, row)] for p, row in zip(places[filled], numbers)],
             empty=[int((~filled & (places == place)).sum()) for place in subjects.values()],
         )
-    text = json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
+    text = in_script(content, separators=(",", ":"))
     dials = "".join(_dial(name, legend, choices) for name, legend, choices in _DIALS)
-    name = f"kenseg-dial-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    name = form_name("dial", text)
     return HTML(
         _DIAL.replace("@DIALS@", dials)
         .replace("@NAME@", name)
