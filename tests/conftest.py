@@ -31,8 +31,8 @@ os.environ |= side_by_side.threads(side_by_side.cores(), WORKERS) | os.environ
 # nobody waits for one. What looks at the pages comes after the notebooks that they are made of.
 FIRST = (
     "test_notebooks", "test_networks", "test_training", "test_prediction", "test_experiments",
-    "test_formulas", "test_phantom", "test_browser", "test_structure", "test_try_it",
-    "test_distribution", "test_synthesis",
+    "test_formulas", "test_phantom", "test_distribution", "test_synthesis", "test_structure",
+    "test_export", "test_browser", "test_try_it",
 )  # fmt: skip
 LAST = ("test_exercises", "test_book", "test_publishing")
 
