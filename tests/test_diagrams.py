@@ -136,6 +136,22 @@ def test_no_line_of_a_block_diagram_runs_through_a_box(ken_model):
                     assert not inside.any(), (block, middle)
 
 
+@pytest.mark.parametrize("name, mark", [("pspnet", "pyramid"), ("xnet", "similarity")])
+def test_no_arrow_runs_through_the_word_beside_a_stage(name, mark):
+    from kenseg_utils import networks
+
+    model = networks.build(name, width_multiplier=0.05)
+    figure = figures.stage_diagram(model, {mark: "a word"})
+    figure.draw_without_rendering()
+    (word,) = [text for text in figure.axes[0].texts if text.get_text() == "a word"]
+    box = word.get_window_extent()
+    for arrow in figure.findobj(FancyArrowPatch):
+        corners = arrow.get_transform().transform(arrow.get_path().vertices)
+        points = np.concatenate([np.linspace(a, b, 50) for a, b in zip(corners, corners[1:])])
+        inside = (points > (box.x0, box.y0)) & (points < (box.x1, box.y1))
+        assert not inside.all(axis=1).any()
+
+
 def test_halving_ladder_counts_until_a_side_is_odd():
     words = texts(figures.halving_ladder([124, 128, 31]))
     assert "31 is odd: 2 halvings" in words and "1 cannot be halved: 7 halvings" in words

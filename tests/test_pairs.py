@@ -283,7 +283,8 @@ def test_words_about_a_grid_count_its_verdicts():
     said = pairs.family_words(grid(("worse", "worse"), ("better", none), ("not known: x",) * 2))
     assert "Of 3 changes 2 differ" in said and "arm 0 (worse), arm 1 (better)" in said
     assert "for 2 questions asked at once: arm 0 (worse)." in said and "is there: 1." in said
-    assert ": none. With Holm" in pairs.family_words(grid((none, none)))
+    said = pairs.family_words(grid((none, none)))
+    assert said.startswith("None of 1 changes differs") and said.endswith("at once: none.")
 
 
 def test_words_about_collapsed_trainings_name_them():

@@ -415,13 +415,21 @@ def family_words(effects: pd.DataFrame) -> str:
             return "none"
         return ", ".join(f"{row.name} ({row.verdict})" for row in rows.itertuples(index=False))
 
-    return (
-        f"Of {len(others)} changes {len(single)} differ{'s' if len(single) == 1 else ''} from the "
-        f"base each by its own interval: {named(single)}. "
+    if single.empty:
+        words = f"None of {len(others)} changes differs from the base by its own interval. "
+    else:
+        words = (
+            f"Of {len(others)} changes {len(single)} differ{'s' if len(single) == 1 else ''} from "
+            f"the base by an interval of {'its' if len(single) == 1 else 'their'} own: "
+            f"{named(single)}. "
+        )
+    words += (
         f"With Holm's correction for {len(others) - unknown} questions asked at once: "
-        f"{named(family)}. Not known, since all trainings collapsed or too little is there: "
-        f"{unknown}."
+        f"{named(family)}."
     )
+    if unknown:
+        words += f" Not known, since all trainings collapsed or too little is there: {unknown}."
+    return words
 
 
 def rolls_words(rolls: Rolls | None, part: str) -> str:

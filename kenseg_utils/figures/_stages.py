@@ -175,14 +175,17 @@ def stage_diagram(
         ]
         if not having:
             raise ValueError(f"{model.name} has no layers whose names begin with {prefix!r}.")
-        boxes[max(having)].get_bbox_patch().set(edgecolor=ORANGE, linewidth=2.4)
+        last = max(having)
+        boxes[last].get_bbox_patch().set(edgecolor=ORANGE, linewidth=2.4)
+        # Below its box, unless arrows come from there.
+        beside = any(end == last and spot[start][1] < spot[last][1] for start, end in edges)
         axes.annotate(
             word,
-            spot[max(having)],
-            (0, -17),
+            spot[last],
+            (24, 0) if beside else (0, -17),
             textcoords="offset points",
-            ha="center",
-            va="top",
+            ha="left" if beside else "center",
+            va="center" if beside else "top",
             fontsize=8.5,
             color="#1a1a1a",
             zorder=4,
