@@ -9,7 +9,8 @@ the others go on. Compiling and running are timed apart. Ours runs many steps in
 over slices that lie on the device; MONAI's `BasicUNetPlusPlus`, channels last, with `torch.compile`
 and without, has its batch there too. `share_of_matrix_peak` is that of the multiply-adds a second
 that a product of two large matrices reaches on the same device in the same format: how far below
-the roofline a row is. On a CPU it measures batch 1 and 16 in float32 with narrower networks.
+the roofline a row is. On a CPU it measures batch 1 and 16 in float32 with narrower networks, and
+`torch.compile`, which takes minutes there, only where --networks asks for it.
 """
 
 from __future__ import annotations
@@ -415,7 +416,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     on_gpu = _has_gpu()
     deadline = time.time() + 60 * (given.minutes or (20 if on_gpu else 4))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a row ends with it
-    names = given.networks or [*OURS, *(THEIRS if find_spec("monai") else ())]
+    theirs = THEIRS if on_gpu else THEIRS[:1]
+    names = given.networks or [*OURS, *(theirs if find_spec("monai") else ())]
     if not given.networks and not find_spec("monai"):
         print("MONAI is not installed: measuring kenseg_utils alone (pip install -e .[peers]).")
     widths = given.widths or ([32, 64, 128, 256, 512] if on_gpu else [8, 16, 32, 64, 128])
