@@ -37,6 +37,24 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # rows and PyTo
 SIDE, SLICES, EPOCHS = 128, int(655 * 189 * 0.8), 40  # ATLAS R2.0, four fifths to train on
 OURS = ("ken_unetpp", "unetpp")
 THEIRS = ("monai", "monai_compiled")
+# What is measured unless asked otherwise. Without units of its own for bfloat16, a processor takes
+# minutes for what says nothing, and minutes to compile MONAI's.
+ON_GPU = dict(
+    widths=(32, 64, 128, 256, 512),
+    precisions=("mixed_bfloat16", "float32"),
+    batches=(1, 16, 64),
+    theirs=THEIRS,
+    limit=180,
+    minutes=20,
+)
+ON_CPU = dict(
+    widths=(8, 16, 32, 64, 128),
+    precisions=("float32",),
+    batches=(1, 16),
+    theirs=THEIRS[:1],
+    limit=60,
+    minutes=4,
+)
 MARK = "row: "  # before a row's JSON, among whatever libraries print
 
 
@@ -413,25 +431,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
         found = measure(Row(**row | dict(widths=tuple(row["widths"]))))
         print(MARK + json.dumps(found), flush=True)
         return
-    on_gpu = _has_gpu()
-    deadline = time.time() + 60 * (given.minutes or (20 if on_gpu else 4))
+    usual = ON_GPU if _has_gpu() else ON_CPU
+    deadline = time.time() + 60 * (given.minutes or usual["minutes"])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a row ends with it
-    theirs = THEIRS if on_gpu else THEIRS[:1]
-    names = given.networks or [*OURS, *(theirs if find_spec("monai") else ())]
+    names = given.networks or [*OURS, *(usual["theirs"] if find_spec("monai") else ())]
     if not given.networks and not find_spec("monai"):
         print("MONAI is not installed: measuring kenseg_utils alone (pip install -e .[peers]).")
-    widths = given.widths or ([32, 64, 128, 256, 512] if on_gpu else [8, 16, 32, 64, 128])
-    batches = given.batches or ([1, 16, 64] if on_gpu else [1, 16])
-    # Without units of its own for bfloat16 a processor takes minutes for what says nothing.
-    formats = ["mixed_bfloat16", "float32"] if on_gpu else ["float32"]
+    widths = given.widths or usual["widths"]
     open_rows(
-        rows_of(names, given.precisions or formats, batches, widths, given.seconds, given.peaks),
+        rows_of(
+            names,
+            given.precisions or usual["precisions"],
+            given.batches or usual["batches"],
+            widths,
+            given.seconds,
+            given.peaks,
+        ),
         lambda about: (
             given.results / f"device_{'gpu' if about['device'].startswith('GPU') else 'cpu'}"
             f"_{about['backend']}.json"
         ),
         widths,
-        given.limit or (180 if on_gpu else 60),
+        given.limit or usual["limit"],
         deadline,
     )
 
