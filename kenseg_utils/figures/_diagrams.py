@@ -286,7 +286,6 @@ def _layer_label(layer) -> tuple[str, str]:
     names = {
         "BatchNormalization": ("batch", "norm"),
         "GroupNormalization": ("group", "norm"),
-        "VolumeGroupNormalization": ("group", "norm"),
         "Add": ("add", ""),
         "Concatenate": ("join", f"{layer.output.shape[-1]}"),
     }

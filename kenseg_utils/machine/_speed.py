@@ -8,6 +8,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ._group_normalisation import normalise_groups
+
 if TYPE_CHECKING:
     from keras import Model
 
@@ -24,10 +26,11 @@ def spare_graph_optimisers() -> None:
 
 
 def fuse_normalisation(model: Model) -> Model:
-    """Let a network's batch normalisations run as one operation each; returns the same network.
+    """Let a network's normalisations run as one or few operations; returns the same network.
 
     Keras 3 computes them from a dozen elementary operations in float32, each of which reads and
-    writes a whole feature map. TensorFlow has one that reads bfloat16 and does it all at once.
+    writes a whole feature map. TensorFlow has one that reads bfloat16 and does it all at once, for
+    batches; groups are made from it.
     Saving is not affected: the file holds Keras's own layers.
     """
     import keras
@@ -42,6 +45,14 @@ def fuse_normalisation(model: Model) -> Model:
                 and layer.center
             ):
                 layer.call = partial(_normalise, layer)
+            if (
+                type(layer) is keras.layers.GroupNormalization
+                and layer.axis in (-1, len(layer.input.shape) - 1)
+                and layer.scale
+                and layer.center
+            ):
+                layer.autocast = False  # half precision is read as it comes
+                layer.call = partial(normalise_groups, layer)
     return model
 
 

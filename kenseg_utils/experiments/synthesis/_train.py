@@ -381,7 +381,7 @@ class _Clock:
 
     def _built(self, precision: str, shape: tuple[int, ...] | None = None) -> Model:
         with machine.building_in(precision):
-            return self.view.build(self.plan.widths, shape)
+            return machine.fuse_normalisation(self.view.build(self.plan.widths, shape))
 
     def run(self) -> Path:
         plan, total = self.plan, 60 * self.plan.minutes
