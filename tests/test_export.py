@@ -59,6 +59,26 @@ def test_onnx_gives_what_keras_gives(name, options, tmp_path):
     assert [item.name for item in tmp_path.iterdir()] == ["network.onnx"]
 
 
+@pytest.mark.parametrize(
+    ("name", "shape"), [("unet3d", (16, 16, 8, 1)), ("ken_unetpp", (32, 48, 1))]
+)
+def test_kernels_alone_are_kept_in_half_precision(name, shape, tmp_path):
+    """A normalisation's weights have as many axes as kernels have, and cost nothing."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("tf2onnx")
+    model = built(name, shape=shape, widths=(4, 8), normalisation="group")
+    file = export.to_onnx(model, tmp_path / "network.onnx", half=True)
+    numbers = onnx.TensorProto
+    kept = {numbers.FLOAT16: 0, numbers.FLOAT: 0}
+    for one in onnx.load(file).graph.initializer:
+        if one.data_type in kept:
+            kept[one.data_type] += int(np.prod(one.dims))
+    kernels = sum(int(weight.size) for weight in model.get_weights() if weight.ndim > 1)
+    vectors = sum(int(weight.size) for weight in model.get_weights() if weight.ndim == 1)
+    assert kept[numbers.FLOAT16] == kernels
+    assert vectors <= kept[numbers.FLOAT] < vectors + 16  # and an epsilon here and there
+
+
 def test_litert_gives_what_keras_gives(ken, tmp_path):
     pytest.importorskip("tensorflow")
     path = export.to_litert(ken, tmp_path / "network.tflite")

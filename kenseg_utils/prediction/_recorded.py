@@ -102,6 +102,7 @@ def _built(about: dict) -> Any:
     if recipe["network"] not in networks.volume_names():
         return training.build(training.Recipe(**recipe), shape)
     with machine.building_in("float32"):
-        return networks.build(
+        model = networks.build(
             recipe["network"], shape, widths=recipe.get("widths"), **recipe.get("options", {})
         )
+    return machine.fuse_normalisation(model)

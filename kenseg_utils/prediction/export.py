@@ -33,6 +33,7 @@ ONNX_PACKAGES = {
     "jax": ("onnx", "jax2onnx"),
     "torch": ("onnx", "onnxscript"),
 }
+HAVE_KERNELS = ("Conv", "ConvTranspose", "MatMul", "Gemm")  # as their second input
 LITERT_PACKAGES = {"tensorflow": ("tensorflow",), "torch": ("litert_torch",)}
 
 
@@ -187,9 +188,10 @@ def _halve(model: Any) -> None:
     import onnx
 
     graph, casts = model.graph, []
+    kernels = {node.input[1] for node in graph.node if node.op_type in HAVE_KERNELS}
     for kernel in graph.initializer:
-        if kernel.data_type != onnx.TensorProto.FLOAT or len(kernel.dims) < 2:
-            continue
+        if kernel.name not in kernels or kernel.data_type != onnx.TensorProto.FLOAT:
+            continue  # biases and normalisation, however many axes they have, stay as they are
         name, values = kernel.name, onnx.numpy_helper.to_array(kernel)
         kernel.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), f"{name}_half"))
         casts.append(
