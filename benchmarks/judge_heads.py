@@ -9,8 +9,9 @@ The rule, written down before any network was judged:
    What has an odd number is kept apart: it is scored once, with what was chosen.
 2. Healthy: each of `--heads` as it is, and changed as scans differ (turned, noisy, thick slices,
    cut off, its edge peeled), and the MNI152 template, which is an averaged head.
-3. Choices: thresholds 0.2, 0.3, … 0.9; least size of a component 0.1, 0.3, 0.5 or 1 ml; the mean
-   over the head and its mirror image, or not.
+3. Choices: thresholds 0.05, 0.1, 0.15, 0.2, 0.3, … 0.9 (those below 0.2 were added when a
+   network had found nothing in any healthy head at 0.2, before the next one was judged); least
+   size of a component 0.1, 0.3, 0.5 or 1 ml; the mean over the head and its mirror image, or not.
 4. Chosen is what has the highest mean of two means of Dice (phantoms, painted; development alone)
    among the choices that find at most 1 ml in every healthy head; where there is none, what finds
    least in the worst of them. The mirror image must bring 0.005, for it doubles the time; a

@@ -21,7 +21,7 @@ from kenseg_utils.prediction import frames
 
 from .synthesis import paint_into
 
-TRIED_THRESHOLDS = tuple(round(0.1 * k, 1) for k in range(2, 10))
+TRIED_THRESHOLDS = (0.05, 0.1, 0.15, *(round(0.1 * k, 1) for k in range(2, 10)))
 TRIED_LEAST_ML = (0.1, 0.3, 0.5, 1.0)
 MOST_ML = 1.0  # found in a healthy head
 WORTH = 0.005  # of Dice
