@@ -1,4 +1,4 @@
-"""Training steps: UNet++ beside MONAI's, one at a time or several, and what is waited for data.
+"""Training steps: beside MONAI's, one or several at a time, of whole heads, and waits for data.
 
 Beside MONAI: widths 32 … 512, batch 8, 128×128, the same convolutions, Adam, cross-entropy plus
 Dice, the same number format on both sides (bfloat16 where the processor has it; float32 elsewhere
@@ -185,6 +185,49 @@ def _contender(network, widths, side, batch, steps_per_execution, steps):
     return training.build(recipe, (side, side, 1)), batches
 
 
+def of_heads(rounds: int) -> dict:
+    """A step of the 3-D network on one head: with Keras's layers, with ours, and without norm."""
+    import keras
+
+    from kenseg_utils import machine
+    from kenseg_utils.experiments import synthesis
+    from kenseg_utils.prediction import frames
+
+    widths, precision = (16, 32, 48, 64), machine.choose_precision()
+    rng = np.random.default_rng(0)
+    image = rng.normal(size=(1, *frames.SHAPE, 1)).astype(np.float32)
+    mask = (rng.random(image.shape) > 0.99).astype(np.float32)
+    view = synthesis.VIEWS["unet3d_half"]
+
+    def step(change, **options):
+        from kenseg_utils import networks
+
+        with machine.building_in(precision):
+            model = networks.build(
+                view.network, image.shape[1:], widths=widths, **view.options, **options
+            )
+        change(model).compile(keras.optimizers.AdamW(1e-4), synthesis.volume_loss)
+        return lambda: float(model.train_on_batch(image, mask))
+
+    contenders = {
+        "Keras, group norm": step(lambda model: model),
+        "kenseg_utils, group norm": step(machine.fuse_normalisation),
+        "kenseg_utils, no norm": step(lambda model: model, normalisation=None),
+    }
+    for take in contenders.values():
+        take(), take()
+    seconds = paired_rounds(contenders, rounds)
+    middle = medians(seconds)
+    return {
+        "what": "training step of a whole head",
+        "widths": widths,
+        "precision": precision,
+        "seconds": seconds,
+        "seconds_a_step": middle,
+        "ratio": middle["Keras, group norm"] / middle["kenseg_utils, group norm"],
+    }
+
+
 def waiting(epochs: int = 3) -> dict:
     """The quick recipe at the demo's widths on its own crops: the share of time without a batch."""
     import tempfile
@@ -216,13 +259,16 @@ def waiting(epochs: int = 3) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--only", choices=("monai", "steps", "waiting"), default=None)
+    parser.add_argument("--only", choices=("monai", "steps", "heads", "waiting"), default=None)
     arguments = parser.parse_args()
     if arguments.only in (None, "monai"):
         result = beside_monai(arguments.rounds)
         save(named("train_step", result["precision"]), result)
     if arguments.only in (None, "steps"):
         save("train_batch_of_one", one_by_one(arguments.rounds))
+    if arguments.only in (None, "heads"):
+        result = of_heads(2 * arguments.rounds + 1)
+        save(named("train_head", result["precision"]), result)
     if arguments.only in (None, "waiting"):
         save("train_waiting", waiting())
 

@@ -9,7 +9,7 @@ from ._heads import VERSION, lesion_in_template, make_head
 from ._into import paint_into
 from ._lesions import Piece, draw_plan
 from ._template import depth_in_template, tissue_in_template
-from ._train import EVEN, LOSS_VERSION, SMOOTH, Plan, train_by_clock
+from ._train import EVEN, LOSS_VERSION, SMOOTH, Plan, train_by_clock, volume_loss
 from ._views import VIEWS, View
 
 __all__ = [
@@ -29,4 +29,5 @@ __all__ = [
     "paint_into",
     "tissue_in_template",
     "train_by_clock",
+    "volume_loss",
 ]
