@@ -51,7 +51,6 @@ def fuse_normalisation(model: Model) -> Model:
                 and layer.scale
                 and layer.center
             ):
-                layer.autocast = False  # half precision is read as it comes
                 layer.call = partial(normalise_groups, layer)
     return model
 
