@@ -189,7 +189,7 @@ def of_heads(rounds: int) -> dict:
     """A step of the 3-D network on one head: with Keras's layers, with ours, and without norm."""
     import keras
 
-    from kenseg_utils import machine
+    from kenseg_utils import machine, networks
     from kenseg_utils.experiments import synthesis
     from kenseg_utils.prediction import frames
 
@@ -200,8 +200,6 @@ def of_heads(rounds: int) -> dict:
     view = synthesis.VIEWS["unet3d_half"]
 
     def step(change, **options):
-        from kenseg_utils import networks
-
         with machine.building_in(precision):
             model = networks.build(
                 view.network, image.shape[1:], widths=widths, **view.options, **options

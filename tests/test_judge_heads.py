@@ -2,6 +2,7 @@
 
 import importlib.util
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
@@ -82,12 +83,14 @@ def test_small_things_are_left_out():
 
 
 @pytest.mark.parametrize("way", judge_heads.WAYS)
-def test_a_changed_head_is_still_a_head(way):
+def test_a_changed_head_is_still_a_head(way, tmp_path):
     x, y, z = np.ogrid[-24:24, -28:28, -26:26]
     head = ((x / 20) ** 2 + (y / 25) ** 2 + (z / 23) ** 2 < 1).astype(np.float32)
     image = 200 * ndimage.gaussian_filter(head, 0.5)
     affine = np.diag([3.5, 3.5, 3.5, 1.0])
-    changed, grid = judge_heads.changed(image, affine, way)
+    changed, _ = judge_heads.changed(image, affine, way)
     assert np.isfinite(changed).all() and changed.max() > 100
-    seen = frames.look(changed, grid)[1]
+    nib.save(nib.Nifti1Image(image, affine), tmp_path / "one_T1w.nii.gz")
+    group, name, number, seen, mask = judge_heads.healthy(tmp_path / "one_T1w.nii.gz", way)
+    assert (group, name, number, mask) == ("healthy", f"one_T1w, {way}", 0, None)
     assert seen[48, 56, 60] == pytest.approx(1, abs=0.25)
