@@ -94,3 +94,42 @@ def test_a_changed_head_is_still_a_head(way, tmp_path):
     group, name, number, seen, mask = judge_heads.healthy(tmp_path / "one_T1w.nii.gz", way)
     assert (group, name, number, mask) == ("healthy", f"one_T1w, {way}", 0, None)
     assert seen[48, 56, 60] == pytest.approx(1, abs=0.25)
+
+
+def t2w_brain(folder):
+    """A brain as in a T2w (tissue 100 and 130, fluid and lesion 400), its mask, and its affine."""
+    affine = np.diag([-3.0, 3.0, 3.0, 1.0])  # stored from right to left, as scans often are
+    x, y, z = np.ogrid[-26:26, -30:30, -28:28]
+    brain = (x / 22) ** 2 + (y / 26) ** 2 + (z / 24) ** 2 < 1
+    image = np.where(
+        brain, np.where((x / 15) ** 2 + (y / 18) ** 2 + (z / 17) ** 2 < 1, 100, 130), 0
+    )
+    lesion = brain & (np.abs(x - 12) < 5) & (np.abs(y) < 5) & (np.abs(z - 4) < 5)
+    image[lesion | (brain & (np.abs(x) < 3) & (np.abs(y) < 8) & (np.abs(z) < 6))] = 400
+    for name, array in (("b_T2w", image), ("b_mask", lesion)):
+        nib.save(nib.Nifti1Image(array.astype(np.int16), affine), folder / f"{name}.nii.gz")
+    return folder / "b_T2w.nii.gz", folder / "b_mask.nii.gz"
+
+
+def test_a_t2w_turned_over_looks_like_a_t1w_and_chooses_nothing(tmp_path):
+    scan, drawn = t2w_brain(tmp_path)
+    group, name, number, seen, mask = judging.turned_over(scan, drawn)
+    assert (group, name, number % 2) == ("turned over", "b_T2w, turned over", 1)
+    assert mask.sum() * frames.VOXEL_ML == pytest.approx(9**3 * 27 / 1000, rel=0.05)
+    inside = ndimage.binary_erosion(mask)
+    brain = seen > 0
+    tissue = brain & ~ndimage.binary_dilation(mask, iterations=3)
+    assert 0.05 < seen[inside].mean() < 0.35 < 0.6 < np.median(seen[tissue]) < 1.3
+    assert seen[inside].min() > 0 and not seen[~ndimage.binary_dilation(brain)].any()
+    everything = table(lambda _, t: t, lambda _, t: (0.5,))
+    more = everything[everything.group == "painted"].assign(group=group, number=number)
+    more["dice"] = 1 - more.threshold  # would choose the lowest
+    assert judging.choose(pd.concat([everything, more]))[0] == judging.choose(everything)[0]
+
+
+def test_a_mask_of_another_grid_is_refused(tmp_path):
+    scan, _ = t2w_brain(tmp_path)
+    other = tmp_path / "other.nii.gz"
+    nib.save(nib.Nifti1Image(np.zeros((9, 9, 9), np.uint8), np.eye(4)), other)
+    with pytest.raises(ValueError, match="other.nii.gz is not on the grid of"):
+        judging.turned_over(scan, other)

@@ -2,8 +2,8 @@
 
 The rule stands in words at the top of `benchmarks/judge_heads.py`, where it was written before any
 network was judged. A case is (group, name, number, volume in the frame, mask in the frame or
-None); the groups are "phantoms", "painted" and "healthy". What has an even number serves to
-develop, what has an odd one is kept apart.
+None); the groups are "phantoms", "painted", "healthy" and "turned over". What has an even number
+serves to develop, what has an odd one is kept apart.
 """
 
 from __future__ import annotations
@@ -45,6 +45,26 @@ def with_lesion(file: Path, number: int) -> Case:
     frame, seen = frames.look(shown, affine)
     name = f"{file.name.split('.')[0]} {number}"
     return "painted", name, number, seen, frame.into(mask, affine) >= 0.5
+
+
+def turned_over(scan: Path, drawn: Path) -> Case:
+    """A real lesion, in a T2w brain whose grey values are turned over, so that it looks like a T1w.
+
+    `scan`: a T2w in which nothing but the brain is above 0; `drawn`: the lesion, on its grid.
+    Place, form and surroundings are a real stroke's; the contrast is none that a scanner gives.
+    Its number is odd: it chooses nothing. ValueError where the two are on different grids.
+    """
+    image, affine = opened(scan)
+    lesion, its_affine = opened(drawn)
+    if image.shape != lesion.shape or not np.allclose(affine, its_affine, atol=1e-3):
+        raise ValueError(f"{drawn} is not on the grid of {scan}: give the mask that belongs to it.")
+    brain = image > 0
+    low, high = np.percentile(image[brain], (2, 98))
+    # Fluid, the brightest, keeps a sixth of what white matter gets: only air is black.
+    shown = np.where(brain, high + 0.15 * (high - low) - np.clip(image, low, high), 0)
+    frame, seen = frames.look(shown.astype(np.float32), affine)
+    mask = frame.into((lesion > 0).astype(np.uint8), affine) >= 0.5
+    return "turned over", f"{scan.name.split('.')[0]}, turned over", 1, seen, mask
 
 
 def opened(file: Path) -> tuple[np.ndarray, np.ndarray]:

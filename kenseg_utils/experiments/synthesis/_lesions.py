@@ -18,6 +18,7 @@ from ._anatomy import Injury, Person
 from ._fields import log_uniform, logistic, smooth_field
 
 SMALLEST_ML, LARGEST_ML = 0.3, 250.0
+LARGE_MORE_OFTEN = 0.12  # of all lesions; small ones are what networks miss
 DEEP = np.array([20.0, -18.0, 12.0])  # mm, right side: what wedges of the cortex point to
 
 
@@ -38,7 +39,7 @@ KINDS = (
     Kind("middle cerebral", (52, -8, 18), (6, 24, 16), 8, 250, True, 7),
     Kind("middle cerebral, posterior branch", (50, -42, 20), (7, 14, 14), 2, 120, True, 4),
     Kind("middle cerebral, anterior branch", (46, 22, 18), (8, 12, 14), 2, 120, True, 3),
-    Kind("anterior cerebral", (8, 26, 36), (3, 24, 14), 1, 70, False, 1.2),
+    Kind("anterior cerebral", (8, 26, 30), (3, 24, 18), 1, 70, False, 1.8),
     Kind("posterior cerebral", (18, -74, 4), (8, 11, 9), 1, 80, False, 2),
     Kind("watershed", (30, -20, 46), (6, 28, 8), 1, 40, True, 1),
     Kind("a branch", (48, -14, 26), (9, 28, 20), 0.3, 12, True, 3),
@@ -47,6 +48,7 @@ KINDS = (
     Kind("thalamus", (12, -18, 8), (4, 6, 5), 0.3, 6, False, 1.2),
     Kind("pons", (5, -26, -32), (3, 4, 6), 0.3, 3, False, 0.6),
     Kind("cerebellum", (26, -62, -36), (11, 10, 8), 0.5, 50, False, 1.8),
+    Kind("anywhere", (28, -20, 15), (22, 40, 28), 0.3, 60, False, 2),
 )
 
 
@@ -62,8 +64,8 @@ class Piece:
 
 
 def draw_volume(rng: np.random.Generator) -> float:
-    """A lesion's volume in ml: any factor alike from 0.3 to 250; large ones more often."""
-    if rng.random() < 0.35:
+    """A lesion's volume in ml: any factor alike from 0.3 to 250; large ones a little more often."""
+    if rng.random() < LARGE_MORE_OFTEN:
         return log_uniform(rng, 25, LARGEST_ML)
     return log_uniform(rng, SMALLEST_ML, LARGEST_ML)
 
