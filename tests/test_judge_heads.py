@@ -10,7 +10,7 @@ from conftest import ROOT
 from scipy import ndimage
 
 from kenseg_utils import prediction
-from kenseg_utils.experiments import judging
+from kenseg_utils.experiments import judging, synthesis
 from kenseg_utils.prediction import frames
 
 spec = importlib.util.spec_from_file_location("judge", ROOT / "benchmarks/judge_heads.py")
@@ -133,3 +133,20 @@ def test_a_mask_of_another_grid_is_refused(tmp_path):
     nib.save(nib.Nifti1Image(np.zeros((9, 9, 9), np.uint8), np.eye(4)), other)
     with pytest.raises(ValueError, match="other.nii.gz is not on the grid of"):
         judging.turned_over(scan, other)
+
+
+def test_what_is_painted_does_not_follow_the_training_heads():
+    """Or scores of networks trained on other heads could not be compared."""
+    painted = [
+        [
+            (piece.kind.name, round(piece.ml, 2))
+            for piece in synthesis.draw_plan(rng, judging.PAINTED)
+        ]
+        for rng in (np.random.default_rng((judging.SEED, number)) for number in (1, 2, 4, 7))
+    ]
+    assert painted == [
+        [("corona radiata", 5.57)],
+        [("anterior cerebral", 2.72)],
+        [("cerebellum", 14.99)],
+        [("posterior cerebral", 51.16), ("posterior cerebral", 3.22)],
+    ]

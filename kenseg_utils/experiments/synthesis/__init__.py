@@ -7,7 +7,7 @@
 from ._feed import fill_pool
 from ._heads import VERSION, lesion_in_template, make_head
 from ._into import paint_into
-from ._lesions import Piece, draw_plan
+from ._lesions import Mix, Piece, draw_plan
 from ._template import depth_in_template, tissue_in_template
 from ._train import EVEN, LOSS_VERSION, SMOOTH, Plan, train_by_clock, volume_loss
 from ._views import VIEWS, View
@@ -18,6 +18,7 @@ __all__ = [
     "SMOOTH",
     "VERSION",
     "VIEWS",
+    "Mix",
     "Piece",
     "Plan",
     "View",

@@ -18,7 +18,6 @@ from ._anatomy import Injury, Person
 from ._fields import log_uniform, logistic, smooth_field
 
 SMALLEST_ML, LARGEST_ML = 0.3, 250.0
-LARGE_MORE_OFTEN = 0.12  # of all lesions; small ones are what networks miss
 DEEP = np.array([20.0, -18.0, 12.0])  # mm, right side: what wedges of the cortex point to
 
 
@@ -53,6 +52,17 @@ KINDS = (
 
 
 @dataclass(frozen=True)
+class Mix:
+    """What plans are drawn from: kinds of lesion, and the share that is drawn from large ones."""
+
+    kinds: tuple[Kind, ...] = KINDS
+    large: float = 0.12  # beside those that any volume alike gives; networks miss small ones
+
+
+TRAINING = Mix()
+
+
+@dataclass(frozen=True)
 class Piece:
     """One lesion to be: its kind, mm of the template where it starts, and volume in ml."""
 
@@ -63,25 +73,25 @@ class Piece:
     long: tuple[float, float, float]  # stretch along x, y, z
 
 
-def draw_volume(rng: np.random.Generator) -> float:
-    """A lesion's volume in ml: any factor alike from 0.3 to 250; large ones a little more often."""
-    if rng.random() < LARGE_MORE_OFTEN:
+def draw_volume(rng: np.random.Generator, large: float = TRAINING.large) -> float:
+    """A lesion's volume in ml: any factor alike from 0.3 to 250; a share of more than 25."""
+    if rng.random() < large:
         return log_uniform(rng, 25, LARGEST_ML)
     return log_uniform(rng, SMALLEST_ML, LARGEST_ML)
 
 
-def draw_plan(rng: np.random.Generator) -> tuple[Piece, ...]:
+def draw_plan(rng: np.random.Generator, mix: Mix = TRAINING) -> tuple[Piece, ...]:
     """One lesion, now and then with a second one, or small ones that stand off."""
-    pieces = [_draw_piece(rng, draw_volume(rng), rng.choice((-1, 1)))]
+    pieces = [_draw_piece(rng, draw_volume(rng, mix.large), rng.choice((-1, 1)), mix.kinds)]
     side = int(np.sign(pieces[0].seed[0]))
     while rng.random() < 0.3 and len(pieces) < 5:
         ml = log_uniform(rng, SMALLEST_ML, max(0.6, 0.4 * pieces[0].ml))
-        pieces.append(_draw_piece(rng, ml, side if rng.random() < 0.7 else -side))
+        pieces.append(_draw_piece(rng, ml, side if rng.random() < 0.7 else -side, mix.kinds))
     return tuple(pieces)
 
 
-def _draw_piece(rng: np.random.Generator, ml: float, side: int) -> Piece:
-    fitting = [kind for kind in KINDS if kind.smallest <= ml <= kind.largest]
+def _draw_piece(rng: np.random.Generator, ml: float, side: int, kinds: tuple[Kind, ...]) -> Piece:
+    fitting = [kind for kind in kinds if kind.smallest <= ml <= kind.largest]
     weights = np.array([kind.weight for kind in fitting])
     kind = fitting[rng.choice(len(fitting), p=weights / weights.sum())]
     seed = rng.normal(kind.centre, kind.spread)
