@@ -114,7 +114,7 @@ def t2w_brain(folder):
 def test_a_t2w_turned_over_looks_like_a_t1w_and_chooses_nothing(tmp_path):
     scan, drawn = t2w_brain(tmp_path)
     group, name, number, seen, mask = judging.turned_over(scan, drawn)
-    assert (group, name, number % 2) == ("turned over", "b_T2w, turned over", 1)
+    assert (group, name, number % 2) == (judging.TURNED, "b_T2w", 1)
     assert mask.sum() * frames.VOXEL_ML == pytest.approx(9**3 * 27 / 1000, rel=0.05)
     inside = ndimage.binary_erosion(mask)
     brain = seen > 0

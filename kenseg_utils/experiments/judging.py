@@ -2,8 +2,8 @@
 
 The rule stands in words at the top of `benchmarks/judge_heads.py`, where it was written before any
 network was judged. A case is (group, name, number, volume in the frame, mask in the frame or
-None); the groups are "phantoms", "painted", "healthy" and "turned over". What has an even number
-serves to develop, what has an odd one is kept apart.
+None); the groups are "phantoms", "painted", "healthy" and `TURNED`. What has an even number serves
+to develop, what has an odd one is kept apart.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ TRIED_LEAST_ML = (0.1, 0.3, 0.5, 1.0)
 MOST_ML = 1.0  # found in a healthy head
 WORTH = 0.005  # of Dice
 CHOICE = ["mirrored", "threshold", "least_ml"]
+TURNED = "real lesion (T2w turned over)"
 SEED = 4000  # of phantoms and painted lesions: nothing else uses it
 # What is painted stays as it was for the first network judged, whatever later ones are trained on.
 PAINTED = Mix(
@@ -77,7 +78,7 @@ def turned_over(scan: Path, drawn: Path) -> Case:
     shown = np.where(brain, high + 0.15 * (high - low) - np.clip(image, low, high), 0)
     frame, seen = frames.look(shown.astype(np.float32), affine)
     mask = frame.into((lesion > 0).astype(np.uint8), affine) >= 0.5
-    return "turned over", f"{scan.name.split('.')[0]}, turned over", 1, seen, mask
+    return TURNED, scan.name.split(".")[0], 1, seen, mask
 
 
 def opened(file: Path) -> tuple[np.ndarray, np.ndarray]:
