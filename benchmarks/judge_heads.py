@@ -144,9 +144,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="processes that make the cases")
     parser.add_argument("--note", default="", help="how it was trained, in words")
     given = parser.parse_args()
-    import keras
-
-    model = keras.models.load_model(given.model, compile=False)
+    model = prediction.open_network(given.model)
     if given.table and given.table.exists():
         table = pd.read_csv(given.table)
     else:

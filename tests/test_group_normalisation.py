@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from kenseg_utils import machine, networks
+from kenseg_utils import machine, networks, prediction
 from kenseg_utils.machine import _group_normalisation
 
 pytestmark = pytest.mark.skipif(
@@ -128,6 +128,34 @@ def test_a_fused_network_is_saved_as_keras_s_own(tmp_path):
     assert type(opened.layers[-1]) is layers.GroupNormalization
     assert "call" in vars(model.layers[-1]) and "call" not in vars(opened.layers[-1])
     x = drawn(2, 8, (4, 4, 4))
+    assert np.abs(opened.predict_on_batch(x) - model.predict_on_batch(x)).max() < 1e-5
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_sums_of_half_a_million_numbers_are_right(batch):
+    """TensorFlow adds float32 one after another: Keras's layer is wrong in the third digit here."""
+    x = np.random.default_rng(0).normal(3, 1, (batch, 48, 56, 48, 4)).astype(np.float32)
+    x[:, :20] = 0.3  # air
+    apart = x.astype(np.float64).reshape(batch, -1, 2, 2)
+    mean, sd = (of(apart, axis=(1, 3), keepdims=True) for of in (np.mean, np.std))
+    truth = ((apart - mean) / sd).reshape(x.shape)
+    inputs = keras.Input(x.shape[1:])
+    model = keras.Model(inputs, layers.GroupNormalization(2, epsilon=1e-9)(inputs))
+    found = machine.fuse_normalisation(model).predict_on_batch(x)
+    assert np.abs(found - truth).max() < 2e-5
+
+
+def test_a_file_of_somebody_s_own_is_fused_when_it_is_opened(tmp_path):
+    """With a layer that is asked in two places, which has no one input."""
+    inputs, twice = keras.Input((4, 4, 4, 8)), layers.GroupNormalization(4)
+    outputs = layers.Conv3D(1, 1, activation="sigmoid")(
+        twice(layers.Activation("relu")(twice(inputs)))
+    )
+    model = keras.Model(inputs, outputs)
+    model.save(tmp_path / "own.keras")
+    opened = prediction.open_network(tmp_path / "own.keras")
+    assert any("call" in vars(layer) for layer in opened.layers)
+    x = drawn(1, 8, (4, 4, 4))
     assert np.abs(opened.predict_on_batch(x) - model.predict_on_batch(x)).max() < 1e-5
 
 

@@ -3,6 +3,8 @@
 Keras gives the groups an axis of their own, so that a volume has six, and sums over five of them at
 once; broadcasting over six axes is slow, too. Summing over voxels alone, and over a group's few
 channels in what is left, computes the same to rounding. Times are of answers and gradients.
+Errors are the largest of an answer beside float64's: TensorFlow adds one number after another, so
+that in a sum of a million the third digit is wrong. Summed by place along an axis first, it is not.
 """
 
 import platform
@@ -10,6 +12,7 @@ import statistics
 import time
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 SHAPES = ((1, 48, 56, 48, 16), (1, 24, 28, 24, 32), (4, 96, 96, 32))  # channels last
@@ -18,19 +21,28 @@ GROUPS, EPSILON, REPEATS = 8, 1e-3, 15
 
 def by_channels(x, gamma, beta):
     """The layer's answer, without an axis of groups in anything large."""
-    batch, channels, half = x.shape[0], x.shape[-1], x.dtype
-    flat = tf.cast(tf.reshape(x, (batch, -1, channels)), tf.float32)
+    batch, places, channels, half = x.shape[0], x.shape[-2], x.shape[-1], x.dtype
+    flat = tf.cast(tf.reshape(x, (batch, -1, places * channels)), tf.float32)
 
     def of_groups(values):
-        means = tf.reduce_mean(tf.reshape(values, (batch, GROUPS, -1)), axis=-1)
-        return tf.repeat(means, channels // GROUPS, axis=-1)[:, tf.newaxis]
+        apart = tf.reshape(values, (batch, places, GROUPS, -1))
+        means = tf.reduce_mean(apart, axis=(1, 3))
+        return tf.tile(tf.repeat(means, channels // GROUPS, axis=-1), (1, places))[:, tf.newaxis]
 
     means = tf.reduce_mean(flat, axis=1, keepdims=True)
     spread = tf.reduce_mean(tf.math.squared_difference(flat, means), axis=1, keepdims=True)
     mean = of_groups(means)
     variance = of_groups(spread + tf.math.squared_difference(means, mean))
-    factor = tf.math.rsqrt(variance + EPSILON) * gamma
-    return tf.reshape(tf.cast(flat * factor + (beta - mean * factor), half), x.shape)
+    factor = tf.math.rsqrt(variance + EPSILON) * tf.tile(gamma, [places])
+    shifted = flat * factor + (tf.tile(beta, [places]) - mean * factor)
+    return tf.reshape(tf.cast(shifted, half), x.shape)
+
+
+def in_float64(x) -> np.ndarray:
+    """The right answer, where gamma is 1 and beta 0."""
+    apart = x.numpy().astype(np.float64).reshape(x.shape[0], -1, GROUPS, x.shape[-1] // GROUPS)
+    mean, variance = (of(apart, axis=(1, 3), keepdims=True) for of in (np.mean, np.var))
+    return ((apart - mean) / np.sqrt(variance + EPSILON)).reshape(x.shape)
 
 
 def median_ms(normalise, x, upstream) -> float:
@@ -56,7 +68,7 @@ def main() -> None:
         f"Keras {keras.__version__}, TensorFlow {tf.__version__}, "
         f"Python {platform.python_version()}, {platform.machine()}"
     )
-    print(f"{'shape':24}{'Keras (ms)':>12}{'by channels (ms)':>18}{'largest gap':>13}")
+    print(f"{'shape':24}{'Keras (ms)':>12}{'by channels (ms)':>18}{'errors':>18}")
     for shape in SHAPES:
         layer = keras.layers.GroupNormalization(GROUPS, epsilon=EPSILON)
         layer.build(shape)
@@ -66,9 +78,13 @@ def main() -> None:
         def ours(x, layer=layer):
             return by_channels(x, layer.gamma.value, layer.beta.value)
 
-        gap = float(tf.reduce_max(tf.abs(layer(x) - ours(x))))
+        truth = in_float64(x)
+        errors = [float(np.abs(one(x).numpy() - truth).max()) for one in (layer, ours)]
         times = [median_ms(normalise, x, upstream) for normalise in (layer, ours)]
-        print(f"{shape!s:24}{times[0]:12.2f}{times[1]:18.2f}{gap:13.1e}", flush=True)
+        print(
+            f"{shape!s:24}{times[0]:12.2f}{times[1]:18.2f}{errors[0]:10.1e}{errors[1]:8.1e}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 def normalise_groups(layer: GroupNormalization, inputs: Any) -> Any:
     """What `keras.layers.GroupNormalization.call` computes, channels last, on TensorFlow.
 
-    Reads and gives half precision as it comes, with sums in float32.
+    Reads and gives half precision as it comes, with sums in float32. TensorFlow adds up one number
+    after another, and in a sum of a million the third digit is wrong: so for means and variances
+    each place along the last axis but one counts as channels of its own.
     """
     import tensorflow as tf
 
@@ -25,41 +27,56 @@ def normalise_groups(layer: GroupNormalization, inputs: Any) -> Any:
     known = inputs.shape[0] == 1 and None not in inputs.shape
     if known and not tf.config.list_physical_devices("GPU"):
         return _fused(inputs, gamma, beta, layer.groups, layer.epsilon)
-    channels = inputs.shape[-1]
+    channels, places = inputs.shape[-1], inputs.shape[-2] or 1
     shape = tf.shape(inputs)
-    x = tf.cast(tf.reshape(inputs, (shape[0], -1, channels)), tf.float32)
+    x = tf.cast(tf.reshape(inputs, (shape[0], -1, places * channels)), tf.float32)
     means = tf.reduce_mean(x, axis=1, keepdims=True)
     variances = tf.reduce_mean(tf.math.squared_difference(x, means), axis=1, keepdims=True)
-    mean, variance = _of_groups(means, variances, layer.groups)
+    mean, variance = _of_groups(means, variances, channels, layer.groups)
     factor = tf.math.rsqrt(variance + layer.epsilon) * gamma
+    x = tf.reshape(x, (shape[0], -1, channels))
     return tf.reshape(tf.cast(x * factor + (beta - mean * factor), inputs.dtype), shape)
 
 
-def _of_groups(means: Any, variances: Any, groups: int) -> tuple[Any, Any]:
-    """Means and variances of the groups, from those of channels, on whose axis (the last) each
-    channel gets its group's."""
+def _of_groups(means: Any, variances: Any, channels: int, groups: int) -> tuple[Any, Any]:
+    """For each channel (batch, 1, channels), the mean and the variance of its group.
+
+    `means`, `variances` (batch, 1, places × channels): of each place's channels.
+    """
     import tensorflow as tf
 
-    mean = _group_mean(means, groups)
-    return mean, _group_mean(variances + tf.math.squared_difference(means, mean), groups)
+    shape = (-1, means.shape[-1] // channels, groups, channels // groups)
+    means, variances = tf.reshape(means, shape), tf.reshape(variances, shape)
+    mean = tf.reduce_mean(means, axis=(1, 3), keepdims=True)
+    apart = tf.math.squared_difference(means, mean)
+    variance = tf.reduce_mean(variances + apart, axis=(1, 3), keepdims=True)
+    return _for_channels(mean, channels), _for_channels(variance, channels)
+
+
+def _for_channels(of_groups: Any, channels: int) -> Any:
+    """What groups (batch, 1, groups, 1) have, for each of their channels (batch, 1, channels)."""
+    import tensorflow as tf
+
+    groups = of_groups.shape[-2]
+    return tf.reshape(tf.repeat(of_groups, channels // groups, axis=-1), (-1, 1, channels))
 
 
 def _group_mean(values: Any, groups: int) -> Any:
-    """Each channel's value, on the last axis, replaced by the mean of its group."""
+    """Each channel's value (channels,) replaced by the mean of its group."""
     import tensorflow as tf
 
-    size = values.shape[-1] // groups
-    apart = tf.reshape(values, (-1, groups, size))
-    means = tf.repeat(tf.reduce_mean(apart, axis=-1), size, axis=-1)
-    return tf.reshape(means, tf.shape(values))
+    channels = values.shape[-1]
+    apart = tf.reshape(values, (1, 1, groups, channels // groups))
+    mean = tf.reduce_mean(apart, axis=-1, keepdims=True)
+    return tf.reshape(_for_channels(mean, channels), (channels,))
 
 
 def _fused(inputs: Any, gamma: Any, beta: Any, groups: int, epsilon: float) -> Any:
     """A batch of one, by an operation that reads each number once.
 
-    Of one volume, its means and variances are each channel's own; from these follow the groups',
-    and with those given the same operation scales and shifts. Its gradient lacks what flows
-    through the means and variances, which is linear in the inputs.
+    Of one volume, its means and variances are each channel's own, at each place along an axis;
+    from these follow the groups', and with those given the same operation scales and shifts. Its
+    gradient lacks what flows through the means and variances, which is linear in the inputs.
     """
     import tensorflow as tf
 
@@ -67,6 +84,7 @@ def _fused(inputs: Any, gamma: Any, beta: Any, groups: int, epsilon: float) -> A
     pixels = math.prod(inputs.shape[1:-1])
     flat = (1, pixels // inputs.shape[-2], inputs.shape[-2], channels)
     ones, zeros = tf.ones(channels), tf.zeros(channels)
+    places, along = inputs.shape[-2] * channels, pixels // inputs.shape[-2]
 
     def scaled(x: Any, scale: Any, offset: Any, mean: Any, variance: Any) -> Any:
         return tf.raw_ops.FusedBatchNormV3(
@@ -77,11 +95,13 @@ def _fused(inputs: Any, gamma: Any, beta: Any, groups: int, epsilon: float) -> A
     @tf.custom_gradient
     def normalised(x: Any, gamma: Any, beta: Any) -> Any:
         seen = tf.raw_ops.FusedBatchNormV3(
-            x=x, scale=ones, offset=zeros, mean=[], variance=[], epsilon=epsilon, is_training=True
-        )
+            x=tf.reshape(x, (1, along, 1, places)), scale=tf.ones(places), offset=tf.zeros(places),
+            mean=[], variance=[], epsilon=epsilon, is_training=True,
+        )  # fmt: skip
         # The operation divides by n - 1.
-        variances = seen.batch_variance * ((pixels - 1) / pixels)
-        mean, variance = _of_groups(seen.batch_mean, variances, groups)
+        variances = seen.batch_variance * ((along - 1) / along)
+        found = _of_groups(seen.batch_mean, variances, channels, groups)
+        mean, variance = (tf.reshape(value, (channels,)) for value in found)
 
         def gradient(upstream: Any) -> tuple[Any, Any, Any]:
             known = tf.raw_ops.FusedBatchNormGradV3(

@@ -42,8 +42,8 @@ def fuse_normalisation(model: Model) -> Model:
         }
         for layer in model.layers:
             call, ranks = by_kind.get(type(layer), (None, ()))
-            if call and layer.scale and layer.center:
-                rank = len(layer.input.shape)
+            if call and layer.built and layer.scale and layer.center:
+                rank = layer.input_spec.ndim  # a layer that is asked in two places has no one input
                 if rank in ranks and layer.axis in (-1, rank - 1):
                     layer.call = partial(call, layer)
     return model

@@ -221,12 +221,13 @@ def open_network(path: str | os.PathLike | None = None) -> Any:
     import keras
 
     try:
-        return keras.saving.load_model(file, safe_mode=True, compile=False)
+        model = keras.saving.load_model(file, safe_mode=True, compile=False)
     except Exception as error:  # an archive can be broken in many ways
         raise ValueError(
             f"{file} is no Keras network that can be loaded safely "
             f"({type(error).__name__}: {str(error)[:200]})."
         ) from error
+    return machine.fuse_normalisation(model)
 
 
 @dataclass(frozen=True)

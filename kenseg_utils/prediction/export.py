@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from kenseg_utils import artifacts
+from kenseg_utils import artifacts, machine
 
 from ._frames import takes_volumes
 from ._onnx import NOTES, OnnxNetwork
@@ -58,8 +58,11 @@ def to_onnx(
     new one is whole.
     """
     path = _checked(model, path, ".onnx", ONNX_PACKAGES)
+    network = in_float32(model)
+    if takes_volumes(network):  # whose sums of a million numbers Keras's own layers get wrong
+        machine.fuse_normalisation(network)
     with artifacts.write_aside(path) as partial, _quietly():
-        in_float32(model).export(str(partial), format="onnx", verbose=False)
+        network.export(str(partial), format="onnx", verbose=False)
         _finish(partial, half, about)
     return path
 
