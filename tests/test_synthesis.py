@@ -90,6 +90,17 @@ def test_lesions_are_darker_than_white_matter_where_they_are(heads):
         assert image[mask > 0].mean() < np.percentile(brain, 75)
 
 
+@pytest.mark.parametrize("clean", [True, False])
+def test_an_extracted_brain_has_noise_around_it_or_has_none(clean, monkeypatch):
+    """A network that only knew clean air found 16 ml in a noisy brain."""
+    monkeypatch.setattr(_heads, "EXTRACTED", 1.0)
+    monkeypatch.setitem(_heads.CLEAN_AIR, "extracted", float(clean))
+    image, _, facts = synthesis.make_head((5, 1), healthy=True)
+    assert facts["shown"] == "extracted"
+    beside = image[:3, 40:70, 50:80]
+    assert (beside > 0).any() != clean
+
+
 def test_planned_volumes_span_what_real_ones_do():
     rng = np.random.default_rng(0)
     volumes = np.array([_lesions.draw_volume(rng) for _ in range(2000)])
