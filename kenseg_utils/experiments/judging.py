@@ -74,7 +74,7 @@ def turned_over(scan: Path, drawn: Path) -> Case:
         raise ValueError(f"{drawn} is not on the grid of {scan}: give the mask that belongs to it.")
     brain = image > 0
     low, high = np.percentile(image[brain], (2, 98))
-    # Fluid, the brightest, keeps a sixth of what white matter gets: only air is black.
+    # Fluid, the brightest, is left a little: only air is black.
     shown = np.where(brain, high + 0.15 * (high - low) - np.clip(image, low, high), 0)
     frame, seen = frames.look(shown.astype(np.float32), affine)
     mask = frame.into((lesion > 0).astype(np.uint8), affine) >= 0.5
