@@ -94,12 +94,6 @@ def pairs(niftis: dict[str, list[str]], suffix: str, leave_out: LeaveOut) -> Ite
         yield from _matched(folder, labels, root, name, niftis, suffix, leave_out)
 
 
-def label_folders(niftis: dict[str, list[str]]) -> set[str]:
-    """The folders whose name says that they hold labels beside images."""
-    names = {other.lower() for others in _PARTNERS.values() for other in others}
-    return {folder for folder in niftis if os.path.basename(folder).lower() in names}
-
-
 def _image_folder(folder: str) -> tuple[list[str], int] | None:
     """A folder's parts and the place of the last that is called images, or None."""
     parts = folder.split(os.sep)
