@@ -27,6 +27,7 @@ Volumes are scored in the frame (2 mm). Writes results/NAME.json with all choice
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -104,6 +105,19 @@ def cases(
     return joblib.Parallel(n_jobs=jobs)(tasks)
 
 
+def fingerprint(model: Path) -> str:
+    """What tells one model's file from another's."""
+    return hashlib.sha256(model.read_bytes()).hexdigest()[:16]
+
+
+def opened_table(file: Path, model: Path) -> pd.DataFrame:
+    """A table that was written before; ValueError if another model was judged in it."""
+    table = pd.read_csv(file)
+    if "model" not in table or set(table.model.astype(str)) != {fingerprint(model)}:
+        raise ValueError(f"{file} is the table of another model than {model}: give another name.")
+    return table.drop(columns="model")
+
+
 def record(model, plan: dict, log: Path, choice: dict, scans: pd.DataFrame, note: str) -> Path:
     """Keep the network as results/heads.npz, with what chose it and how it was trained."""
     view = synthesis.VIEWS[plan["network"]]
@@ -146,7 +160,7 @@ def main() -> None:
     given = parser.parse_args()
     model = prediction.open_network(given.model)
     if given.table and given.table.exists():
-        table = pd.read_csv(given.table)
+        table = opened_table(given.table, given.model)
     else:
         everything = cases(
             given.heads, given.phantoms, given.painted, given.jobs, given.turned_over
@@ -155,7 +169,7 @@ def main() -> None:
         table = judge(lambda seen: view.probability(model, seen), everything, say=print)
         if given.table:
             given.table.parent.mkdir(parents=True, exist_ok=True)
-            table.to_csv(given.table, index=False)
+            table.assign(model=fingerprint(given.model)).to_csv(given.table, index=False)
     choice, told = choose(table)
     scans = scores_by_scan(table, choice)
     print(given.name, choice)

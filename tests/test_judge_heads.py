@@ -150,3 +150,17 @@ def test_what_is_painted_does_not_follow_the_training_heads():
         [("cerebellum", 14.99)],
         [("posterior cerebral", 51.16), ("posterior cerebral", 3.22)],
     ]
+
+
+def test_a_table_belongs_to_the_model_that_was_judged_in_it(tmp_path):
+    one, other, file = tmp_path / "one.keras", tmp_path / "other.keras", tmp_path / "table.csv"
+    one.write_bytes(b"one")
+    other.write_bytes(b"other")
+    told = table(lambda _, t: t, lambda _, t: (0.5,))
+    told.assign(model=judge_heads.fingerprint(one)).to_csv(file, index=False)
+    assert judge_heads.opened_table(file, one).equals(pd.read_csv(file).drop(columns="model"))
+    with pytest.raises(ValueError, match="table of another model"):
+        judge_heads.opened_table(file, other)
+    told.to_csv(file, index=False)  # nobody knows whose
+    with pytest.raises(ValueError, match="table of another model"):
+        judge_heads.opened_table(file, one)
