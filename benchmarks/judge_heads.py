@@ -27,7 +27,6 @@ Volumes are scored in the frame (2 mm). Writes results/NAME.json with all choice
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -38,7 +37,7 @@ import pandas as pd
 from nilearn import datasets
 from scipy import ndimage
 
-from kenseg_utils import prediction, training
+from kenseg_utils import artifacts, prediction, training
 from kenseg_utils.experiments import judging, synthesis
 from kenseg_utils.experiments.judging import CHOICE, choose, judge, scores_by_scan
 from kenseg_utils.prediction import frames
@@ -105,15 +104,10 @@ def cases(
     return joblib.Parallel(n_jobs=jobs)(tasks)
 
 
-def fingerprint(model: Path) -> str:
-    """What tells one model's file from another's."""
-    return hashlib.sha256(model.read_bytes()).hexdigest()[:16]
-
-
 def opened_table(file: Path, model: Path) -> pd.DataFrame:
     """A table that was written before; ValueError if another model was judged in it."""
     table = pd.read_csv(file)
-    if "model" not in table or set(table.model.astype(str)) != {fingerprint(model)}:
+    if "model" not in table or set(table.model.astype(str)) != {artifacts.fingerprint(model)}:
         raise ValueError(f"{file} is the table of another model than {model}: give another name.")
     return table.drop(columns="model")
 
@@ -148,7 +142,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True, help="a training's best.keras")
     parser.add_argument("--network", choices=list(synthesis.VIEWS), default="unet3d")
     parser.add_argument("--heads", type=Path, nargs="*", default=[], help="healthy T1w")
-    parser.add_argument("--turned-over", type=Path, nargs=2, metavar=("T2w", "MASK"), help="brain")
+    parser.add_argument("--turned-over", type=Path, nargs=2, metavar=("T2w", "MASK"))
     parser.add_argument("--phantoms", type=int, default=12)
     parser.add_argument("--painted", type=int, default=10, help="lesions in each head")
     parser.add_argument("--name", required=True, help="of the result")
@@ -169,7 +163,7 @@ def main() -> None:
         table = judge(lambda seen: view.probability(model, seen), everything, say=print)
         if given.table:
             given.table.parent.mkdir(parents=True, exist_ok=True)
-            table.assign(model=fingerprint(given.model)).to_csv(given.table, index=False)
+            table.assign(model=artifacts.fingerprint(given.model)).to_csv(given.table, index=False)
     choice, told = choose(table)
     scans = scores_by_scan(table, choice)
     print(given.name, choice)

@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT
+from heads import head
 from scipy import ndimage
 
-from kenseg_utils import prediction
+from kenseg_utils import artifacts, prediction
 from kenseg_utils.experiments import judging, synthesis
 from kenseg_utils.prediction import frames
 
@@ -30,8 +31,8 @@ def table(dice, healthy):
                         value = dice(mirrored, threshold) if number % 2 == 0 else 1 - threshold
                         rows.append(dict(group=group, case=f"{group} {number}", number=number,
                                          found_ml=5.0, dice=value, **choice))  # fmt: skip
-                for head, ml in enumerate(healthy(mirrored, threshold)):
-                    rows.append(dict(group="healthy", case=f"head {head}", number=0, found_ml=ml,
+                for case, ml in enumerate(healthy(mirrored, threshold)):
+                    rows.append(dict(group="healthy", case=f"head {case}", number=0, found_ml=ml,
                                      **choice))  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -97,17 +98,13 @@ def test_a_changed_head_is_still_a_head(way, tmp_path):
 
 
 def t2w_brain(folder):
-    """A brain as in a T2w (tissue 100 and 130, fluid and lesion 400), its mask, and its affine."""
-    affine = np.diag([-3.0, 3.0, 3.0, 1.0])  # stored from right to left, as scans often are
-    x, y, z = np.ogrid[-26:26, -30:30, -28:28]
-    brain = (x / 22) ** 2 + (y / 26) ** 2 + (z / 24) ** 2 < 1
-    image = np.where(
-        brain, np.where((x / 15) ** 2 + (y / 18) ** 2 + (z / 17) ** 2 < 1, 100, 130), 0
-    )
-    lesion = brain & (np.abs(x - 12) < 5) & (np.abs(y) < 5) & (np.abs(z - 4) < 5)
-    image[lesion | (brain & (np.abs(x) < 3) & (np.abs(y) < 8) & (np.abs(z) < 6))] = 400
-    for name, array in (("b_T2w", image), ("b_mask", lesion)):
-        nib.save(nib.Nifti1Image(array.astype(np.int16), affine), folder / f"{name}.nii.gz")
+    """A brain as in a T2w, with a bright lesion, stored from right to left; that lesion's mask."""
+    kind = dict(mm=3.0, contrast="T2w", skull=False)
+    clean, affine = head(**kind)
+    image, _ = head(**kind, lesion=(36, 0, 12, 13))
+    for name, array in (("b_T2w", image), ("b_mask", image != clean)):
+        scan = nib.Nifti1Image(array.astype(np.int16), affine)
+        nib.save(scan.as_reoriented([[0, -1], [1, 1], [2, 1]]), folder / f"{name}.nii.gz")
     return folder / "b_T2w.nii.gz", folder / "b_mask.nii.gz"
 
 
@@ -115,7 +112,8 @@ def test_a_t2w_turned_over_looks_like_a_t1w_and_chooses_nothing(tmp_path):
     scan, drawn = t2w_brain(tmp_path)
     group, name, number, seen, mask = judging.turned_over(scan, drawn)
     assert (group, name, number % 2) == (judging.TURNED, "b_T2w", 1)
-    assert mask.sum() * frames.VOXEL_ML == pytest.approx(9**3 * 27 / 1000, rel=0.05)
+    drawn_ml = nib.load(drawn).get_fdata().sum() * 27 / 1000
+    assert mask.sum() * frames.VOXEL_ML == pytest.approx(drawn_ml, rel=0.05) and drawn_ml > 5
     inside = ndimage.binary_erosion(mask)
     brain = seen > 0
     tissue = brain & ~ndimage.binary_dilation(mask, iterations=3)
@@ -157,7 +155,7 @@ def test_a_table_belongs_to_the_model_that_was_judged_in_it(tmp_path):
     one.write_bytes(b"one")
     other.write_bytes(b"other")
     told = table(lambda _, t: t, lambda _, t: (0.5,))
-    told.assign(model=judge_heads.fingerprint(one)).to_csv(file, index=False)
+    told.assign(model=artifacts.fingerprint(one)).to_csv(file, index=False)
     assert judge_heads.opened_table(file, one).equals(pd.read_csv(file).drop(columns="model"))
     with pytest.raises(ValueError, match="table of another model"):
         judge_heads.opened_table(file, other)

@@ -38,37 +38,30 @@ def normalise_groups(layer: GroupNormalization, inputs: Any) -> Any:
     return tf.reshape(tf.cast(x * factor + (beta - mean * factor), inputs.dtype), shape)
 
 
-def _of_groups(means: Any, variances: Any, channels: int, groups: int) -> tuple[Any, Any]:
+def _of_groups(means: Any, variances: Any, channels: int, groups: int) -> list[Any]:
     """For each channel (batch, 1, channels), the mean and the variance of its group.
 
-    `means`, `variances` (batch, 1, places × channels): of each place's channels.
+    `means`, `variances` (batch, …, places × channels): of each place's channels.
     """
     import tensorflow as tf
 
-    shape = (-1, means.shape[-1] // channels, groups, channels // groups)
+    size = channels // groups
+    shape = (-1, means.shape[-1] // channels, groups, size)
     means, variances = tf.reshape(means, shape), tf.reshape(variances, shape)
     mean = tf.reduce_mean(means, axis=(1, 3), keepdims=True)
     apart = tf.math.squared_difference(means, mean)
     variance = tf.reduce_mean(variances + apart, axis=(1, 3), keepdims=True)
-    return _for_channels(mean, channels), _for_channels(variance, channels)
-
-
-def _for_channels(of_groups: Any, channels: int) -> Any:
-    """What groups (batch, 1, groups, 1) have, for each of their channels (batch, 1, channels)."""
-    import tensorflow as tf
-
-    groups = of_groups.shape[-2]
-    return tf.reshape(tf.repeat(of_groups, channels // groups, axis=-1), (-1, 1, channels))
+    return [
+        tf.reshape(tf.tile(value, (1, 1, 1, size)), (-1, 1, channels)) for value in (mean, variance)
+    ]
 
 
 def _group_mean(values: Any, groups: int) -> Any:
     """Each channel's value (channels,) replaced by the mean of its group."""
     import tensorflow as tf
 
-    channels = values.shape[-1]
-    apart = tf.reshape(values, (1, 1, groups, channels // groups))
-    mean = tf.reduce_mean(apart, axis=-1, keepdims=True)
-    return tf.reshape(_for_channels(mean, channels), (channels,))
+    means = tf.reduce_mean(tf.reshape(values, (groups, -1)), axis=-1)
+    return tf.repeat(means, values.shape[0] // groups)
 
 
 def _fused(inputs: Any, gamma: Any, beta: Any, groups: int, epsilon: float) -> Any:
@@ -80,11 +73,9 @@ def _fused(inputs: Any, gamma: Any, beta: Any, groups: int, epsilon: float) -> A
     """
     import tensorflow as tf
 
-    channels = inputs.shape[-1]
-    pixels = math.prod(inputs.shape[1:-1])
-    flat = (1, pixels // inputs.shape[-2], inputs.shape[-2], channels)
+    along, (places, channels) = math.prod(inputs.shape[1:-2]), inputs.shape[-2:]
+    pixels, apart = along * places, places * channels
     ones, zeros = tf.ones(channels), tf.zeros(channels)
-    places, along = inputs.shape[-2] * channels, pixels // inputs.shape[-2]
 
     def scaled(x: Any, scale: Any, offset: Any, mean: Any, variance: Any) -> Any:
         return tf.raw_ops.FusedBatchNormV3(
@@ -95,13 +86,13 @@ def _fused(inputs: Any, gamma: Any, beta: Any, groups: int, epsilon: float) -> A
     @tf.custom_gradient
     def normalised(x: Any, gamma: Any, beta: Any) -> Any:
         seen = tf.raw_ops.FusedBatchNormV3(
-            x=tf.reshape(x, (1, along, 1, places)), scale=tf.ones(places), offset=tf.zeros(places),
+            x=tf.reshape(x, (1, along, 1, apart)), scale=tf.ones(apart), offset=tf.zeros(apart),
             mean=[], variance=[], epsilon=epsilon, is_training=True,
         )  # fmt: skip
         # The operation divides by n - 1.
         variances = seen.batch_variance * ((along - 1) / along)
         found = _of_groups(seen.batch_mean, variances, channels, groups)
-        mean, variance = (tf.reshape(value, (channels,)) for value in found)
+        mean, variance = (value[0, 0] for value in found)
 
         def gradient(upstream: Any) -> tuple[Any, Any, Any]:
             known = tf.raw_ops.FusedBatchNormGradV3(
@@ -118,7 +109,7 @@ def _fused(inputs: Any, gamma: Any, beta: Any, groups: int, epsilon: float) -> A
 
         return scaled(x, gamma, beta, mean, variance), gradient
 
-    x = in_quick_format(tf.reshape(inputs, flat))
+    x = in_quick_format(tf.reshape(inputs, (1, along, places, channels)))
     return tf.cast(tf.reshape(normalised(x, gamma, beta), inputs.shape), inputs.dtype)
 
 
