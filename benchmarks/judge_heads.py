@@ -18,8 +18,9 @@ The rule, written down before any network was judged:
    among the choices that find at most 1 ml in every healthy head; where there is none, what finds
    least in the worst of them. The mirror image must bring 0.005, for it doubles the time; a
    choice within 0.005 of the best that finds less in healthy heads is preferred to it.
-5. `--turned-over T2w MASK` is scored with the rest and chooses nothing: a real lesion, but a T2w
-   whose grey values were turned over (`judging.turned_over`).
+5. `--outlines MASK …` and `--turned-over T2w MASK` are scored with the rest and choose nothing:
+   real outlines in MNI space, painted into each of `--heads` (`judging.with_outline`), and a real
+   lesion, but in a T2w whose grey values were turned over (`judging.turned_over`).
 
 Volumes are scored in the frame (2 mm). Writes results/NAME.json with all choices.
 """
@@ -28,6 +29,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -91,13 +93,19 @@ def healthy(file: Path | None, way: str):
 
 
 def cases(
-    heads: list[Path], phantoms: int, painted: int, jobs: int, turned: list[Path] | None = None
+    heads: list[Path],
+    phantoms: int,
+    painted: int,
+    jobs: int,
+    turned: list[Path] | None = None,
+    outlines: Sequence[Path] = (),
 ) -> list:
     """(group, name, number, volume in the frame, mask in the frame or None) of all there is."""
     tasks = [joblib.delayed(judging.of_phantom)(number) for number in range(phantoms)]
     for file in heads:
         tasks += [joblib.delayed(judging.with_lesion)(file, number) for number in range(painted)]
         tasks += [joblib.delayed(healthy)(file, way) for way in WAYS]
+        tasks += [joblib.delayed(judging.with_outline)(file, drawn) for drawn in outlines]
     tasks.append(joblib.delayed(healthy)(None, "as it is"))
     if turned:
         tasks.append(joblib.delayed(judging.turned_over)(*turned))
@@ -142,6 +150,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True, help="a training's best.keras")
     parser.add_argument("--network", choices=list(synthesis.VIEWS), default="unet3d")
     parser.add_argument("--heads", type=Path, nargs="*", default=[], help="healthy T1w")
+    parser.add_argument("--outlines", type=Path, nargs="*", default=[], help="masks, MNI space")
     parser.add_argument("--turned-over", type=Path, nargs=2, metavar=("T2w", "MASK"))
     parser.add_argument("--phantoms", type=int, default=12)
     parser.add_argument("--painted", type=int, default=10, help="lesions in each head")
@@ -157,7 +166,12 @@ def main() -> None:
         table = opened_table(given.table, given.model)
     else:
         everything = cases(
-            given.heads, given.phantoms, given.painted, given.jobs, given.turned_over
+            given.heads,
+            given.phantoms,
+            given.painted,
+            given.jobs,
+            given.turned_over,
+            given.outlines,
         )
         view = synthesis.VIEWS[given.network]
         table = judge(lambda seen: view.probability(model, seen), everything, say=print)

@@ -145,6 +145,17 @@ def test_a_lesion_is_painted_into_a_head_of_any_grid(heads):
     where = np.argwhere(mask).mean(0) @ affine[:3, :3].T + affine[:3, 3]
     assert where[0] > 95  # the right half, x growing to the right
 
+    drawn, drawn_affine = np.zeros((91, 109, 91), np.uint8), np.diag([-2.0, 2, 2, 1])
+    drawn_affine[:3, 3] = 90, -126, -72
+    drawn[66:76, 50:65, 40:55] = 7  # 18 ml at x −60 to −42, in MNI's left half
+    changed, mask = synthesis.paint_into(scan, affine, 0, outline=(drawn, drawn_affine))
+    assert mask.sum() * 2.5**3 / 1000 == pytest.approx(18, rel=0.35)  # as large as the brain is
+    x, y, z = np.argwhere(mask).T
+    assert mask[x.min() : x.max() + 1, y.min() : y.max() + 1, z.min() : z.max() + 1].mean() > 0.75
+    assert changed[mask > 0].mean() < 0.85 * scan[mask > 0].mean()
+    where = np.argwhere(mask).mean(0) @ affine[:3, :3].T + affine[:3, 3]
+    assert where[0] < 75  # the left half
+
 
 def pool_of(folder, heads, size=None):
     pool = _feed.Pool(folder, size or len(heads))
@@ -435,6 +446,39 @@ def test_training_starts_from_weights_that_were_recorded(tmp_path, simple, quick
         assert np.allclose(before, after, rtol=2e-3)  # kernels are recorded in half precision
     with pytest.raises(ValueError, match="small.npz holds another network"):
         _train.weights_to_start_from(recorded, synthesis.VIEWS["unet2d"].build((2, 2)))
+
+
+@pytest.mark.parametrize("network", list(synthesis.VIEWS))
+def test_a_wider_network_starts_with_the_answers_of_a_narrower_one(network, tmp_path):
+    """Twice and three times as many filters; and what is there twice learns apart."""
+    view = synthesis.VIEWS[network]
+    shape = (32, 32, view.channels) if view.planes else (16, 32, 16, 1)
+    levels = len(view.widths) - 2
+    rng = np.random.default_rng(0)
+    with machine.building_in("float32"):
+        narrow = view.build((4, 4) + (4,) * levels, shape)
+        wide = view.build((4, 8) + (12,) * levels, shape)
+    narrow.set_weights([w + 0.1 * rng.standard_normal(w.shape) for w in narrow.get_weights()])
+    narrow.save(tmp_path / "narrow.keras")
+    wide.set_weights(_train.weights_to_start_from(tmp_path / "narrow.keras", wide))
+    seen = rng.random((2, *shape), np.float32)
+    before, after = (model.predict(seen, verbose=0) for model in (narrow, wide))
+    assert before.std() > 0.01 and np.abs(after - before).max() < 2e-5
+
+    wide.compile(keras.optimizers.SGD(1.0), loss=_train.volume_loss)
+    wide.train_on_batch(seen, (seen[..., :1] > 0.8).astype(np.float32))
+    learned = [weight for weight in wide.get_weights() if weight.shape[-2:] == (4, 8)]
+    apart = [np.abs(kernel[..., 0::2] - kernel[..., 1::2]).max() for kernel in learned]
+    assert apart and min(apart) > 1e-6
+
+
+def test_only_whole_multiples_of_a_network_start_with_its_answers(tmp_path):
+    build = synthesis.VIEWS["unet3d_half"].build
+    build((2, 4, 4), (16, 16, 16, 1)).save(tmp_path / "narrow.keras")
+    for widths in ((2, 4, 6), (2, 2, 4), (2, 4, 4, 4)):
+        other = build(widths, (16, 16, 16, 1))
+        with pytest.raises(ValueError, match="narrow.keras holds another network .* no narrower"):
+            _train.weights_to_start_from(tmp_path / "narrow.keras", other)
 
 
 @pytest.mark.parametrize(

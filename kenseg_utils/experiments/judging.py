@@ -2,8 +2,8 @@
 
 The rule stands in words at the top of `benchmarks/judge_heads.py`, where it was written before any
 network was judged. A case is (group, name, number, volume in the frame, mask in the frame or
-None); the groups are "phantoms", "painted", "healthy" and `TURNED`. What has an even number serves
-to develop, what has an odd one is kept apart.
+None); the groups are "phantoms", "painted", "healthy", `OUTLINED` and `TURNED`. What has an even
+number serves to develop, what has an odd one is kept apart.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ TRIED_LEAST_ML = (0.1, 0.3, 0.5, 1.0)
 MOST_ML = 1.0  # found in a healthy head
 WORTH = 0.005  # of Dice
 CHOICE = ["mirrored", "threshold", "least_ml"]
+OUTLINED = "painted, real outlines"
 TURNED = "real lesion (T2w turned over)"
 SEED = 4000  # of phantoms and painted lesions: nothing else uses it
 # What is painted stays as it was for the first network judged, whatever later ones are trained on.
@@ -59,6 +60,22 @@ def with_lesion(file: Path, number: int) -> Case:
     frame, seen = frames.look(shown, affine)
     name = f"{file.name.split('.')[0]} {number}"
     return "painted", name, number, seen, frame.into(mask, affine) >= 0.5
+
+
+def with_outline(file: Path, drawn: Path) -> Case:
+    """A healthy T1w with a lesion painted in whose outline is a real one, drawn in MNI space.
+
+    Place, size and form are a patient's; how it looks is drawn, as for `with_lesion`. Its number is
+    odd: it chooses nothing. ValueError where nothing of the outline lies in the brain.
+    """
+    image, affine = opened(file)
+    seed = np.random.default_rng([SEED, *drawn.name.split(".")[0].encode()])
+    shown, mask = paint_into(image, affine, seed, outline=opened(drawn))
+    if not mask.any():
+        raise ValueError(f"Nothing of {drawn} lies in the brain of {file}: is it in MNI space?")
+    frame, seen = frames.look(shown, affine)
+    name = f"{file.name.split('.')[0]} {drawn.name.split('.')[0]}"
+    return OUTLINED, name, 1, seen, frame.into(mask, affine) >= 0.5
 
 
 def turned_over(scan: Path, drawn: Path) -> Case:

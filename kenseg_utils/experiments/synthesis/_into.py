@@ -24,12 +24,14 @@ def paint_into(
     affine: np.ndarray,
     seed: int | np.random.Generator,
     plan: tuple[Piece, ...] | None = None,
+    outline: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """A healthy T1w (X, Y, Z) with a lesion painted in, and its mask (uint8), on the scan's grid.
 
     The head is laid over the template by the box around its brain, and its tissue told by its
     grey values, so that lesions grow in it as they do in synthetic heads. Nothing is moved:
-    ventricles and sulci stay as they are. `plan`: the lesions, else drawn.
+    ventricles and sulci stay as they are. `plan`: the lesions, else drawn. `outline`: a mask and
+    its affine in MNI space, taken in place of a plan's; where it leaves the brain it is cut off.
     """
     rng = np.random.default_rng(seed)
     image = np.asarray(image, np.float32)
@@ -38,7 +40,10 @@ def paint_into(
     air, white = frames.levels(inside)
     seen = frames.normalised(inside)
     person, gray, fluid = _person(image, affine, frame, seen)
-    mask = grow_mask(rng, person, draw_plan(rng) if plan is None else plan)
+    if outline is None:
+        mask = grow_mask(rng, person, draw_plan(rng) if plan is None else plan)
+    else:
+        mask = _taken_over(person, *outline)
     look = draw_look(rng, person, mask, gray, fluid)
     on_scan = Look(
         *(
@@ -52,6 +57,15 @@ def paint_into(
     changed += GRAIN * share * rng.standard_normal(image.shape, dtype=np.float32)
     result = np.where(share > 0, np.clip(changed, 0, None) * white + air, image)
     return result, (frame.back(mask, image.shape, affine) >= 0.5).astype(np.uint8)
+
+
+def _taken_over(person: Person, drawn: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """A mask of MNI space in a person's brain, outside the ventricles."""
+    to_index = np.linalg.inv(affine)
+    index = np.einsum("ij,j...->i...", to_index[:3, :3], person.places)
+    index += to_index[:3, 3].reshape(3, 1, 1, 1)
+    inside = ndimage.map_coordinates((drawn > 0).astype(np.float32), index, order=1) >= 0.5
+    return inside & (person.brain > 0.5) & (person.ventricles < 0.5)
 
 
 def _person(image, affine, frame, seen) -> tuple[Person, float, float]:

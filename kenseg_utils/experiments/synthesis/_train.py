@@ -22,6 +22,7 @@ from ._device import DeviceLoop
 from ._feed import FIRST, Feed, Pool, start_makers, wait_for_heads
 from ._heads import VERSION, make_head
 from ._views import VIEWS, View
+from ._widen import widened
 
 if TYPE_CHECKING:
     from keras import Model
@@ -228,6 +229,7 @@ def _check_patch(plan: Plan) -> None:
 def weights_to_start_from(file: str | os.PathLike, model: Model) -> list[np.ndarray]:
     """The weights that `file` holds for such a model: a recorded network (.npz), or .keras.
 
+    A model with twice the filters (or three times, …) of the file's begins with its answers.
     ValueError where it is not there, cannot be read, or holds another network.
     """
     import keras
@@ -243,9 +245,11 @@ def weights_to_start_from(file: str | os.PathLike, model: Model) -> list[np.ndar
             found = keras.models.load_model(file, compile=False)
         except Exception as error:  # an archive can be broken in many ways
             raise ValueError(f"{file} is no Keras model: {str(error)[:200]}") from error
-    weights = found.get_weights()
-    if [w.shape for w in weights] != [w.shape for w in model.get_weights()]:
-        raise ValueError(f"{file} holds another network than this plan trains.")
+    weights = widened(found, model)
+    if weights is None:
+        raise ValueError(
+            f"{file} holds another network than this plan trains, and no narrower one."
+        )
     return weights
 
 
