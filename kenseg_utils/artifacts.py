@@ -39,7 +39,8 @@ def source_tree() -> Path:
 def as_path(path: str | bytes | os.PathLike) -> Path:
     """A path as whatever takes one understands it: `~` is the home folder, bytes are a name.
 
-    Raises ValueError for what is no path, for none, and for an address on the net.
+    Raises ValueError for what is no path, for none, for an address on the net, and for the home of
+    a user who is not known here: a folder called `~name` is no place where a person would look.
     """
     if isinstance(path, bytes):
         path = os.fsdecode(path)
@@ -47,7 +48,14 @@ def as_path(path: str | bytes | os.PathLike) -> Path:
         raise ValueError(f"A path is needed, and {path!r} is none: name a file or a folder.")
     if _ADDRESS.match(str(path)):
         raise ValueError(f"{path} is an address on the net: download it, and name the file.")
-    return Path(os.path.expanduser(os.fspath(path)))
+    given = os.fspath(path)
+    found = os.path.expanduser(given)
+    if found.startswith("~") and not os.path.lexists(found.split("/")[0]):
+        raise ValueError(
+            f"{given} cannot be found: no user {found[1:].split('/')[0]} is known here. Write the "
+            f"folder out, or ./{given} for a name that begins so."
+        )
+    return Path(found)
 
 
 def is_whole(value: Any) -> bool:

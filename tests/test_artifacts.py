@@ -113,3 +113,20 @@ def test_a_target_is_checked_before_anything_is_made(tmp_path, monkeypatch):
     monkeypatch.setattr(artifacts.os, "access", lambda *given: False)
     with pytest.raises(ValueError, match="may not be written to"):
         artifacts.checked_target(tmp_path / "out.csv", (".csv",))
+
+
+def test_an_unknown_user_s_home_is_no_folder(tmp_path, monkeypatch):
+    """Whatever takes a path: a folder called `~nosuchuser` would be made and never found."""
+    monkeypatch.chdir(tmp_path)
+    for given in ("~nosuchuser", "~nosuchuser/x", b"~nosuchuser/x"):
+        with pytest.raises(ValueError, match="no user nosuchuser is known here"):
+            artifacts.as_path(given)
+    with pytest.raises(ValueError, match="no user nosuchuser"):
+        artifacts.work_dir("~nosuchuser/x")
+    with pytest.raises(ValueError, match="no user nosuchuser"):
+        artifacts.checked_target("~nosuchuser/x.nii", (".nii",))
+    (tmp_path / "~really").mkdir()
+    assert artifacts.as_path("~really/x").parts == ("~really", "x")
+    assert str(artifacts.as_path("./~nosuchuser")) == "~nosuchuser"
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert artifacts.as_path("~/x") == tmp_path / "home" / "x"

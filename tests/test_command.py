@@ -315,14 +315,6 @@ def test_what_is_no_path_is_refused_before_any_work(
     assert told in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
-def test_a_name_that_only_begins_like_a_home_is_one(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "~own.nii.gz").write_bytes(b"")
-    assert _jobs._path("~own.nii.gz").name == _jobs._path("./~own.nii.gz").name == "~own.nii.gz"
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert _jobs._path("~/a.nii.gz") == tmp_path / "home" / "a.nii.gz"
-
-
 @pytest.mark.parametrize(
     ("text", "encoding", "line"),
     [

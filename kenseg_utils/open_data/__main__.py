@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 
 from . import _fetch, _releases
@@ -34,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             parser.error("--to FOLDER is needed")
         scans = _fetch.fetch(
             given.name,
-            _folder(given.to),
+            given.to,
             _subjects(given.subjects),
             base_url=given.base_url,
             workers=given.workers,
@@ -49,17 +48,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"{len(table) - len(_releases.pairs(table))} of the {len(table)} subjects with a mask "
         "are never fetched: their T1w is of another session, not aligned with it."
     )
-
-
-def _folder(given: str) -> str:
-    """The folder as given; ValueError where it is the home of a user who is not known here."""
-    home = os.path.expanduser(given)
-    if home.startswith("~") and not os.path.lexists(home.split("/")[0]):
-        raise ValueError(
-            f"{given} cannot be found: no user {home[1:].split('/')[0]} is known here. Write the "
-            f"folder out, or ./{given} for one whose name begins so."
-        )
-    return given
 
 
 def _subjects(given: list[str]) -> int | list[str] | None:

@@ -42,14 +42,15 @@ def jobs_of(parser: argparse.ArgumentParser, given: argparse.Namespace) -> list[
     if given.to is None:
         if len(given.files) != 2:
             parser.error("give one scan and one mask to write, or several scans and --to FOLDER")
-        scan, mask = map(_path, given.files)
+        scan, mask = map(artifacts.as_path, given.files)
         page, probability = (
-            None if name is None else _path(name) for name in (given.report, given.probability)
+            None if name is None else artifacts.as_path(name)
+            for name in (given.report, given.probability)
         )
         return [Job(scan, mask, page, probability)]
     if given.report or given.probability:
         parser.error("--to names the files itself: leave out --report and --probability")
-    files, folder = [_path(name) for name in given.files], _path(given.to)
+    files, folder = [artifacts.as_path(name) for name in given.files], artifacts.as_path(given.to)
     names = [scan_name(file) for file in files]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -58,17 +59,6 @@ def jobs_of(parser: argparse.ArgumentParser, given: argparse.Namespace) -> list[
         Job(file, folder / f"{name}_lesion.nii.gz", folder / f"{name}_lesion.html")
         for file, name in zip(files, names)
     ]
-
-
-def _path(name: str) -> Path:
-    """A path of the command line; ValueError for none, an address, and an unknown user's home."""
-    path = artifacts.as_path(name)
-    if str(path).startswith("~") and name.startswith("~") and not os.path.lexists(path.parts[0]):
-        raise ValueError(
-            f"{name} cannot be found: no user {path.parts[0][1:]} is known here. Write the folder "
-            f"out, or ./{name} for a name that begins so."
-        )
-    return path
 
 
 def check_jobs(jobs: Sequence[Job], replace: bool) -> None:
