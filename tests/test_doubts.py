@@ -54,7 +54,7 @@ def test_a_flair_and_a_pd_of_thick_slices_are_told_and_a_t1w_is_none(thick, skul
 
 @pytest.mark.parametrize("rise, told", [(1.0, "no brighter"), (1.09, "hardly brighter"), (1.2, "")])
 def test_what_lies_between_a_flair_and_a_t1w_is_a_doubt(monkeypatch, rise, told):
-    found = _contrast._Contrast(skew=-0.4, rise=rise, spread=0.6)
+    found = _contrast._Contrast(skew=-0.4, rise=rise, spread=0.6, black=0.05)
     monkeypatch.setattr(_contrast, "_contrast", lambda *_: found)
     said = _contrast.of_contrast(np.zeros(1), np.ones(3), np.zeros(1))
     assert [doubt.is_no_t1w for doubt in said] == ([rise < 1.05] if told else [])
@@ -147,6 +147,28 @@ def test_a_distance_map_is_doubted():
     image, affine = head(3.0)
     depth = ndimage.distance_transform_edt(ndimage.binary_fill_holes(image > 0), sampling=3.0)
     assert "blurred" in doubts(depth.astype(np.float32), affine)
+
+
+@pytest.mark.parametrize("mm", [2, 4, 6, 8])
+def test_a_smoothed_map_of_white_matter_is_doubted(mm):
+    """As segmentation tools write them; a third of the brain is nearly black there."""
+    white = datasets.load_mni152_wm_template(resolution=2)
+    image = ndimage.gaussian_filter(white.get_fdata(dtype=np.float32), mm / 2.355 / 2)
+    assert "it may be a map of white matter" in doubts(image, white.affine)
+
+
+def test_a_map_of_anisotropy_is_doubted():
+    """White matter 0.5 to 0.8, grey matter 0.15, fluid less; noisy, as it is measured."""
+    white, grey = (
+        load(resolution=2).get_fdata(dtype=np.float32)
+        for load in (datasets.load_mni152_wm_template, datasets.load_mni152_gm_template)
+    )
+    rng = np.random.default_rng(0)
+    along = 0.65 + 0.15 * ndimage.gaussian_filter(rng.standard_normal(white.shape), 3) * 8
+    image = along * white**1.5 + 0.15 * grey + 0.06 * (white + grey > 0.1)
+    image += 0.03 * np.abs(rng.standard_normal(white.shape))
+    affine = datasets.load_mni152_wm_template(resolution=2).affine
+    assert "fractional anisotropy" in doubts(image.astype(np.float32), affine)
 
 
 def test_a_scan_whose_every_other_slice_is_empty_is_told_as_such():

@@ -73,6 +73,11 @@ def contrast(name, mm):
     return noisy(image, 0.05), affine
 
 
+def white_matter():
+    white = datasets.load_mni152_wm_template(resolution=2)
+    return ndimage.gaussian_filter(white.get_fdata(dtype=np.float32), 1.3), white.affine
+
+
 def large_lesion():
     """Of 300 ml."""
     image = phantom.make_subject(4)[0].astype(np.float32)
@@ -88,6 +93,7 @@ SCANS = {
     "FLAIR, thick": (lambda: contrast("FLAIR", (3, 3, 6.5)), "as in a FLAIR"),
     "PD, thick": (lambda: contrast("PD", (3, 3, 4)), "proton density"),
     "CT, padded": (padded_ct, "of a CT"),
+    "white matter": (white_matter, "a map of white matter"),
     "blurred": (blurred, "blurred"),
     "sheared": (sheared, "shears it"),
     "gaps": (with_gaps, "hold one value only"),

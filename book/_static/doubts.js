@@ -217,7 +217,7 @@
       return says("whether it is a T1w could not be checked: too little of what is deep in a brain is in it.",
         false);
     }
-    const { skew, rise, spread } = found;
+    const { skew, rise, spread, black } = found;
     const largeLesion = skew < 0.12 && rise >= 1.3 && rise < Infinity && spread < 1.5;
     if (spread < 0.08) {
       return says("it shows hardly any contrast in the brain, as a CT does: it is no T1w.", true);
@@ -229,6 +229,10 @@
     if (rise < 1.05) {
       return says("white matter is no brighter than grey matter, as in a FLAIR: it does not look like " +
         "a T1w.", true);
+    }
+    if (spread > 1.33 && black > 0.2) {
+      return says("too much of the brain is nearly black for a T1w: it may be a map of white matter (or of " +
+        "fractional anisotropy), in which grey matter passes for lesion.", false);
     }
     if (rise < 1.12) {
       return says("white matter is hardly brighter than grey matter: it may be a FLAIR, and no T1w.", false);
@@ -268,6 +272,7 @@
       skew: ((most - half) - (half - least)) / Math.max(most - least, 1e-6),
       rise: Math.min(beside.length, far.length) > 500 ? median(far) / median(beside) : Infinity,
       spread: (last - fifth) / middle,
+      black: own.filter((one) => one < 0.3 * high).length / own.length,
     };
   }
 
