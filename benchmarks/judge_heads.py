@@ -13,11 +13,14 @@ The rule, written down before any network was judged:
    threshold of 0.05, in a head that was moved, and 0.3 ml in the same head where it lay.
 3. Choices: thresholds 0.05, 0.1, 0.15, 0.2, 0.3, … 0.9 (those below 0.2 were added when a
    network had found nothing in any healthy head at 0.2, before the next one was judged); least
-   size of a component 0.1, 0.3, 0.5 or 1 ml; the mean over the head and its mirror image, or not.
+   size of a component 0.1, 0.3, 0.5 or 1 ml; the mean over the head and its mirror image, or not;
+   the mean over each of them and the same moved by one voxel, or not (added when it had been seen,
+   with the network before, that answers changed with the grid of 4 mm on which it works).
 4. Chosen is what has the highest mean of two means of Dice (phantoms, painted; development alone)
    among the choices that find at most 1 ml in every healthy head; where there is none, what finds
-   least in the worst of them. The mirror image must bring 0.005, for it doubles the time; a
-   choice within 0.005 of the best that finds less in healthy heads is preferred to it.
+   least in the worst of them. Two looks in place of one, and four in place of two, must bring
+   0.005 each, for they double the time; a choice within 0.005 of the best that finds less in
+   healthy heads is preferred to it.
 5. `--outlines MASK …` and `--turned-over T2w MASK` are scored with the rest and choose nothing:
    real outlines in MNI space, painted into each of `--heads` (`judging.with_outline`), and a real
    lesion, but in a T2w whose grey values were turned over (`judging.turned_over`).
@@ -117,6 +120,8 @@ def opened_table(file: Path, model: Path) -> pd.DataFrame:
     table = pd.read_csv(file)
     if "model" not in table or set(table.model.astype(str)) != {artifacts.fingerprint(model)}:
         raise ValueError(f"{file} is the table of another model than {model}: give another name.")
+    if not set(CHOICE) <= set(table):
+        raise ValueError(f"{file} is an earlier judge's table: give another name.")
     return table.drop(columns="model")
 
 
@@ -141,6 +146,7 @@ def record(model, plan: dict, log: Path, choice: dict, scans: pd.DataFrame, note
         threshold=choice["threshold"],
         least_ml=choice["least_ml"],
         mirrored=choice["mirrored"],
+        moved=choice["moved"],
         judged=json.loads(means.to_json(orient="records", double_precision=4)),
     )
 

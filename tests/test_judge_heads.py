@@ -1,6 +1,7 @@
 """The judge of networks for whole heads: its rule, on tables made for it, and its changed heads."""
 
 import importlib.util
+import itertools
 
 import nibabel as nib
 import numpy as np
@@ -20,18 +21,19 @@ spec.loader.exec_module(judge_heads)
 
 
 def table(dice, healthy):
-    """A table of all choices in which `dice` and `healthy` say what (mirrored, threshold) gives."""
+    """A table of all choices in which `dice` and `healthy` say what (looks, threshold) gives."""
     rows = []
-    for mirrored in (False, True):
+    for mirrored, moved in itertools.product((False, True), repeat=2):
+        looks = (1 + mirrored) * (1 + moved)
         for threshold in judging.TRIED_THRESHOLDS:
             for least in judging.TRIED_LEAST_ML:
-                choice = dict(mirrored=mirrored, threshold=threshold, least_ml=least)
+                choice = dict(mirrored=mirrored, moved=moved, threshold=threshold, least_ml=least)
                 for group in ("phantoms", "painted"):
                     for number in range(4):  # what is kept apart would choose otherwise
-                        value = dice(mirrored, threshold) if number % 2 == 0 else 1 - threshold
+                        value = dice(looks, threshold) if number % 2 == 0 else 1 - threshold
                         rows.append(dict(group=group, case=f"{group} {number}", number=number,
                                          found_ml=5.0, dice=value, **choice))  # fmt: skip
-                for case, ml in enumerate(healthy(mirrored, threshold)):
+                for case, ml in enumerate(healthy(looks, threshold)):
                     rows.append(dict(group="healthy", case=f"head {case}", number=0, found_ml=ml,
                                      **choice))  # fmt: skip
     return pd.DataFrame(rows)
@@ -44,14 +46,22 @@ def test_the_best_dice_with_little_in_every_healthy_head_is_chosen():
     choice, told = judging.choose(
         table(lambda _, t: dice.get(t, 0.5), lambda _, t: found.get(t, (0.0, 0.0)))
     )
-    assert choice["threshold"] == 0.6 and choice["mirrored"] is False
+    assert choice["threshold"] == 0.6 and choice["mirrored"] is choice["moved"] is False
     assert told.score.max() == pytest.approx(0.9)
 
 
-@pytest.mark.parametrize(("gain", "mirrored"), [(0.003, False), (0.02, True)])
-def test_the_mirror_image_must_be_worth_its_time(gain, mirrored):
-    choice, _ = judging.choose(table(lambda m, t: 0.7 + gain * m, lambda m, t: (0.5,)))
-    assert choice["mirrored"] is mirrored
+@pytest.mark.parametrize(
+    ("scores", "taken"),
+    [
+        ({1: 0.7, 2: 0.703, 4: 0.704}, 1),
+        ({1: 0.7, 2: 0.71, 4: 0.713}, 2),
+        ({1: 0.7, 2: 0.71, 4: 0.72}, 4),
+        ({1: 0.7, 2: 0.6, 4: 0.72}, 4),
+    ],
+)
+def test_more_looks_must_be_worth_their_time(scores, taken):
+    choice, _ = judging.choose(table(lambda looks, t: scores[looks], lambda looks, t: (0.5,)))
+    assert (1 + choice["mirrored"]) * (1 + choice["moved"]) == taken
 
 
 def test_among_equals_what_finds_less_in_healthy_heads_is_preferred():
@@ -66,7 +76,9 @@ def test_where_no_choice_fits_the_least_of_the_worst_head_is_taken():
 
 def test_the_summary_parts_development_from_what_is_kept_apart():
     everything = table(lambda _, t: 0.7, lambda _, t: (0.5, 0.1))
-    rows = judging.scores_by_scan(everything, dict(mirrored=False, threshold=0.5, least_ml=0.1))
+    rows = judging.scores_by_scan(
+        everything, dict(mirrored=False, moved=False, threshold=0.5, least_ml=0.1)
+    )
     means = rows.set_index("case").dice
     assert means["mean of 2 painted, development"] == pytest.approx(0.7)
     assert means["mean of 2 painted, kept apart"] == pytest.approx(0.5)

@@ -92,6 +92,36 @@ def test_the_mirror_image_is_asked_about_and_both_answers_are_averaged(stroke):
     assert len(once.seen) == 1
 
 
+def test_a_head_moved_by_a_voxel_is_asked_about_and_brought_back(stroke):
+    """An answer that depends on where the grid of a stride lies: the mean of both."""
+    image, affine, _ = stroke
+
+    class Striped(Dark):
+        def predict_on_batch(self, batch):
+            self.seen.append(batch)
+            stripes = np.arange(batch.shape[2]) % 2 == 0
+            lit = np.where(stripes, 0.8, 0.2).astype(np.float32)
+            return np.broadcast_to(lit.reshape(1, 1, -1, 1, 1), batch.shape)
+
+    four = Striped(moved=True)
+    found = _frames.by_frame(four, image, affine, flips=True, inside_brain=False)
+    assert len(four.seen) == 4
+    shown, moved, mirrored, both = (batch[0, ..., 0] for batch in four.seen)
+    assert np.array_equal(moved, np.roll(shown, 1, (0, 1, 2)))
+    assert np.array_equal(both, np.roll(mirrored, 1, (0, 1, 2)))
+    assert np.array_equal(mirrored, shown[::-1])
+    inside = found[found > 0.49]
+    assert inside.size and np.abs(inside - 0.5).max() < 1e-5
+
+    class Echo(Dark):  # what is seen comes back to where it was seen
+        def predict_on_batch(self, batch):
+            return np.clip(batch, 0, 1)
+
+    once = _frames.by_frame(Echo(), image, affine, flips=False)
+    again = _frames.by_frame(Echo(moved=True), image, affine, flips=True)
+    assert np.abs(once - again).max() < 1e-5 and once.max() > 0.9
+
+
 def test_nothing_is_reported_outside_a_generous_hull_of_the_brain(stroke):
     image, affine, _ = stroke
 
@@ -160,7 +190,9 @@ def recorded(toy, tmp_path_factory):
             finished="2026-01-01T00:00:00Z",
         ),
     )
-    prediction.save_network("heads", run, folder, threshold=0.3, least_ml=0.25, mirrored=False)
+    prediction.save_network(
+        "heads", run, folder, threshold=0.3, least_ml=0.25, mirrored=False, moved=True
+    )
     return folder
 
 
@@ -168,7 +200,7 @@ def test_a_recorded_network_of_volumes_keeps_threshold_and_least_volume(toy, rec
     model, about = prediction.recorded_network("heads", recorded)
     assert prediction.own_least_ml(model) == 0.25 and about["threshold"] == 0.3
     assert {layer.compute_dtype for layer in model.layers} == {"float32"}
-    assert model.threshold == 0.3 and not model.mirrored
+    assert model.threshold == 0.3 and not model.mirrored and model.moved
     batch = np.random.default_rng(0).random((1, *frames.SHAPE, 1), np.float32)
     same = machine.fuse_normalisation(export.in_float32(toy))  # Keras's own sums are less exact
     ours, theirs = (one.predict_on_batch(batch) for one in (model, same))
@@ -234,7 +266,7 @@ def test_an_exported_file_says_what_it_is(exported, recorded):
     assert file.input_shape == (None, *frames.SHAPE, 1) == file.output_shape
     assert file.about["name"] == "heads" and file.about["commit"] == "abc"
     assert prediction.own_least_ml(file) == 0.25
-    assert file.threshold == 0.3 and not file.mirrored
+    assert file.threshold == 0.3 and not file.mirrored and file.moved
     kernels = sum(w.size for w in prediction.recorded_network("heads", recorded)[0].get_weights())
     assert exported.stat().st_size < 2 * kernels + 60_000  # half precision, and the graph
 

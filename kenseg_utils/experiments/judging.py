@@ -8,7 +8,7 @@ number serves to develop, what has an odd one is kept apart.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import pandas as pd
 
 from kenseg_utils import metrics, phantom, prediction
 from kenseg_utils.prediction import frames
+from kenseg_utils.prediction._frames import look, ways_to_look
 
 from .synthesis import Mix, draw_plan, paint_into
 
@@ -26,7 +27,8 @@ TRIED_THRESHOLDS = (0.05, 0.1, 0.15, *(round(0.1 * k, 1) for k in range(2, 10)))
 TRIED_LEAST_ML = (0.1, 0.3, 0.5, 1.0)
 MOST_ML = 1.0  # found in a healthy head
 WORTH = 0.005  # of Dice
-CHOICE = ["mirrored", "threshold", "least_ml"]
+LOOKS = ["mirrored", "moved"]
+CHOICE = [*LOOKS, "threshold", "least_ml"]
 OUTLINED = "painted, real outlines"
 TURNED = "real lesion (T2w turned over)"
 SEED = 4000  # of phantoms and painted lesions: nothing else uses it
@@ -107,26 +109,25 @@ def opened(file: Path) -> tuple[np.ndarray, np.ndarray]:
 def judge(
     probability: Callable[[np.ndarray], np.ndarray],
     cases: Iterable[Case],
-    mirrored: Sequence[bool] = (False, True),
     say: Callable[[str], None] = lambda line: None,
 ) -> pd.DataFrame:
     """A row a case and a choice: Dice, recall, precision, ml.
 
-    `probability` answers about a volume in the frame; `mirrored` tells whether it is also to be
-    asked about the mirror image, which doubles the time.
+    `probability` answers about a volume in the frame. It is also asked about the mirror image, and
+    about either moved by a voxel; each choice of those is an average, and each doubles the time.
     """
     rows = []
+    every = ways_to_look(True, True)
     for group, name, number, seen, mask in cases:
-        once = probability(seen)
-        for both in mirrored:
-            soft = once
-            if both:
-                soft = (once + probability(seen[::-1].copy())[::-1]) / 2
+        answers = {way: look(probability, seen, *way) for way in every}
+        for mirrored, moved in every:
+            ways = ways_to_look(mirrored, moved)
+            soft = np.mean([answers[way] for way in ways], axis=0)
             for threshold in TRIED_THRESHOLDS:
                 for least in TRIED_LEAST_ML:
                     found = prediction.remove_small(soft >= threshold, frames.VOXEL_ML, least)
                     row = dict(
-                        group=group, case=name, number=number, mirrored=both,
+                        group=group, case=name, number=number, mirrored=mirrored, moved=moved,
                         threshold=threshold, least_ml=least, found_ml=found.sum() * frames.VOXEL_ML,
                     )  # fmt: skip
                     if mask is not None:
@@ -153,10 +154,11 @@ def choose(table: pd.DataFrame) -> tuple[dict[str, Any], pd.DataFrame]:
     fit = told[told.worst_ml <= MOST_ML]
     if fit.empty:
         fit = told[told.worst_ml <= told.worst_ml.min() + 1e-9]
-    plain, mirrored = (fit[fit.mirrored == way] for way in (False, True))
-    if plain.empty or (not mirrored.empty and mirrored.score.max() >= plain.score.max() + WORTH):
-        plain = mirrored
-    near = plain[plain.score >= plain.score.max() - WORTH]
+    chosen = fit[:0]
+    for _, as_long in fit.groupby(fit[LOOKS].sum(axis=1)):  # one look, then two, then four
+        if chosen.empty or as_long.score.max() >= chosen.score.max() + WORTH:
+            chosen = as_long
+    near = chosen[chosen.score >= chosen.score.max() - WORTH]
     best = near.sort_values(["mean_ml", "score"], ascending=[True, False]).iloc[0]
     return {name: best[name].item() for name in CHOICE}, told
 

@@ -18,8 +18,8 @@ class OnnxNetwork:
     """An .onnx file that answers as the Keras model did from which it was exported.
 
     It has what `prediction` asks of a network: `input_shape`, `output_shape` (the batch is None),
-    `predict_on_batch`, and, where it was recorded, `least_ml`, `mirrored` and `threshold` (of
-    volumes; the scores of slices are shifted in the file). `about` is what was recorded with
+    `predict_on_batch`, and, where it was recorded, `least_ml`, `mirrored`, `moved` and `threshold`
+    (of volumes; the scores of slices are shifted in the file). `about` is what was recorded with
     it, or empty. ValueError where onnxruntime is missing, or the file is no network of one input
     and one output.
     """
@@ -57,8 +57,9 @@ class OnnxNetwork:
             self.least_ml = float(self.about["least_ml"])
         if len(self.input_shape) == 5 and "threshold" in self.about:
             self.threshold = float(self.about["threshold"])
-        if "mirrored" in self.about:
-            self.mirrored = bool(self.about["mirrored"])
+        for look in ("mirrored", "moved"):
+            if look in self.about:
+                setattr(self, look, bool(self.about[look]))
 
     def predict_on_batch(self, images: np.ndarray) -> np.ndarray:
         """Probabilities of a batch; ValueError where the images do not fit."""

@@ -30,8 +30,8 @@ def save_network(
     at least) says how `networks.build` makes another like it.
 
     `threshold`: from which probability on its answer is lesion; `more` joins what is kept of it,
-    among it `least_ml`, the smallest find in millilitres that shall count, and `mirrored`, whether
-    it shall be asked about the mirror image, too.
+    among it `least_ml`, the smallest find in millilitres that shall count, and `mirrored` and
+    `moved`, whether it shall be asked about the mirror image, and about the head a voxel on, too.
     Kernels are kept in half precision and vectors (biases, normalisation) in single precision; a
     test holds what that changes in a probability below 0.01. Numbers and text, never code.
     """
@@ -62,8 +62,8 @@ def recorded_network(name: str, folder: str | os.PathLike | None = None) -> tupl
 
     It is built anew from its recipe and given the recorded weights. Its lesion scores are shifted
     so that the threshold recorded with it becomes 0.5, which is what everything else assumes (of a
-    network of volumes, `prediction.by_frame` shifts the mean of both looks); `least_ml` and
-    `mirrored` become its attributes, where they were recorded. A network of volumes computes in
+    network of volumes, `prediction.by_frame` shifts the mean of its looks); `least_ml`, `mirrored`
+    and `moved` become its attributes, where they were recorded. A network of volumes computes in
     float32 on whatever device, so that its masks are everywhere the same.
     Raises ValueError for a file that holds something else.
     """
@@ -84,8 +84,9 @@ def recorded_network(name: str, folder: str | os.PathLike | None = None) -> tupl
             networks.shift_scores(model, 1 - about.get("threshold", 0.5))
         if "least_ml" in about:
             model.least_ml = float(about["least_ml"])
-        if "mirrored" in about:
-            model.mirrored = bool(about["mirrored"])
+        for look in ("mirrored", "moved"):
+            if look in about:
+                setattr(model, look, bool(about[look]))
     except Exception as error:  # an archive can be broken in many ways
         raise ValueError(
             f"{file} is no recorded network ({type(error).__name__}: "

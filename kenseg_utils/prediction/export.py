@@ -26,7 +26,7 @@ from ._recorded import recorded_network
 from ._volumes import BOX, at_shape
 
 # What an exported file says of a recorded network.
-KEPT = ("commit", "device", "finished", "seconds", "threshold", "least_ml", "mirrored")
+KEPT = ("commit", "device", "finished", "seconds", "threshold", "least_ml", "mirrored", "moved")
 # By Keras backend, what its ONNX exporter needs.
 ONNX_PACKAGES = {
     "tensorflow": ("onnx", "tf2onnx"),
