@@ -64,11 +64,11 @@ def with_lesion(file: Path, number: int) -> Case:
     return "painted", name, number, seen, frame.into(mask, affine) >= 0.5
 
 
-def with_outline(file: Path, drawn: Path) -> Case:
+def with_outline(file: Path, drawn: Path, number: int) -> Case:
     """A healthy T1w with a lesion painted in whose outline is a real one, drawn in MNI space.
 
-    Place, size and form are a patient's; how it looks is drawn, as for `with_lesion`. Its number is
-    odd: it chooses nothing. ValueError where nothing of the outline lies in the brain.
+    Place, size and form are a patient's; how it looks is drawn, as for `with_lesion`. ValueError
+    where nothing of the outline lies in the brain.
     """
     image, affine = opened(file)
     seed = np.random.default_rng([SEED, *drawn.name.split(".")[0].encode()])
@@ -77,7 +77,7 @@ def with_outline(file: Path, drawn: Path) -> Case:
         raise ValueError(f"Nothing of {drawn} lies in the brain of {file}: is it in MNI space?")
     frame, seen = frames.look(shown, affine)
     name = f"{file.name.split('.')[0]} {drawn.name.split('.')[0]}"
-    return OUTLINED, name, 1, seen, frame.into(mask, affine) >= 0.5
+    return OUTLINED, name, number, seen, frame.into(mask, affine) >= 0.5
 
 
 def turned_over(scan: Path, drawn: Path) -> Case:
