@@ -45,6 +45,7 @@ def recorded(tmp_path):
     about = dict(
         recipe=dict(network="unet3d", widths=[2, 4]), input_shape=[96, 112, 96, 1],
         threshold=0.4, least_ml=0.3, seconds=900, device="a GPU", commit="abc123",
+        plan=dict(start_from="narrow.npz"),
     )  # fmt: skip
     told = np.frombuffer(json.dumps(about).encode(), np.uint8)
     np.savez(tmp_path / "heads.npz", about=told, weight_0000=np.zeros((1000, 500), np.float16))
@@ -58,7 +59,11 @@ def test_nothing_recorded_is_said_plainly(tmp_path):
 
 def test_what_is_recorded_is_shown(recorded):
     page = model_card.page(recorded)
-    assert "0.50 million parameters" in page and "15 minutes" in page and "`abc123`" in page
+    assert (
+        "0.50 million parameters" in page
+        and "15 minutes, beginning with what the `narrow.npz`" in page
+        and "`abc123`" in page
+    )
     assert "0.4, which its answers are shifted" in page and "0.3 ml" in page
     assert "0.57" in page and "12.5" in page and "recorded 2026-11-27" in page
     assert "something is found in 1 of 2, at most 0.75 ml" in page
