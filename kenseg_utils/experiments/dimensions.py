@@ -89,7 +89,8 @@ def _judged(plan: Plan, file: Path, cases: list[judging.Case]) -> pd.DataFrame:
     import keras
 
     model = keras.models.load_model(file, compile=False)
-    table = judging.judge(partial(VIEWS[plan.network].probability, model), cases, (False,))
+    once = [(False, False)]
+    table = judging.judge(partial(VIEWS[plan.network].probability, model), cases, once)
     return table.assign(parameters=model.count_params())
 
 

@@ -8,7 +8,7 @@ number serves to develop, what has an odd one is kept apart.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ import pandas as pd
 
 from kenseg_utils import metrics, phantom, prediction
 from kenseg_utils.prediction import frames
-from kenseg_utils.prediction._frames import look, ways_to_look
 
 from .synthesis import Mix, draw_plan, paint_into
 
@@ -109,20 +108,22 @@ def opened(file: Path) -> tuple[np.ndarray, np.ndarray]:
 def judge(
     probability: Callable[[np.ndarray], np.ndarray],
     cases: Iterable[Case],
+    ways: Sequence[tuple[bool, bool]] = tuple(frames.ways_to_look(True, True)),
     say: Callable[[str], None] = lambda line: None,
 ) -> pd.DataFrame:
     """A row a case and a choice: Dice, recall, precision, ml.
 
-    `probability` answers about a volume in the frame. It is also asked about the mirror image, and
-    about either moved by a voxel; each choice of those is an average, and each doubles the time.
+    `probability` answers about a volume in the frame. `ways`: whether it is also asked about the
+    mirror image, and about a head moved by a voxel; each doubles the time, and the mean is judged.
     """
     rows = []
-    every = ways_to_look(True, True)
     for group, name, number, seen, mask in cases:
-        answers = {way: look(probability, seen, *way) for way in every}
-        for mirrored, moved in every:
-            ways = ways_to_look(mirrored, moved)
-            soft = np.mean([answers[way] for way in ways], axis=0)
+        answers: dict[tuple[bool, bool], np.ndarray] = {}
+        for mirrored, moved in ways:
+            looks = frames.ways_to_look(mirrored, moved)
+            for look in set(looks) - set(answers):
+                answers[look] = frames.asked_about(probability, seen, *look)
+            soft = np.mean([answers[look] for look in looks], axis=0)
             for threshold in TRIED_THRESHOLDS:
                 for least in TRIED_LEAST_ML:
                     found = prediction.remove_small(soft >= threshold, frames.VOXEL_ML, least)

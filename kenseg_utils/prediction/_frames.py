@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -37,7 +35,7 @@ def by_frame(
     The head is laid into the frame (2 mm, axes of the world, whatever the scan's are), its grey
     values are normalised there, and the network answers about it as a whole; the answer is
     interpolated on the scan's grid. `flips` asks about the mirror image, too, and averages; a
-    network with the attribute `moved` is also asked about the head a voxel further on (`look`).
+    network with the attribute `moved` is also asked about the head a voxel further on.
     Then log-odds are shifted so that the threshold that was recorded with the network (its
     attribute `threshold`) becomes 0.5.
     `inside_brain` answers 0 outside a generous hull of the brain. Unlike a network of slices, one
@@ -45,30 +43,13 @@ def by_frame(
     """
     frame, seen = frames.look(image, affine)
     answers = [
-        look(lambda one: _asked(model, one), seen, *way)
-        for way in ways_to_look(flips, getattr(model, "moved", False))
+        frames.asked_about(lambda one: _asked(model, one), seen, *way)
+        for way in frames.ways_to_look(flips, getattr(model, "moved", False))
     ]
     probability = _shifted(np.mean(answers, axis=0), getattr(model, "threshold", 0.5))
     if inside_brain:
         probability = probability * _hull(seen)
     return frame.back(probability, image.shape, affine)
-
-
-def ways_to_look(mirrored: bool, moved: bool) -> list[tuple[bool, bool]]:
-    """For each look, whether it is mirrored, and whether it is moved: as it is, and all others."""
-    return list(itertools.product(*([False, True][: 1 + more] for more in (mirrored, moved))))
-
-
-def look(
-    ask: Callable[[np.ndarray], np.ndarray], seen: np.ndarray, mirrored: bool, moved: bool
-) -> np.ndarray:
-    """What `ask` answers about a head in the frame, shown mirrored or moved, brought back.
-
-    Moved by a voxel along each axis: a network that begins with a stride of 2 takes other voxels
-    together then. What goes round is air: the last planes lie above, before and beside a head.
-    """
-    way, step, axes = -1 if mirrored else 1, int(moved), (0, 1, 2)
-    return np.roll(ask(np.roll(seen[::way], step, axes)), -step, axes)[::way]
 
 
 def _asked(model: Any, seen: np.ndarray) -> np.ndarray:

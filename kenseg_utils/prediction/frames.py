@@ -7,6 +7,7 @@ cropped, whole heads as well as brains alone.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,6 +98,24 @@ def look(image: np.ndarray, affine: np.ndarray) -> tuple[Frame, np.ndarray]:
     settled = _settled(image)
     frame = _frame_of(settled, affine)
     return frame, normalised(frame.into(settled, affine))
+
+
+def ways_to_look(mirrored: bool, moved: bool) -> list[tuple[bool, bool]]:
+    """For each look, whether it is mirrored, and whether it is moved: as it is, and all others."""
+    flips, moves = ((False, True) if more else (False,) for more in (mirrored, moved))
+    return [(flip, move) for flip in flips for move in moves]
+
+
+def asked_about(
+    ask: Callable[[np.ndarray], np.ndarray], seen: np.ndarray, mirrored: bool, moved: bool
+) -> np.ndarray:
+    """What `ask` answers about a head in the frame, shown mirrored or moved, brought back.
+
+    Moved by a voxel along each axis: a network that begins with a stride of 2 takes other voxels
+    together then. What goes round is air: the last planes lie above, before and beside a head.
+    """
+    way, step, axes = -1 if mirrored else 1, int(moved), (0, 1, 2)
+    return np.roll(ask(np.roll(seen[::way], step, axes)), -step, axes)[::way]
 
 
 def normalised(volume: np.ndarray) -> np.ndarray:
