@@ -68,14 +68,13 @@ def _network(results: Path) -> str:
         about = json.loads(kept["about"].tobytes())
         count = sum(kept[key].size for key in kept if key != "about")
     recipe = about["recipe"]
+    minutes = f"{about['seconds'] / 60:.0f} minutes" if "seconds" in about else ""
     first = about.get("plan", {}).get("start_from")
     began = f", beginning with what the `{first}` before it had learned" if first else ""
     lines = {
         "Network": f"`{recipe['network']}`, {count / 1e6:.2f} million parameters",
         "Input": " × ".join(map(str, about["input_shape"])) + " (x, y, z, channels), 2 mm",
-        "Trained for": f"{about['seconds'] / 60:.0f} minutes{began}"
-        if "seconds" in about
-        else None,
+        "Trained for": minutes and minutes + began,
         "On": about.get("device"),
         "Finished": str(about["finished"])[:10] if "finished" in about else None,
         "Commit": f"`{about['commit']}`" if "commit" in about else None,

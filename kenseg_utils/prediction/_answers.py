@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -32,3 +33,10 @@ def lesion_channel(answer: Any, shape: tuple[int, ...]) -> np.ndarray:
             "needed: end it with a softmax over two classes, or a sigmoid."
         )
     return answer[..., -1]
+
+
+def give_choices(network: Any, about: Mapping[str, Any]) -> None:
+    """Make attributes of what was recorded with a network: its least find, and how it is asked."""
+    for name, kind in {"least_ml": float, "mirrored": bool, "moved": bool}.items():
+        if name in about:
+            setattr(network, name, kind(about[name]))

@@ -11,6 +11,8 @@ import numpy as np
 
 from kenseg_utils import artifacts
 
+from ._answers import give_choices
+
 NOTES = "kenseg_utils"  # under this name, an ONNX file keeps what was recorded with its network
 
 
@@ -53,13 +55,9 @@ class OnnxNetwork:
             )
         self._input = ends[0][0].name
         self.input_shape, self.output_shape = (_shape(end[0].shape) for end in ends)
-        if "least_ml" in self.about:
-            self.least_ml = float(self.about["least_ml"])
+        give_choices(self, self.about)
         if len(self.input_shape) == 5 and "threshold" in self.about:
             self.threshold = float(self.about["threshold"])
-        for look in ("mirrored", "moved"):
-            if look in self.about:
-                setattr(self, look, bool(self.about[look]))
 
     def predict_on_batch(self, images: np.ndarray) -> np.ndarray:
         """Probabilities of a batch; ValueError where the images do not fit."""

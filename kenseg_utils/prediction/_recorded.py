@@ -11,6 +11,7 @@ import numpy as np
 
 from kenseg_utils import artifacts, machine
 
+from ._answers import give_choices
 from ._frames import takes_volumes
 
 # What `open_network` opens, by preference: the 3-D network, else the one of whole slices.
@@ -82,11 +83,7 @@ def recorded_network(name: str, folder: str | os.PathLike | None = None) -> tupl
             model.threshold = float(about.get("threshold", 0.5))
         else:
             networks.shift_scores(model, 1 - about.get("threshold", 0.5))
-        if "least_ml" in about:
-            model.least_ml = float(about["least_ml"])
-        for look in ("mirrored", "moved"):
-            if look in about:
-                setattr(model, look, bool(about[look]))
+        give_choices(model, about)
     except Exception as error:  # an archive can be broken in many ways
         raise ValueError(
             f"{file} is no recorded network ({type(error).__name__}: "
