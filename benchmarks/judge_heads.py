@@ -16,7 +16,10 @@ The rule, written down before any network was judged:
    network had found nothing in any healthy head at 0.2, before the next one was judged); least
    size of a component 0.1, 0.3, 0.5 or 1 ml; the mean over the head and its mirror image, or not;
    the mean over each of them and the same moved by one voxel, or not (added when it had been seen,
-   with the network before, that answers changed with the grid of 4 mm on which it works).
+   with the network before, that answers changed with the grid of 4 mm on which it works); from
+   which part of a find's highest probability on it is drawn, 0 (all of it), 0.1, 0.2, … 0.5
+   (added when it had been seen, with the network before and on all cases, that large lesions are
+   drawn too large at the threshold at which faint ones are found).
 4. Chosen is what has the highest mean of the groups' means of Dice (development alone) among the
    choices that find at most 1 ml in every healthy head; where there is none, what finds least in
    the worst of them. Two looks in place of one, and four in place of two, must bring 0.005 each,
@@ -152,6 +155,7 @@ def record(model, plan: dict, log: Path, choice: dict, scans: pd.DataFrame, note
         least_ml=choice["least_ml"],
         mirrored=choice["mirrored"],
         moved=choice["moved"],
+        peak_share=choice["peak_share"],
         judged=json.loads(means.to_json(orient="records", double_precision=4)),
     )
 

@@ -11,7 +11,7 @@ from conftest import ROOT
 from heads import head
 from scipy import ndimage
 
-from kenseg_utils import artifacts, prediction
+from kenseg_utils import artifacts, metrics, prediction
 from kenseg_utils.experiments import judging, synthesis
 from kenseg_utils.prediction import frames
 
@@ -20,14 +20,18 @@ judge_heads = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(judge_heads)
 
 
+SHARES = judging.TRIED_PEAK_SHARES[:2]
+
+
 def table(dice, healthy):
     """A table of all choices in which `dice` and `healthy` say what (looks, threshold) gives."""
     rows = []
     for mirrored, moved in itertools.product((False, True), repeat=2):
         looks = (1 + mirrored) * (1 + moved)
         for threshold in judging.TRIED_THRESHOLDS:
-            for least in judging.TRIED_LEAST_ML:
-                choice = dict(mirrored=mirrored, moved=moved, threshold=threshold, least_ml=least)
+            for share, least in itertools.product(SHARES, judging.TRIED_LEAST_ML):
+                choice = dict(mirrored=mirrored, moved=moved, threshold=threshold,
+                              peak_share=share, least_ml=least)  # fmt: skip
                 for group in ("phantoms", "painted"):
                     for number in range(4):  # what is kept apart would choose otherwise
                         value = dice(looks, threshold) if number % 2 == 0 else 1 - threshold
@@ -77,13 +81,52 @@ def test_where_no_choice_fits_the_least_of_the_worst_head_is_taken():
 def test_the_summary_parts_development_from_what_is_kept_apart():
     everything = table(lambda _, t: 0.7, lambda _, t: (0.5, 0.1))
     rows = judging.scores_by_scan(
-        everything, dict(mirrored=False, moved=False, threshold=0.5, least_ml=0.1)
+        everything, dict(mirrored=False, moved=False, threshold=0.5, peak_share=0.0, least_ml=0.1)
     )
     means = rows.set_index("case").dice
     assert means["mean of 2 painted, development"] == pytest.approx(0.7)
     assert means["mean of 2 painted, kept apart"] == pytest.approx(0.5)
     assert rows.set_index("case").found_ml["mean of 2 healthy"] == pytest.approx(0.3)
     assert len(rows) == 8 + 2 + 5
+
+
+def two_finds():
+    """Two blobs in a volume of the frame, one sure and one faint, and what is true of them."""
+    grid = np.indices(frames.SHAPE, np.float32)
+    sure, faint = (
+        high * np.exp(-np.sum((grid - np.reshape(place, (3, 1, 1, 1))) ** 2, 0) / (2 * 4.0**2))
+        for place, high in (((30, 50, 50), 0.9), ((70, 50, 50), 0.2))
+    )
+    truth = (sure >= 0.45) | (faint >= 0.1)  # each from half of its own highest on
+    return np.maximum(sure, faint), truth
+
+
+def test_each_choice_is_scored_as_a_scan_would_be_drawn():
+    soft, truth = two_finds()
+    scored = judging.judge(
+        lambda seen: soft, [("painted", "one", 0, soft, truth)], [(False, False)]
+    )
+    assert not scored.duplicated(judging.CHOICE).any()
+    assert set(scored.peak_share) == set(judging.TRIED_PEAK_SHARES)
+    for threshold, share, least in ((0.1, 0.0, 0.1), (0.1, 0.5, 0.1), (0.15, 0.2, 1.0)):
+        cut = prediction.drawing_thresholds(soft, threshold, share)
+        drawn = prediction.remove_small(soft >= cut, frames.VOXEL_ML, least)
+        choice = dict(mirrored=False, moved=False, threshold=threshold, peak_share=share)
+        row = judging.with_choice(scored, choice | dict(least_ml=least)).iloc[0]
+        assert row.dice == pytest.approx(metrics.dice(truth, drawn))
+        assert row.found_ml == pytest.approx(drawn.sum() * frames.VOXEL_ML)
+        assert row.lesion_ml == pytest.approx(truth.sum() * frames.VOXEL_ML)
+
+
+def test_a_threshold_for_finding_and_a_share_for_drawing_are_chosen_together():
+    """No threshold draws a sure lesion and a faint one well; a share of their highest does."""
+    soft, truth = two_finds()
+    nothing = ("healthy", "head", 0, np.zeros_like(soft), None)
+    scored = judging.judge(lambda seen: seen, [("painted", "one", 0, soft, truth), nothing])
+    choice, told = judging.choose(scored)
+    assert choice["peak_share"] == 0.5 and choice["threshold"] <= 0.1
+    assert told.score.max() > 0.99 > 0.9 > told[told.peak_share == 0].score.max()
+    assert not scored[scored.group == "healthy"].found_ml.any()
 
 
 def test_small_things_are_left_out():

@@ -122,6 +122,38 @@ def test_a_head_moved_by_a_voxel_is_asked_about_and_brought_back(stroke):
     assert np.abs(once - again).max() < 1e-5 and once.max() > 0.9
 
 
+def test_each_find_is_drawn_at_its_own_threshold():
+    """What finds a faint lesion does not draw a clear one too large."""
+    x = np.arange(40, dtype=np.float32)
+    line = np.maximum(0.9 - 0.1 * np.abs(x - 10), 0) + np.maximum(0.2 - 0.05 * np.abs(x - 30), 0)
+    soft = np.broadcast_to(line.reshape(-1, 1, 1), (40, 3, 3))
+    labels, highest = prediction.finds(soft, 0.1)
+    assert labels[10, 1, 1] == 1 and labels[30, 1, 1] == 2 and labels[25, 1, 1] == 0
+    assert highest == pytest.approx([0, 0.9, 0.2])
+    cut = prediction.drawing_thresholds(soft, 0.1, 0.6)
+    drawn = np.flatnonzero((soft >= cut)[:, 1, 1])
+    assert drawn.tolist() == [*range(7, 14), 29, 30, 31]  # 0.54 and more, 0.12 and more
+    assert cut[18, 1, 1] == pytest.approx(0.54) and cut[26, 1, 1] == pytest.approx(0.12)
+    assert cut.min() >= 0.1  # never below the threshold for finding
+    assert prediction.drawing_thresholds(soft, 0.1, 0.0) == 0.1
+    assert prediction.drawing_thresholds(soft, 0.95, 0.6) == 0.95  # nothing is found
+    with pytest.raises(ValueError, match="empty|voxels"):
+        prediction.finds(np.zeros((0, 3, 3)), 0.1)
+
+
+def test_a_network_s_share_of_the_highest_draws_less_and_loses_no_find(stroke):
+    image, affine, _ = stroke
+    whole = prediction.segment_volume(Dark(threshold=0.1), image, affine)
+    part = prediction.segment_volume(Dark(threshold=0.1, peak_share=0.6), image, affine)
+    assert 0 < part.sum() < 0.9 * whole.sum() and not (part > whole).any()
+    soft, shared = (
+        prediction.lesion_probability(Dark(threshold=0.1, **more), image, affine)
+        for more in ({}, dict(peak_share=0.6))
+    )
+    assert (shared <= soft + 1e-6).all() and 0 <= shared.min() and shared.max() <= 1
+    assert np.array_equal(shared > 0, soft > 0)
+
+
 def test_nothing_is_reported_outside_a_generous_hull_of_the_brain(stroke):
     image, affine, _ = stroke
 
@@ -191,7 +223,14 @@ def recorded(toy, tmp_path_factory):
         ),
     )
     prediction.save_network(
-        "heads", run, folder, threshold=0.3, least_ml=0.25, mirrored=False, moved=True
+        "heads",
+        run,
+        folder,
+        threshold=0.3,
+        least_ml=0.25,
+        mirrored=False,
+        moved=True,
+        peak_share=0.2,
     )
     return folder
 
@@ -201,6 +240,7 @@ def test_a_recorded_network_of_volumes_keeps_threshold_and_least_volume(toy, rec
     assert prediction.own_least_ml(model) == 0.25 and about["threshold"] == 0.3
     assert {layer.compute_dtype for layer in model.layers} == {"float32"}
     assert model.threshold == 0.3 and not model.mirrored and model.moved
+    assert model.peak_share == 0.2
     batch = np.random.default_rng(0).random((1, *frames.SHAPE, 1), np.float32)
     same = machine.fuse_normalisation(export.in_float32(toy))  # Keras's own sums are less exact
     ours, theirs = (one.predict_on_batch(batch) for one in (model, same))
@@ -267,6 +307,7 @@ def test_an_exported_file_says_what_it_is(exported, recorded):
     assert file.about["name"] == "heads" and file.about["commit"] == "abc"
     assert prediction.own_least_ml(file) == 0.25
     assert file.threshold == 0.3 and not file.mirrored and file.moved
+    assert file.peak_share == 0.2
     kernels = sum(w.size for w in prediction.recorded_network("heads", recorded)[0].get_weights())
     assert exported.stat().st_size < 2 * kernels + 60_000  # half precision, and the graph
 

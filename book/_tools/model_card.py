@@ -71,6 +71,7 @@ def _network(results: Path) -> str:
     minutes = f"{about['seconds'] / 60:.0f} minutes" if "seconds" in about else ""
     first = about.get("plan", {}).get("start_from")
     began = f", beginning with what the `{first}` before it had learned" if first else ""
+    share = about.get("peak_share", 0)
     lines = {
         "Network": f"`{recipe['network']}`, {count / 1e6:.2f} million parameters",
         "Input": " × ".join(map(str, about["input_shape"])) + " (x, y, z, channels), 2 mm",
@@ -79,6 +80,7 @@ def _network(results: Path) -> str:
         "Finished": str(about["finished"])[:10] if "finished" in about else None,
         "Commit": f"`{about['commit']}`" if "commit" in about else None,
         "Threshold": f"{about.get('threshold', 0.5):g}, which its answers are shifted to call 0.5",
+        "A find is drawn": f"from {share:.0%} of its highest probability on" if share else None,
         "Smallest find": f"{about['least_ml']:g} ml" if "least_ml" in about else None,
     }
     return "\n".join(f"- **{name}**: {value}" for name, value in lines.items() if value)

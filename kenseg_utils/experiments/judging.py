@@ -8,7 +8,7 @@ number serves to develop, what has an odd one is kept apart.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pandas as pd
+from scipy import ndimage
 
 from kenseg_utils import metrics, phantom, prediction
 from kenseg_utils.prediction import frames
@@ -24,10 +25,11 @@ from .synthesis import Mix, draw_plan, paint_into
 
 TRIED_THRESHOLDS = (0.05, 0.1, 0.15, *(round(0.1 * k, 1) for k in range(2, 10)))
 TRIED_LEAST_ML = (0.1, 0.3, 0.5, 1.0)
+TRIED_PEAK_SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)  # of a find's highest probability
 MOST_ML = 1.0  # found in a healthy head
 WORTH = 0.005  # of Dice
 LOOKS = ["mirrored", "moved"]
-CHOICE = [*LOOKS, "threshold", "least_ml"]
+CHOICE = [*LOOKS, "threshold", "peak_share", "least_ml"]
 OUTLINED = "painted, real outlines"
 TURNED = "real lesion (T2w turned over)"
 SEED = 4000  # of phantoms and painted lesions: nothing else uses it
@@ -124,23 +126,41 @@ def judge(
             for look in set(looks) - set(answers):
                 answers[look] = frames.asked_about(probability, seen, *look)
             soft = np.mean([answers[look] for look in looks], axis=0)
-            for threshold in TRIED_THRESHOLDS:
-                for least in TRIED_LEAST_ML:
-                    found = prediction.remove_small(soft >= threshold, frames.VOXEL_ML, least)
-                    row = dict(
-                        group=group, case=name, number=number, mirrored=mirrored, moved=moved,
-                        threshold=threshold, least_ml=least, found_ml=found.sum() * frames.VOXEL_ML,
-                    )  # fmt: skip
-                    if mask is not None:
-                        row |= dict(
-                            lesion_ml=mask.sum() * frames.VOXEL_ML,
-                            dice=metrics.dice(mask, found),
-                            recall=metrics.recall(mask, found),
-                            precision=metrics.precision(mask, found),
-                        )
-                    rows.append(row)
+            case = dict(group=group, case=name, number=number, mirrored=mirrored, moved=moved)
+            rows += [case | row for row in _scores_of_choices(soft, mask)]
         say(f"{group}: {name}")
     return pd.DataFrame(rows)
+
+
+def _scores_of_choices(soft: np.ndarray, mask: np.ndarray | None) -> Iterator[dict[str, float]]:
+    """A row for each threshold, share of a find's highest probability, and least find."""
+    empty = np.zeros(soft.shape, bool) if mask is None else mask
+    box = _box_around(empty | (soft >= min(TRIED_THRESHOLDS)))  # what lies beyond counts nowhere
+    soft, truth = soft[box], empty[box]
+    for threshold in TRIED_THRESHOLDS:
+        labels, highest = prediction.finds(soft, threshold)
+        for share in TRIED_PEAK_SHARES:
+            drawn = (labels > 0) & (soft >= share * highest[labels])
+            for least in TRIED_LEAST_ML:
+                found = prediction.remove_small(drawn, frames.VOXEL_ML, least)
+                row = dict(
+                    threshold=threshold, peak_share=share, least_ml=least,
+                    found_ml=found.sum() * frames.VOXEL_ML,
+                )  # fmt: skip
+                if mask is not None:
+                    row |= dict(
+                        lesion_ml=truth.sum() * frames.VOXEL_ML,
+                        dice=metrics.dice(truth, found),
+                        recall=metrics.recall(truth, found),
+                        precision=metrics.precision(truth, found),
+                    )
+                yield row
+
+
+def _box_around(mask: np.ndarray) -> tuple[slice, ...]:
+    """The box around all that is True; a single voxel where nothing is."""
+    around = ndimage.find_objects(mask.astype(np.uint8))
+    return around[0] if around else (slice(0, 1),) * mask.ndim
 
 
 def choose(table: pd.DataFrame) -> tuple[dict[str, Any], pd.DataFrame]:

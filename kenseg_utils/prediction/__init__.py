@@ -4,6 +4,7 @@ Research and teaching only: not for clinical use.
 """
 
 from ._doubts import check_is_head, t1w_doubts
+from ._finds import drawing_thresholds, finds
 from ._frames import by_frame, takes_volumes
 from ._onnx import OnnxNetwork
 from ._recorded import BEST_FIRST, best_recorded, recorded_network, save_network
@@ -38,6 +39,8 @@ __all__ = [
     "check_is_head",
     "check_network",
     "checked_volume",
+    "drawing_thresholds",
+    "finds",
     "lesion_probability",
     "open_network",
     "own_least_ml",

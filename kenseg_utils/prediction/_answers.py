@@ -9,6 +9,9 @@ import numpy as np
 
 NEEDED = "the lesion's probability is needed, on the input's own pixels and of one class or two"
 
+# What may be recorded with a network beside its threshold, and becomes an attribute of it.
+CHOICES = {"least_ml": float, "mirrored": bool, "moved": bool, "peak_share": float}
+
 
 def lesion_channel(answer: Any, shape: tuple[int, ...]) -> np.ndarray:
     """The lesion's probability, of `shape` (batch, then two or three axes), in an answer.
@@ -36,7 +39,7 @@ def lesion_channel(answer: Any, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def give_choices(network: Any, about: Mapping[str, Any]) -> None:
-    """Make attributes of what was recorded with a network: its least find, and how it is asked."""
-    for name, kind in {"least_ml": float, "mirrored": bool, "moved": bool}.items():
+    """Make attributes of what was recorded with a network: how it is asked, and what counts."""
+    for name, kind in CHOICES.items():
         if name in about:
             setattr(network, name, kind(about[name]))

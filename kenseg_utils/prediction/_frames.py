@@ -10,6 +10,7 @@ from kenseg_utils import anatomy
 
 from . import frames
 from ._answers import lesion_channel
+from ._finds import drawing_thresholds
 
 
 def takes_volumes(model: Any) -> bool:
@@ -37,7 +38,8 @@ def by_frame(
     interpolated on the scan's grid. `flips` asks about the mirror image, too, and averages; a
     network with the attribute `moved` is also asked about the head a voxel further on.
     Then log-odds are shifted so that the threshold that was recorded with the network (its
-    attribute `threshold`) becomes 0.5.
+    attribute `threshold`) becomes 0.5; where it has `peak_share`, so does each find's own
+    (`drawing_thresholds`).
     `inside_brain` answers 0 outside a generous hull of the brain. Unlike a network of slices, one
     of volumes is shown all of the head, as it was in training.
     """
@@ -46,10 +48,13 @@ def by_frame(
         frames.asked_about(lambda one: _asked(model, one), seen, *way)
         for way in frames.ways_to_look(flips, getattr(model, "moved", False))
     ]
-    probability = _shifted(np.mean(answers, axis=0), getattr(model, "threshold", 0.5))
+    probability = np.mean(answers, axis=0)
     if inside_brain:
         probability = probability * _hull(seen)
-    return frame.back(probability, image.shape, affine)
+    threshold = drawing_thresholds(
+        probability, getattr(model, "threshold", 0.5), getattr(model, "peak_share", 0.0)
+    )
+    return frame.back(_shifted(probability, threshold), image.shape, affine)
 
 
 def _asked(model: Any, seen: np.ndarray) -> np.ndarray:
@@ -57,9 +62,9 @@ def _asked(model: Any, seen: np.ndarray) -> np.ndarray:
     return lesion_channel(model.predict_on_batch(batch), batch.shape[:-1])[0]
 
 
-def _shifted(probability: np.ndarray, threshold: float) -> np.ndarray:
-    """Log-odds shifted so that `threshold` becomes 0.5."""
-    if threshold == 0.5:
+def _shifted(probability: np.ndarray, threshold: np.ndarray | float) -> np.ndarray:
+    """Log-odds shifted so that `threshold`, one for all or one a voxel, becomes 0.5."""
+    if np.ndim(threshold) == 0 and threshold == 0.5:
         return probability
     here, there = probability * (1 - threshold), (1 - probability) * threshold
     return here / np.maximum(here + there, np.finfo(np.float32).tiny)

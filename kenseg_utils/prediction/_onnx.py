@@ -20,10 +20,10 @@ class OnnxNetwork:
     """An .onnx file that answers as the Keras model did from which it was exported.
 
     It has what `prediction` asks of a network: `input_shape`, `output_shape` (the batch is None),
-    `predict_on_batch`, and, where it was recorded, `least_ml`, `mirrored`, `moved` and `threshold`
-    (of volumes; the scores of slices are shifted in the file). `about` is what was recorded with
-    it, or empty. ValueError where onnxruntime is missing, or the file is no network of one input
-    and one output.
+    `predict_on_batch`, and, where it was recorded, `least_ml`, `mirrored`, `moved`, `peak_share`
+    and `threshold` (of volumes; the scores of slices are shifted in the file). `about` is what was
+    recorded with it, or empty. ValueError where onnxruntime is missing, or the file is no network
+    of one input and one output.
     """
 
     def __init__(self, path: str | os.PathLike) -> None:

@@ -31,8 +31,9 @@ def save_network(
     at least) says how `networks.build` makes another like it.
 
     `threshold`: from which probability on its answer is lesion; `more` joins what is kept of it,
-    among it `least_ml`, the smallest find in millilitres that shall count, and `mirrored` and
-    `moved`, whether it shall be asked about the mirror image, and about the head a voxel on, too.
+    among it `least_ml`, the smallest find in millilitres that shall count, `peak_share`, which part
+    of a find's highest probability a voxel of it must have, and `mirrored` and `moved`, whether it
+    shall be asked about the mirror image, and about the head a voxel on, too.
     Kernels are kept in half precision and vectors (biases, normalisation) in single precision; a
     test holds what that changes in a probability below 0.01. Numbers and text, never code.
     """
@@ -63,9 +64,9 @@ def recorded_network(name: str, folder: str | os.PathLike | None = None) -> tupl
 
     It is built anew from its recipe and given the recorded weights. Its lesion scores are shifted
     so that the threshold recorded with it becomes 0.5, which is what everything else assumes (of a
-    network of volumes, `prediction.by_frame` shifts the mean of its looks); `least_ml`, `mirrored`
-    and `moved` become its attributes, where they were recorded. A network of volumes computes in
-    float32 on whatever device, so that its masks are everywhere the same.
+    network of volumes, `prediction.by_frame` shifts the mean of its looks); `least_ml`, `mirrored`,
+    `moved` and `peak_share` become its attributes, where they were recorded. A network of volumes
+    computes in float32 on whatever device, so that its masks are everywhere the same.
     Raises ValueError for a file that holds something else.
     """
     from kenseg_utils import networks

@@ -20,13 +20,14 @@ import numpy as np
 
 from kenseg_utils import artifacts, machine
 
+from ._answers import CHOICES
 from ._frames import takes_volumes
 from ._onnx import NOTES, OnnxNetwork
 from ._recorded import recorded_network
 from ._volumes import BOX, at_shape
 
 # What an exported file says of a recorded network.
-KEPT = ("commit", "device", "finished", "seconds", "threshold", "least_ml", "mirrored", "moved")
+KEPT = ("commit", "device", "finished", "seconds", "threshold", *CHOICES)
 # By Keras backend, what its ONNX exporter needs.
 ONNX_PACKAGES = {
     "tensorflow": ("onnx", "tf2onnx"),
