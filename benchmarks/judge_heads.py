@@ -197,17 +197,12 @@ def main() -> None:
     scans = scores_by_scan(table, choice)
     print(given.name, choice)
     print(scans.round(3).to_string())
-    means = table[table.group != "healthy"].groupby([*CHOICE, "group"]).dice.mean()
     from kenseg_utils import experiments  # which asks for more than judging does
 
     print(
         experiments.save_result(
             given.name,
-            {
-                "scans": scans,
-                "choices": told,
-                "Dice by choice": means.unstack("group").reset_index(),
-            },
+            {"scans": scans, "choices": told},
             given.folder,
             network=given.note,
             parameters=model.count_params(),
