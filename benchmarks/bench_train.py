@@ -70,6 +70,13 @@ def theirs(images, labels, norm, precision):
 
 def beside_monai(rounds: int) -> dict:
     """Images a second of each, and the ratio to the quicker of MONAI's."""
+    try:
+        import monai
+        import torch._dynamo  # noqa: F401  with it Triton, which crashes after TensorFlow
+    except ImportError:
+        print("MONAI is not installed: measuring kenseg_utils alone (pip install -e .[peers]).")
+        monai = None
+
     from kenseg_utils import machine
 
     rng, precision = np.random.default_rng(0), machine.choose_precision()
@@ -79,11 +86,6 @@ def beside_monai(rounds: int) -> dict:
         "kenseg_utils, batch norm": ours(images, labels, normalisation="batch"),
         "kenseg_utils, no norm": ours(images, labels),
     }
-    try:
-        import monai
-    except ImportError:
-        print("MONAI is not installed: measuring kenseg_utils alone (pip install -e .[peers]).")
-        monai = None
     if monai:
         norms = {"instance": ("instance", {"affine": True}), "batch": "batch"}
         for name, norm in norms.items():
