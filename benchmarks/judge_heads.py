@@ -151,11 +151,7 @@ def record(model, plan: dict, log: Path, choice: dict, scans: pd.DataFrame, note
     return prediction.save_network(
         "heads",
         run,
-        threshold=choice["threshold"],
-        least_ml=choice["least_ml"],
-        mirrored=choice["mirrored"],
-        moved=choice["moved"],
-        peak_share=choice["peak_share"],
+        **choice,
         judged=json.loads(means.to_json(orient="records", double_precision=4)),
     )
 

@@ -134,9 +134,9 @@ def judge(
 
 def _scores_of_choices(soft: np.ndarray, mask: np.ndarray | None) -> Iterator[dict[str, float]]:
     """A row for each threshold, share of a find's highest probability, and least find."""
-    empty = np.zeros(soft.shape, bool) if mask is None else mask
-    box = _box_around(empty | (soft >= min(TRIED_THRESHOLDS)))  # what lies beyond counts nowhere
-    soft, truth = soft[box], empty[box]
+    truth = np.zeros(soft.shape, bool) if mask is None else mask
+    box = _box_around(truth | (soft >= min(TRIED_THRESHOLDS)))  # what lies beyond counts nowhere
+    soft, truth = soft[box], truth[box]
     for threshold in TRIED_THRESHOLDS:
         labels, highest = prediction.finds(soft, threshold)
         for share in TRIED_PEAK_SHARES:
