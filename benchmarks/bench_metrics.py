@@ -23,6 +23,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from kenseg_utils import metrics, phantom
+from kenseg_utils.anatomy import box_around
 
 SUBJECTS = 120  # each lesion three times: a minute or two
 SPACING = (1.0, 1.0, 1.0)
@@ -30,10 +31,7 @@ SPACING = (1.0, 1.0, 1.0)
 
 def imagined_prediction(truth: np.ndarray, random: np.random.Generator):
     """What a middling network might give for a mask: a mask of its shape, and its soft map."""
-    box = tuple(
-        slice(max(at.start - 8, 0), at.stop + 8)
-        for at in ndimage.find_objects(truth.astype(np.uint8))[0]
-    )
+    box = box_around(truth, 8)
     near = np.roll(truth[box], random.integers(-2, 3, 3), axis=(0, 1, 2))
     change = (ndimage.binary_erosion, ndimage.binary_dilation)[random.integers(2)]
     near = change(near, iterations=int(random.integers(1, 3)))

@@ -34,7 +34,7 @@ def lay_in(mask_file: Path, head: np.ndarray, hull: np.ndarray) -> np.ndarray:
     lesion = ndimage.gaussian_filter(
         np.asarray(image.dataobj, np.float32) > 0, 1, output=np.float32
     )
-    box = ndimage.find_objects(hull.astype(np.uint8))[0]
+    box = anatomy.box_around(hull)
     low, high = np.array([[part.start, part.stop] for part in box[:2]]).T + [[8], [-8]]
     top = box[2].stop - 8
     scale = np.append((high - low) / (MNI_BRAIN[1, :2] - MNI_BRAIN[0, :2]), 0)

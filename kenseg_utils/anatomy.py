@@ -40,6 +40,21 @@ def grid_distance(one: np.ndarray, other: np.ndarray, shape: tuple[int, ...]) ->
     return float(np.linalg.norm(apart, axis=1).max())
 
 
+def box_around(mask: np.ndarray, margin: int = 0) -> tuple[slice, ...]:
+    """The smallest box with all of a boolean mask of any rank, and `margin` voxels more each way.
+
+    It ends where the array does; of a mask that is empty, the first voxel.
+    """
+    axes = range(mask.ndim)
+    box = []
+    for axis in axes:
+        filled = np.flatnonzero(mask.any(axis=tuple(other for other in axes if other != axis)))
+        first, last = (int(filled[0]), int(filled[-1])) if filled.size else (0, 0)
+        room = margin if filled.size else 0
+        box.append(slice(max(first - room, 0), min(last + room + 1, mask.shape[axis])))
+    return tuple(box)
+
+
 def block_means(volume: np.ndarray, step: tuple[int, int, int]) -> np.ndarray:
     """Means of blocks of `step` voxels, float32; an axis' last block is filled up with its edge."""
     means = np.pad(volume, [(0, -n % s) for n, s in zip(volume.shape, step)], mode="edge")

@@ -20,6 +20,26 @@ def ends(box):
     )
 
 
+@pytest.mark.parametrize("shape", [(7,), (6, 9), (5, 8, 7)])
+@pytest.mark.parametrize("margin", [0, 2])
+def test_the_box_around_a_mask_is_the_smallest(shape, margin):
+    """All of the mask is in it, its ends touch the mask; a margin ends where the array does."""
+    rng = np.random.default_rng(len(shape))
+    for _ in range(20):
+        mask = np.zeros(shape, bool)
+        places = [tuple(rng.integers(0, shape)) for _ in range(rng.integers(1, 4))]
+        for place in places:
+            mask[place] = True
+        low, high = np.min(places, 0) - margin, np.max(places, 0) + 1 + margin
+        wanted = [slice(max(a, 0), min(b, n)) for a, b, n in zip(low, high, shape)]
+        assert list(anatomy.box_around(mask, margin)) == wanted
+
+
+def test_the_box_around_nothing_is_the_first_voxel():
+    """Empty masks are scored, too: a box of no voxels would have no minimum and no mean."""
+    assert anatomy.box_around(np.zeros((4, 5, 6), bool), 3) == (slice(0, 1),) * 3
+
+
 @pytest.mark.parametrize("name", SPOILERS)
 def test_the_head_s_box_stays_where_it_is(clean, name):
     """Within 3 mm, a voxel; half a head's height away it would lose a lesion in the cerebellum."""

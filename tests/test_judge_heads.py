@@ -78,6 +78,49 @@ def test_where_no_choice_fits_the_least_of_the_worst_head_is_taken():
     assert choice["threshold"] == 0.9
 
 
+def with_made(everything, found):
+    """A table with three synthetic healthy heads more, of which a threshold gives each so many."""
+    rows = everything.drop_duplicates(judging.CHOICE).drop(columns="dice")
+    made = [
+        rows.assign(group=judging.MADE, case=f"synthetic {k}", number=k,
+                    found_ml=rows.threshold.map(lambda t, k=k: found(t)[k]))
+        for k in range(3)
+    ]  # fmt: skip
+    return pd.concat([everything, *made], ignore_index=True)
+
+
+def test_what_is_invented_in_synthetic_healthy_heads_chooses_too():
+    """0.2 scores best, but invents a lesion in one of three; below one in twelve, none matters."""
+    everything = table(lambda _, t: 1 - t, lambda _, t: (0.0,))
+    assert judging.choose(everything)[0]["threshold"] == 0.05
+    choice, told = judging.choose(
+        with_made(everything, lambda t: (0.0, 0.9, 1.1 if t < 0.4 else 1.0))
+    )
+    assert choice["threshold"] == 0.4
+    assert set(told.misled) == {0.0, 1 / 3} and told.worst_ml.max() == 0
+    # Where all mislead, those that mislead least often; real heads come first.
+    real = table(lambda _, t: 1 - t, lambda _, t: (2.0 if t < 0.3 else 0.0,))
+    all_mislead = with_made(real, lambda t: (5.0, 5.0, 5.0 if 0.5 <= t < 0.9 else 0.0))
+    assert judging.choose(all_mislead)[0]["threshold"] == 0.3
+
+
+def test_among_equals_synthetic_heads_with_less_in_them_are_preferred():
+    equal = table(lambda _, t: 0.7 + 0.004 * (t == 0.5), lambda _, t: (0.0,))
+    choice, _ = judging.choose(with_made(equal, lambda t: (1 - t, 0.0, 0.0)))
+    assert choice["threshold"] == 0.9
+
+
+def test_synthetic_healthy_heads_are_a_group_of_which_nothing_is_kept_apart():
+    case = judging.made_healthy(3)
+    assert case[:3] == ("healthy, synthetic", "synthetic 3", 3) and case[4] is None
+    assert case[3].shape == frames.SHAPE
+    assert np.median(case[3][case[3] > 0.5]) == pytest.approx(1, abs=0.25)
+    everything = with_made(table(lambda _, t: 0.7, lambda _, t: (0.0,)), lambda t: (0.3, 0.0, 0.0))
+    choice = dict(mirrored=False, moved=False, threshold=0.5, peak_share=0.0, least_ml=0.1)
+    means = judging.scores_by_scan(everything, choice).set_index("case")
+    assert means.found_ml["mean of 3 healthy, synthetic"] == pytest.approx(0.1)
+
+
 def test_the_summary_parts_development_from_what_is_kept_apart():
     everything = table(lambda _, t: 0.7, lambda _, t: (0.5, 0.1))
     rows = judging.scores_by_scan(

@@ -35,8 +35,12 @@ def recorded(tmp_path):
             case("phantoms", "phantom 1", 9.0, 0.61),
             case("healthy", "head, as it is", 0.0),
             case("healthy", "head, turned", 0.75),
+            case("healthy, synthetic", "synthetic 0", 1.5),
+            case("healthy, synthetic", "synthetic 1", 0.5),
+            case("healthy, synthetic", "synthetic 2", 0.0),
             case("phantoms", "mean of 6 phantoms, kept apart", 12.5, 0.57),
             case("healthy", "mean of 2 healthy", 0.38),
+            case("healthy, synthetic", "mean of 3 healthy, synthetic", 0.67),
         ],
         network="a <small> 3-D U-Net",
         finished="2026-11-27T06:00:00Z",
@@ -68,6 +72,7 @@ def test_what_is_recorded_is_shown(recorded):
     assert "from 20% of its highest probability on" in page
     assert "0.57" in page and "12.5" in page and "recorded 2026-11-27" in page
     assert "something is found in 1 of 2, at most 0.75 ml" in page
+    assert "found in 2 of 3, more than 1 ml in 1, 0.67 ml in the mean" in page
     assert "Not recorded yet" not in page and "painted lesion 1" not in page
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from kenseg_utils import prediction
+from kenseg_utils.experiments import judging
 from kenseg_utils.teaching import output_table
 
 PLACE = "<!-- here the build puts what is recorded: book/_tools/model_card.py -->"
@@ -88,7 +89,9 @@ def _network(results: Path) -> str:
 
 def _scored(name: str, about: dict, scans: pd.DataFrame) -> list[str]:
     means = scans[scans.case.str.startswith("mean of")]
-    healthy = scans[(scans.group == "healthy") & ~scans.case.str.startswith("mean of")]
+    each = scans[~scans.case.str.startswith("mean of")]
+    healthy = each[each.group == judging.HEALTHY]
+    made = each[each.group == judging.MADE].found_ml
     network = about.get("network") or name
     short = re.split(r"[(,:]", network)[0].strip()  # a heading is no sentence; what follows is one
     parts = [
@@ -103,8 +106,15 @@ def _scored(name: str, about: dict, scans: pd.DataFrame) -> list[str]:
             f"{len(healthy)}, at most {healthy.found_ml.max():.2f} ml.",
             _table(healthy, f"What is found in healthy heads; {short}."),
         ]
-    made = [f"{about[key]}"[:10] for key in ("finished",) if key in about]
-    parts.append(f"From `results/{name}.json`{', recorded ' + made[0] if made else ''}.")
+    if len(made):
+        parts.append(
+            "Synthetic heads without lesion, made to mislead (wide ventricles, white-matter "
+            "disease, lacunes, atrophy), by the generator of the training's heads: something is "
+            f"found in {(made > 0).sum()} of {len(made)}, more than {judging.MOST_ML:g} ml in "
+            f"{(made > judging.MOST_ML).sum()}, {made.mean():.2f} ml in the mean."
+        )
+    finished = f"{about.get('finished', '')}"[:10]
+    parts.append(f"From `results/{name}.json`{finished and ', recorded ' + finished}.")
     return parts
 
 

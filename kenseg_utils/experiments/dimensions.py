@@ -44,7 +44,7 @@ def development_cases(heads: Sequence[Path], count: int) -> list[judging.Case]:
     for file in heads:
         cases += [judging.with_lesion(file, number) for number in numbers]
         seen = frames.look(*judging.opened(file))[1]
-        cases.append(("healthy", file.name.split(".")[0], 0, seen, None))
+        cases.append((judging.HEALTHY, file.name.split(".")[0], 0, seen, None))
     return cases
 
 

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import ndimage, spatial
 
+from kenseg_utils.anatomy import box_around
+
 
 def checked_masks(truth: ArrayLike, prediction: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Two masks of one shape as boolean arrays, refused with the reason where they are not.
@@ -118,18 +120,8 @@ def sheared_axes(affine: ArrayLike | None, spacing: Sequence[float]) -> np.ndarr
 
 def joint_crop(truth: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both boolean masks cut to the smallest box that holds them: all else is background."""
-    box = _bounding_box(truth | prediction)
+    box = box_around(truth | prediction)
     return np.ascontiguousarray(truth[box]), np.ascontiguousarray(prediction[box])
-
-
-def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
-    """The smallest box with every voxel of a boolean mask; the first voxel for an empty one."""
-    axes = range(mask.ndim)
-    filled = [
-        np.flatnonzero(mask.any(axis=tuple(other for other in axes if other != axis)))
-        for axis in axes
-    ]
-    return tuple(slice(at[0], at[-1] + 1) if at.size else slice(0, 1) for at in filled)
 
 
 def label_lesions(mask: np.ndarray, corners: bool = False) -> tuple[np.ndarray, int]:
@@ -141,7 +133,7 @@ def label_lesions(mask: np.ndarray, corners: bool = False) -> tuple[np.ndarray, 
     mask = checked_mask(mask)
     reach = mask.ndim if corners else 1
     structure = ndimage.generate_binary_structure(mask.ndim, reach)
-    box = _bounding_box(mask)  # a lesion fills little of a head: label no more than its box
+    box = box_around(mask)  # a lesion fills little of a head: label no more than its box
     labels = np.zeros(mask.shape, np.int32)
     return labels, ndimage.label(np.ascontiguousarray(mask[box]), structure, output=labels[box])
 

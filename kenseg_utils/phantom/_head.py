@@ -14,6 +14,8 @@ import numpy as np
 from nilearn import datasets
 from scipy import ndimage
 
+from kenseg_utils.anatomy import box_around
+
 from ._fields import along_axes, spline_weights
 
 SHAPE = (197, 233, 189)  # the grid of every ATLAS R2.0 volume, 1 mm
@@ -42,10 +44,7 @@ def template() -> Template:
     white = datasets.load_mni152_wm_template(resolution=1).get_fdata(dtype=np.float32)
     gray = datasets.load_mni152_gm_template(resolution=1).get_fdata(dtype=np.float32)
     brain = datasets.load_mni152_template(resolution=1).get_fdata(dtype=np.float32) > 0
-    found = ndimage.find_objects(brain.astype(np.uint8))[0]
-    box = tuple(
-        slice(max(s.start - 12, 0), min(s.stop + 12, length)) for s, length in zip(found, SHAPE)
-    )
+    box = box_around(brain, 12)
     hull, skin = _hull_and_skin(brain[::COARSE, ::COARSE, ::COARSE])
     as_bytes = [np.rint(255 * share).astype(np.uint8) for share in (white, gray, brain)]
     return Template(

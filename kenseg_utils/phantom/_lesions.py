@@ -14,6 +14,8 @@ from functools import cache
 import numpy as np
 from scipy import ndimage
 
+from kenseg_utils.anatomy import box_around
+
 from ._head import AFFINE, SHAPE, Box, Tissue, smooth_field, template
 
 FULL_CONNECTIVITY = np.ones((3, 3, 3), bool)
@@ -281,6 +283,6 @@ def _lowest_connected(cost: np.ndarray, wanted: int) -> np.ndarray:
         if size >= 0.96 * wanted or take >= possible:
             break
         take = min(int(take + 1.1 * (wanted - size)) + 1, possible)
-    around = ndimage.find_objects(piece.astype(np.uint8))[0]
+    around = box_around(piece)
     piece[around] = ndimage.binary_fill_holes(piece[around])
     return piece

@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
+from kenseg_utils.anatomy import box_around
+
 from ._lesions import FULL_CONNECTIVITY
 
 VOLUME_EDGES = (0.1, 0.5, 1, 5, 10, 20, 50, 100, 200)  # ml
@@ -134,13 +136,12 @@ def measure(
 
 
 def _measure_one(mask: np.ndarray, spacing: np.ndarray) -> dict:
-    found = ndimage.find_objects(mask.astype(np.uint8))
-    if not found:
+    if not mask.any():
         raise ValueError("A mask is empty: leave scans without a lesion out of the statistics.")
-    lesion = mask[found[0]]
+    lesion = mask[box_around(mask)]
     labels, components = ndimage.label(lesion, FULL_CONNECTIVITY)
     areas = lesion.sum((0, 1))
-    widest = ndimage.find_objects(lesion[:, :, areas.argmax()].astype(np.uint8))[0]
+    widest = box_around(lesion[:, :, areas.argmax()])
     voxels = int(areas.sum())
     volume = voxels * spacing.prod()
     surface = sum(

@@ -94,9 +94,8 @@ def _person(image, affine, frame, seen) -> tuple[Person, float, float]:
 
 def _laid_over(brain: np.ndarray) -> np.ndarray:
     """Where in the template each voxel lies, by the box around the brain: (3, …) in mm."""
-    box = ndimage.find_objects(brain.astype(np.uint8))[0]
     axes = []
-    for axis, part in enumerate(box):
+    for axis, part in enumerate(anatomy.box_around(brain)):
         index = np.arange(SHAPE[axis], dtype=np.float32)
         if axis < 2:
             share = (index - part.start) / (part.stop - 1 - part.start)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from kenseg_utils.anatomy import box_around
 from kenseg_utils.prediction.frames import SHAPE, SPACING, VOXEL_ML
 
 from ._anatomy import Injury, Person
@@ -136,7 +137,7 @@ def grow_mask(rng: np.random.Generator, person: Person, plan: tuple[Piece, ...])
         cost = np.where(room, _cost(rng, person, piece), np.inf)
         mask |= _lowest_connected(cost, wanted)
     if mask.any():
-        box = _box(mask, 2)
+        box = box_around(mask, 2)
         even = ndimage.gaussian_filter(mask[box].astype(np.float32), rng.uniform(0.3, 0.8)) > 0.5
         mask[box] = even & (person.ventricles[box] < 0.5) & (person.brain[box] > 0.3)
     return mask
@@ -185,7 +186,7 @@ def _lowest_connected(cost: np.ndarray, wanted: int) -> np.ndarray:
     finite = cost[np.isfinite(cost)]
     take = min(wanted, len(finite))
     lowest = cost <= np.partition(finite, take - 1)[take - 1]
-    box = _box(lowest, 0)
+    box = box_around(lowest)
     labels, count = ndimage.label(lowest[box])
     if count > 1:
         sizes = np.bincount(labels.ravel())[1:]
@@ -194,13 +195,6 @@ def _lowest_connected(cost: np.ndarray, wanted: int) -> np.ndarray:
         lowest[box] = np.isin(labels, kept)
     lowest[box] = ndimage.binary_fill_holes(lowest[box])
     return lowest
-
-
-def _box(mask: np.ndarray, margin: int) -> tuple[slice, ...]:
-    found = ndimage.find_objects(mask.astype(np.uint8))[0]
-    return tuple(
-        slice(max(s.start - margin, 0), min(s.stop + margin, n)) for s, n in zip(found, mask.shape)
-    )
 
 
 @dataclass(frozen=True, eq=False)
