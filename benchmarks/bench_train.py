@@ -5,6 +5,8 @@ Dice, the same number format on both sides (bfloat16 where the processor has it;
 and with BFLOAT16=off); ours with batch normalisation (MONAI: instance normalisation, its own
 choice, and batch normalisation). MONAI comes with `pip install -e .[peers]`; without it only our
 own figures are written.
+Each comparison ends when its rounds have taken `--seconds`, but not before the third, so that slow
+processors get fewer rounds and not a longer wait.
 """
 
 from __future__ import annotations
@@ -68,7 +70,7 @@ def theirs(images, labels, norm, precision):
     return step
 
 
-def beside_monai(rounds: int) -> dict:
+def beside_monai(rounds: int, at_most_s: float) -> dict:
     """Images a second of each, and the ratio to the quicker of MONAI's."""
     try:
         import monai
@@ -94,7 +96,7 @@ def beside_monai(rounds: int) -> dict:
             )
     for step in contenders.values():  # trace, choose kernels, fill the optimisers
         step(), step()
-    seconds = paired_rounds(contenders, rounds)
+    seconds = paired_rounds(contenders, rounds, at_most_s)
     speed = {name: BATCH / value for name, value in medians(seconds).items()}
     result = {
         "what": "training step",
@@ -112,36 +114,38 @@ def beside_monai(rounds: int) -> dict:
     return result
 
 
-def one_by_one(rounds: int, steps: int = 192) -> dict:
+def one_by_one(rounds: int, at_most_s: float) -> dict:
     """The paper's batch of one: 16 steps a call beside one, and one thread an operation beside all.
 
     TensorFlow reads the number of threads once, when it starts: so each number has a process.
     """
     from kenseg_utils import profiles
 
-    cases = [("unet", (4, 8), side, 1) for side in (16, 32, 64, SIDE)]
-    cases += [("unetpp", profiles.get("demo").widths, SIDE, batch) for batch in (1, 16)]
+    cases = [("unet", (4, 8), side, 1, 192) for side in (16, 64, SIDE)]
+    widths = profiles.get("demo").widths
+    cases += [("unetpp", widths, SIDE, 1, 64), ("unetpp", widths, SIDE, 16, 256)]
     spawn = multiprocessing.get_context("spawn")
     workers = {
         name: ProcessPoolExecutor(1, spawn, _set_threads, (number,))
         for name, number in (("all threads", 0), ("one thread", 1))
     }
-    result = {"what": "steps per execution, threads an operation", "slices": steps}
+    result = {"what": "steps per execution, threads an operation"}
     for case in cases:
         contenders = {
-            f"{count} a call, {threads}": partial(_train_in, worker, case, count, steps)
+            f"{count} a call, {threads}": partial(_train_in, worker, case, count)
             for threads, worker in workers.items()
             for count in (1, 16)
         }
         for run in contenders.values():
             run()
-        seconds = paired_rounds(contenders, rounds)
+        seconds = paired_rounds(contenders, rounds, at_most_s / len(cases))
         middle = medians(seconds)
-        network, widths, side, batch = case
+        network, widths, side, batch, slices = case
         name = f"{network} {widths[0]} … {widths[-1]}, {side}×{side} pixels, batch {batch}"
         result[name] = {
+            "slices": slices,
             "seconds": seconds,
-            "slices_per_second": {key: steps / value for key, value in middle.items()},
+            "slices_per_second": {key: slices / value for key, value in middle.items()},
             "ratio": middle["1 a call, all threads"] / middle["16 a call, all threads"],
         }
     for worker in workers.values():
@@ -153,28 +157,26 @@ def _set_threads(number: int) -> None:
     os.environ["TF_NUM_INTRAOP_THREADS"] = str(number)  # 0: TensorFlow decides
 
 
-def _train_in(worker, case, steps_per_execution, steps) -> None:
-    worker.submit(_train_once, case, steps_per_execution, steps).result()
+def _train_in(worker, case, steps_per_execution) -> None:
+    worker.submit(_train_once, case, steps_per_execution).result()
 
 
-def _train_once(case, steps_per_execution, steps) -> None:
-    """Train on `steps` slices; the network is kept for the next round."""
+def _train_once(case, steps_per_execution) -> None:
+    """Train on a case's slices; the network is kept for the next round."""
     from kenseg_utils import machine
 
-    model, batches = _contender(*case, steps_per_execution, steps)
-    model.fit(
-        machine.feed(batches), steps_per_epoch=steps // batches.batch_size, shuffle=False, verbose=0
-    )
+    model, batches, steps = _contender(*case, steps_per_execution)
+    model.fit(machine.feed(batches), steps_per_epoch=steps, shuffle=False, verbose=0)
 
 
 @lru_cache
-def _contender(network, widths, side, batch, steps_per_execution, steps):
-    """A network, and what stands in for a training run's `batches.Batches`."""
+def _contender(network, widths, side, batch, slices, steps_per_execution):
+    """A network, what stands in for a training run's `batches.Batches`, and how many it has."""
     from kenseg_utils import machine, training
 
-    rng = np.random.default_rng(0)
-    images = rng.normal(size=(steps // batch, batch, side, side, 1)).astype(np.float32)
-    labels = (rng.random((steps // batch, batch, side, side)) > 0.9).astype(np.int32)
+    rng, steps = np.random.default_rng(0), slices // batch
+    images = rng.normal(size=(steps, batch, side, side, 1)).astype(np.float32)
+    labels = (rng.random((steps, batch, side, side)) > 0.9).astype(np.int32)
     batches = SimpleNamespace(
         generate=lambda: zip(images, labels, strict=True),
         batch_size=batch,
@@ -184,10 +186,10 @@ def _contender(network, widths, side, batch, steps_per_execution, steps):
     recipe = training.Recipe.paper(
         network=network, widths=widths, batch_size=batch, steps_per_execution=steps_per_execution
     )
-    return training.build(recipe, (side, side, 1)), batches
+    return training.build(recipe, (side, side, 1)), batches, steps
 
 
-def of_heads(rounds: int) -> dict:
+def of_heads(rounds: int, at_most_s: float) -> dict:
     """A step of the 3-D network on one head: with Keras's layers, with ours, and without norm."""
     import keras
 
@@ -216,7 +218,7 @@ def of_heads(rounds: int) -> dict:
     }
     for take in contenders.values():
         take(), take()
-    seconds = paired_rounds(contenders, rounds)
+    seconds = paired_rounds(contenders, rounds, at_most_s)
     middle = medians(seconds)
     return {
         "what": "training step of a whole head",
@@ -259,15 +261,16 @@ def waiting(epochs: int = 3) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=90, help="of a comparison's rounds")
     parser.add_argument("--only", choices=("monai", "steps", "heads", "waiting"), default=None)
     arguments = parser.parse_args()
     if arguments.only in (None, "monai"):
-        result = beside_monai(arguments.rounds)
+        result = beside_monai(arguments.rounds, arguments.seconds)
         save(named("train_step", result["precision"]), result)
     if arguments.only in (None, "steps"):
-        save("train_batch_of_one", one_by_one(arguments.rounds))
+        save("train_batch_of_one", one_by_one(arguments.rounds, arguments.seconds))
     if arguments.only in (None, "heads"):
-        result = of_heads(2 * arguments.rounds + 1)
+        result = of_heads(2 * arguments.rounds + 1, arguments.seconds)
         save(named("train_head", result["precision"]), result)
     if arguments.only in (None, "waiting"):
         save("train_waiting", waiting())

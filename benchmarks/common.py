@@ -14,18 +14,30 @@ import psutil
 RESULTS = Path(__file__).parent / "results"
 
 
-def paired_rounds(contenders: dict[str, Callable[[], object]], rounds: int = 5) -> dict:
+LEAST_ROUNDS = 3  # of fewer, a median is no better than a guess
+
+
+def paired_rounds(
+    contenders: dict[str, Callable[[], object]],
+    rounds: int = 5,
+    at_most_s: float = float("inf"),
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict:
     """Seconds of each contender in each round, by turns, so that both meet the same noise.
 
-    The order turns round by round; ratios are of medians over rounds.
+    The order turns round by round; ratios are of medians over rounds. `at_most_s`: no round begins
+    that would end later, going by those before, but there are always three.
     """
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     names = list(contenders)
+    started = clock()
     for number in range(rounds):
+        if number >= LEAST_ROUNDS and (clock() - started) * (number + 1) > at_most_s * number:
+            break
         for name in names if number % 2 == 0 else reversed(names):
-            begun = time.perf_counter()
+            begun = clock()
             contenders[name]()
-            seconds[name].append(time.perf_counter() - begun)
+            seconds[name].append(clock() - begun)
     return seconds
 
 
