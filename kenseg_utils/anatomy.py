@@ -77,11 +77,14 @@ def with_dark_air(volume: np.ndarray) -> np.ndarray:
     than fluid; everything here takes air to be dark. Background is one exact value that a good
     part of the border shows (bone may have it, too). Any other volume comes back as it is.
     """
-    values, counts = np.unique(_border(volume), return_counts=True)
+    border, few = _border(volume), _every_third(volume)
+    darkest = border.min()
+    if (border == darkest).mean() > 0.5 and not few.min() < darkest:  # as most scans are stored
+        return volume
+    values, counts = np.unique(border, return_counts=True)
     air = float(values[counts.argmax()])
     if counts.max() < 0.3 * counts.sum():
         return volume
-    few = _every_third(volume)
     darker = few < air - 0.1 * abs(float(np.percentile(few, 99)) - air)
     if darker.mean() < 0.01:  # undershoots of an interpolation are no tissue
         return volume

@@ -325,6 +325,8 @@ def test_any_orientation_agrees_with_nibabel(tmp_path, axes):
         lambda lesion: lesion * 0.99999998,
         lambda lesion: lesion.astype(np.float32),
         lambda lesion: lesion.astype(np.int16),
+        lambda lesion: lesion.astype(">i2"),
+        lambda lesion: lesion.astype(np.uint16) * 255,
     ],
 )
 def test_masks_are_binarised_however_they_store_one(t1w, mask, stored):
@@ -795,6 +797,17 @@ def test_masks_that_do_not_fit_are_refused_by_name(t1w, mask, values, affine, me
     with pytest.raises(ScanError, match=message) as caught:
         atlas.load_scan(row_of(t1w, mask))
     assert str(mask) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("factor", "kind", "message"), [(-1, np.int16, "holds -1"), (2, np.uint8, "holds 2")]
+)
+def test_other_labels_are_refused_in_whole_numbers_too(t1w, mask, factor, kind, message):
+    """Masks of 0 and 1 in whole numbers are taken as they are; these are not such."""
+    values = (factor * releases.lesion().astype(int)).astype(kind)
+    nibabel.save(nibabel.Nifti1Image(values, releases.RAS), mask)
+    with pytest.raises(ScanError, match=message):
+        atlas.load_scan(row_of(t1w, mask))
 
 
 def head_like(path, size=4.0, shape=(50, 60, 50)):

@@ -69,7 +69,8 @@ class Intensity:
         The median and the quartiles ignore a bright vessel; every second voxel suffices.
         """
         sample = image[::2, ::2, ::2] if image.ndim == 3 and min(image.shape) > 8 else image
-        head = sample[sample > sample.mean()]
+        values = sample.ravel(order="K")  # read in the order in which they lie, once
+        head = values[values > sample.mean()]
         if not head.size:  # a constant image
             return cls(float(sample.flat[0]), 1.0)
         low, centre, high = np.percentile(head, (25, 50, 75))
@@ -255,14 +256,15 @@ def scan_slices(scan: atlas.Scan, settings: dict) -> Iterator[tuple[np.ndarray, 
         channels = [_level(image, z + offset, air) for offset in settings["neighbours"]]
         window, _ = crop(np.stack(channels, -1), centre, size)
         lesion = int(truth.sum())
+        rows, columns = anatomy.box_around(truth)
         row = dict(
             z=int(z),
             scale_row=scale[0],
             scale_column=scale[1],
             voxel_ml=voxel_ml,
             lesion_pixels=lesion,
-            lesion_rows=int(np.ptp(np.flatnonzero(truth.any(1)))) + 1 if lesion else 0,
-            lesion_columns=int(np.ptp(np.flatnonzero(truth.any(0)))) + 1 if lesion else 0,
+            lesion_rows=rows.stop - rows.start if lesion else 0,
+            lesion_columns=columns.stop - columns.start if lesion else 0,
             outside=1 - int(window_mask.sum()) / lesion if lesion else 0.0,
             **{k: v for k, v in asdict(place).items() if k != "shape"},
             source_height=place.shape[0],

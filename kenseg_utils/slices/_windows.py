@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kenseg_utils.anatomy import box_around
+
 
 @dataclass(frozen=True)
 class Placement:
@@ -44,8 +46,10 @@ def pad(window: np.ndarray, size: int | tuple[int, int] = 128, fill: float = 0) 
             f"A window of {window.shape[:2]} does not fit into {frame}: "
             "pad to a larger size or crop smaller."
         )
-    margins = [(e // 2, e - e // 2) for e in extra] + [(0, 0)] * (window.ndim - 2)
-    return np.pad(window, margins, constant_values=fill)
+    padded = np.full((*frame, *window.shape[2:]), fill, window.dtype)  # quicker than np.pad
+    top, left = extra[0] // 2, extra[1] // 2
+    padded[top : top + window.shape[0], left : left + window.shape[1]] = window
+    return padded
 
 
 def unpad(padded: np.ndarray, placement: Placement) -> np.ndarray:
@@ -69,7 +73,7 @@ def lesion_centre(mask: np.ndarray) -> tuple[float, float]:
 
     The truth is needed to know it: a window placed here is an oracle's, not a scanner's.
     """
-    rows, columns = np.nonzero(mask)
-    if not len(rows):
+    if not mask.any():
         raise ValueError("The mask is empty: there is no lesion to place a window on.")
-    return float(rows.min() + rows.max()) / 2, float(columns.min() + columns.max()) / 2
+    rows, columns = box_around(mask)
+    return (rows.start + rows.stop - 1) / 2, (columns.start + columns.stop - 1) / 2
