@@ -191,6 +191,14 @@ def padded_ct():
     return np.where(image < -500, -3024, image).astype(np.float32), affine
 
 
+def uniform_image(noise=1.0, seed=0):
+    """As an MP2RAGE's uniform image: noise for air, of up to so much of the head's brightest."""
+    image, affine = head(3.0)
+    image = noisy(image, 0.02)
+    air = np.random.default_rng(seed).uniform(0, noise * np.percentile(image, 99.5), image.shape)
+    return np.where(image > 0.1 * np.percentile(image, 99), image, air).astype(np.float32), affine
+
+
 def far_background():
     image, affine = head(3.0)
     return np.where(image > 0, noisy(image, 0.02), np.float32(-9999)), affine

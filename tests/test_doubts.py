@@ -5,7 +5,7 @@ import warnings
 import nibabel as nib
 import numpy as np
 import pytest
-from heads import far_background, head, noisy, padded_ct, parcellation, with_gaps
+from heads import far_background, head, noisy, padded_ct, parcellation, uniform_image, with_gaps
 from nibabel import orientations
 from nilearn import datasets
 from scipy import ndimage
@@ -179,6 +179,21 @@ def test_a_scan_whose_every_other_slice_is_empty_is_told_as_such():
 
 def test_a_ct_padded_throughout_is_told():
     assert "of a CT" in doubts(*padded_ct())
+
+
+def test_air_as_bright_as_the_head_is_told_and_what_else_is_at_the_border_is_not():
+    image, affine = uniform_image()
+    for scan in (image, ndimage.gaussian_filter(image, 0.4), image.astype(np.int16)):
+        assert is_refused(scan, affine) and "MP2RAGE's uniform image" in doubts(scan, affine)
+        assert "adult's head" not in doubts(scan, affine)  # its size means nothing
+    assert "MP2RAGE" not in doubts(*uniform_image(noise=0.3))
+    plain = head(3.0)[0]
+    for share in (0.05, 0.1):
+        assert "MP2RAGE" not in doubts(noisy(plain, share), affine)
+    for mm in (2.0, 3.0, 4.0):  # a field of view that ends in the brain on all sides
+        whole, its = head(mm)
+        x, y, z = (slice(n // 3, n - n // 3) for n in whole.shape)
+        assert "MP2RAGE" not in doubts(noisy(whole, 0.02)[x, y, z], its)
 
 
 def test_a_background_far_below_all_else_is_named():

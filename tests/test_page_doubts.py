@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from conftest import ROOT
-from heads import far_background, head, noisy, padded_ct, parcellation, with_gaps
+from heads import far_background, head, noisy, padded_ct, parcellation, uniform_image, with_gaps
 from nilearn import datasets
 from scipy import ndimage
 from test_doubts import stored
@@ -97,6 +97,7 @@ SCANS = {
     "blurred": (blurred, "blurred"),
     "sheared": (sheared, "shears it"),
     "gaps": (with_gaps, "hold one value only"),
+    "noise for air": (uniform_image, "MP2RAGE's uniform image"),
     "background": (far_background, "its background is -9999"),
     "few slices": (lambda: cut(ALL, ALL, slice(30, 38)), "could not be checked"),
     "half a head": (lambda: cut(slice(40, None)), "cuts the head at a side"),

@@ -84,6 +84,12 @@
     ofGaps(volume, tell);
     const blocks = blocksOf(volume, size, 1.5), ct = isCt(blocks.values);
     if (ct) tell("its grey values are those of a CT (air at about -1000): no T1w has them.", true);
+    if (isNoisy(volume)) { // where the head is cannot be told, nor what is in it
+      tell("the air in it is noise as bright as the head, as in an MP2RAGE's uniform image (UNI), and the " +
+        "two cannot be told apart: set the air to 0, by the second inversion's image or by extracting the " +
+        "brain, or give the denoised image.", true);
+      return told.map(({ says }) => says);
+    }
     const depth = headDepth(blocks);
     if (!depth) {
       tell("nothing in it stands out from its surroundings as a head does.");
@@ -111,6 +117,33 @@
     tell(`its header shears it: two axes of its voxels stand at ${fixed(Math.acos(most) * 180 / Math.PI, 0)} ` +
       "and not 90 degrees to each other, and lesions are invented in what is bent so far. Resample it to " +
       "axes at right angles.");
+  }
+
+  /* Air as bright as the head: on most faces of the volume, neighbours have nothing in common. */
+  function isNoisy(volume) {
+    const { values, shape } = volume, stride = [1, shape[0], shape[0] * shape[1]];
+    if (Math.min(...shape) < 8) return false;
+    const few = sorted(everyNth(volume, [3, 3, 3])), all = quantile(few, 0.99) - quantile(few, 0.01);
+    let noisy = 0;
+    for (const axis of [0, 1, 2]) {
+      const [a, b] = [0, 1, 2].filter((other) => other !== axis);
+      for (const plane of [0, shape[axis] - 1]) {
+        const value = (i, j) => values[plane * stride[axis] + i * stride[a] + j * stride[b]];
+        const face = [], along = [], across = [];
+        for (let i = 0; i < shape[a]; i++) {
+          for (let j = 0; j < shape[b]; j++) {
+            face.push(value(i, j));
+            if (i) along.push(Math.abs(value(i, j) - value(i - 1, j)));
+            if (j) across.push(Math.abs(value(i, j) - value(i, j - 1)));
+          }
+        }
+        const ordered = Float64Array.from(face).sort();
+        const spread = quantile(ordered, 0.75) - quantile(ordered, 0.25);
+        const apart = Math.min(median(along), median(across));
+        noisy += spread > 0.22 * all && apart > 0.3 * spread;
+      }
+    }
+    return noisy >= 4;
   }
 
   /* Slices that hold nothing, again and again between others that do. */

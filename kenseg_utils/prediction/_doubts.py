@@ -13,6 +13,10 @@ from ._sizes import of_size
 
 LEAST_MM = 30  # nothing below this is a head, in whatever animal
 THICK_MM, COARSE_MM = 3.0, 10.0
+# Of a face of noise: the middle half of its values against all of the scan's, and how far apart
+# neighbours are against that half. Noise alone has 0.5 and 0.6; faces cut through a brain of 1 to
+# 4 mm at most three of six with over 0.22 and 0.22, and air with a tenth of a head's grey 0.09.
+WIDE, UNEVEN = 0.22, 0.3
 BLURRED = 3.35  # sharp heads of any voxels reach 3.1; smoothed by an SD of 4 mm they exceed 3.4
 
 
@@ -51,7 +55,8 @@ def doubts(image: np.ndarray, affine: np.ndarray) -> tuple[Doubt, ...]:
     field of view cuts it, and the contrast deep in the brain: in a T1w fluid is dark, and what is
     far from fluid (white matter) is brighter than what lies beside it (cortex). That holds with
     skull and without, and through noise and bias fields; a T2w, a FLAIR or a CT fails it. Also
-    looked at are slices left empty, blur, sheared voxels, and whether the head lies as it should.
+    looked at are slices left empty, noise for air, blur, sheared voxels, and whether the head lies
+    as it should.
     `image` (X, Y, Z) with its `affine` to mm, in any orientation.
     """
     image, voxel = np.asarray(image), anatomy.spacing(affine)
@@ -78,6 +83,9 @@ def doubts(image: np.ndarray, affine: np.ndarray) -> tuple[Doubt, ...]:
         found.append(
             Doubt("its grey values are those of a CT (air at about -1000): no T1w has them.", True)
         )
+    noise = _of_noise(image)
+    if noise:  # where the head is cannot be told, nor what is in it
+        return (*found, *noise)
     depth = anatomy.head_depth(blocks, size)
     if depth is None:
         nothing = Doubt("nothing in it stands out from its surroundings as a head does.", True)
@@ -104,6 +112,30 @@ def _of_background(image: np.ndarray) -> list[Doubt]:
         Doubt(
             f"its background is {air:g}, far below all else ({low:.0f} to {high:.0f}), and "
             "beside it all of a head looks alike: set it to the grey value of air.",
+            True,
+        )
+    ]
+
+
+def _of_noise(image: np.ndarray) -> list[Doubt]:
+    """Air as bright as the head: on most faces of the volume, neighbours have nothing in common."""
+    if min(image.shape) < 8:
+        return []
+    low, high = np.percentile(image[::3, ::3, ::3], (1, 99))
+    noisy = 0
+    for axis in range(3):
+        for at in (0, -1):
+            face = np.moveaxis(image, axis, 0)[at].astype(np.float64)
+            spread = np.subtract(*np.percentile(face, (75, 25)))
+            apart = min(np.median(np.abs(np.diff(face, axis=along))) for along in (0, 1))
+            noisy += spread > WIDE * (high - low) and apart > UNEVEN * spread
+    if noisy < 4:
+        return []
+    return [
+        Doubt(
+            "the air in it is noise as bright as the head, as in an MP2RAGE's uniform image (UNI), "
+            "and the two cannot be told apart: set the air to 0, by the second inversion's image "
+            "or by extracting the brain, or give the denoised image.",
             True,
         )
     ]
