@@ -21,6 +21,14 @@ def result(folder, name, rows, **provenance):
     (folder / f"{name}.json").write_text(json.dumps(content))
 
 
+TRAININGS = [
+    dict(steps=1200, minutes=30.4, batch=1, heads=2, widths=[2, 2], device="a CPU",
+         began_with=None),
+    dict(steps=300, minutes=15.0, batch=4, heads=3, widths=[2, 4], device="a GPU",
+         began_with="narrow.npz"),
+]  # fmt: skip
+
+
 def case(group, name, found, dice=None):
     return dict(group=group, case=name, found_ml=found, dice=dice, recall=dice, precision=dice)
 
@@ -49,7 +57,7 @@ def recorded(tmp_path):
     about = dict(
         recipe=dict(network="unet3d", widths=[2, 4]), input_shape=[96, 112, 96, 1],
         threshold=0.4, least_ml=0.3, peak_share=0.2, seconds=900, device="a GPU", commit="abc123",
-        plan=dict(start_from="narrow.npz"),
+        plan=dict(start_from="narrow.npz"), trainings=TRAININGS,
     )  # fmt: skip
     told = np.frombuffer(json.dumps(about).encode(), np.uint8)
     np.savez(tmp_path / "heads.npz", about=told, weight_0000=np.zeros((1000, 500), np.float16))
@@ -73,6 +81,8 @@ def test_what_is_recorded_is_shown(recorded):
     assert "0.57" in page and "12.5" in page and "recorded 2026-11-27" in page
     assert "something is found in 1 of 2, at most 0.75 ml" in page
     assert "found in 2 of 3, more than 1 ml in 1, 0.67 ml in the mean" in page
+    assert "trained 2 times" in page and "**1,500 steps in 0.8 hours**" in page
+    assert "1,200" in page and "2, 4" in page and "nothing more is recorded" not in page
     assert "Not recorded yet" not in page and "painted lesion 1" not in page
 
 

@@ -70,6 +70,7 @@ def _network(results: Path) -> str:
         count = sum(kept[key].size for key in kept if key != "about")
     recipe = about["recipe"]
     minutes = f"{about['seconds'] / 60:.0f} minutes" if "seconds" in about else ""
+    stages = about.get("trainings", [])
     first = about.get("plan", {}).get("start_from")
     began = f", beginning with what the `{first}` before it had learned" if first else ""
     share = about.get("peak_share", 0)
@@ -84,7 +85,33 @@ def _network(results: Path) -> str:
         "A find is drawn": f"from {share:.0%} of its highest probability on" if share else None,
         "Smallest find": f"{about['least_ml']:g} ml" if "least_ml" in about else None,
     }
-    return "\n".join(f"- **{name}**: {value}" for name, value in lines.items() if value)
+    told = "\n".join(f"- **{name}**: {value}" for name, value in lines.items() if value)
+    return "\n\n".join([told, *(_trainings(stages) if len(stages) > 1 else [])])
+
+
+def _trainings(stages: list[dict]) -> list[str]:
+    """All trainings that led to the network: a sentence, and a table."""
+    rows = pd.DataFrame(stages)
+    steps, hours = int(rows.steps.sum()), rows.minutes.sum() / 60
+    unknown = stages[0]["began_with"]
+    shown = pd.DataFrame(
+        {
+            "training": np.arange(1, len(rows) + 1),
+            "steps": rows.steps,
+            "heads a step": rows.batch,
+            "minutes": rows.minutes.round().astype(int),
+            "widths": rows.widths.map(lambda widths: ", ".join(map(str, widths))),
+            "version of the heads": rows.heads,
+            "on": rows.device,
+        }
+    )
+    return [
+        f"It was trained {len(rows)} times, each time going on from what had been learned before"
+        + (f" (the first from `{unknown}`, of which nothing more is recorded)" if unknown else "")
+        + f": **{steps:,} steps in {hours:.1f} hours** together. From random weights and in one "
+        "piece, nobody has tried it yet.",
+        output_table(shown, "The trainings that led to it, in their order.").data,
+    ]
 
 
 def _scored(name: str, about: dict, scans: pd.DataFrame) -> list[str]:
