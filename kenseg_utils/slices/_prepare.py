@@ -69,8 +69,7 @@ class Intensity:
         The median and the quartiles ignore a bright vessel; every second voxel suffices.
         """
         sample = image[::2, ::2, ::2] if image.ndim == 3 and min(image.shape) > 8 else image
-        values = sample.ravel(order="K")  # read in the order in which they lie, once
-        head = values[values > sample.mean()]
+        head = sample[sample > sample.mean()]
         if not head.size:  # a constant image
             return cls(float(sample.flat[0]), 1.0)
         low, centre, high = np.percentile(head, (25, 50, 75))

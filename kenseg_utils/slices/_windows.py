@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kenseg_utils.anatomy import box_around
-
 
 @dataclass(frozen=True)
 class Placement:
@@ -46,8 +44,8 @@ def pad(window: np.ndarray, size: int | tuple[int, int] = 128, fill: float = 0) 
             f"A window of {window.shape[:2]} does not fit into {frame}: "
             "pad to a larger size or crop smaller."
         )
-    padded = np.full((*frame, *window.shape[2:]), fill, window.dtype)  # quicker than np.pad
     top, left = extra[0] // 2, extra[1] // 2
+    padded = np.full((*frame, *window.shape[2:]), fill, window.dtype)
     padded[top : top + window.shape[0], left : left + window.shape[1]] = window
     return padded
 
@@ -73,7 +71,7 @@ def lesion_centre(mask: np.ndarray) -> tuple[float, float]:
 
     The truth is needed to know it: a window placed here is an oracle's, not a scanner's.
     """
-    if not mask.any():
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not len(rows):
         raise ValueError("The mask is empty: there is no lesion to place a window on.")
-    rows, columns = box_around(mask)
-    return (rows.start + rows.stop - 1) / 2, (columns.start + columns.stop - 1) / 2
+    return float(rows[0] + rows[-1]) / 2, float(columns[0] + columns[-1]) / 2
