@@ -84,17 +84,14 @@
     ofGaps(volume, tell);
     const blocks = blocksOf(volume, size, 1.5), ct = isCt(blocks.values);
     if (ct) tell("its grey values are those of a CT (air at about -1000): no T1w has them.", true);
-    if (isNoisy(volume)) { // where the head is cannot be told, nor what is in it
+    const depth = headDepth(blocks), noise = isNoisy(volume);
+    if (!depth) tell("nothing in it stands out from its surroundings as a head does.");
+    if (noise) {
       tell("the air in it is noise as bright as the head, as in an MP2RAGE's uniform image (UNI), and the " +
         "two cannot be told apart: set the air to 0, by the second inversion's image or by extracting the " +
         "brain, or give the denoised image.", true);
-      return told.map(({ says }) => says);
     }
-    const depth = headDepth(blocks);
-    if (!depth) {
-      tell("nothing in it stands out from its surroundings as a head does.");
-      return told.map(({ says }) => says);
-    }
+    if (!depth || noise) return told.map(({ says }) => says); // where the head is cannot be told
     ofSize(blocks, tell);
     ofBlur(blocks, tell);
     const background = ct ? [] : ofBackground(volume);

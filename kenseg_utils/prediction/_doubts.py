@@ -83,13 +83,12 @@ def doubts(image: np.ndarray, affine: np.ndarray) -> tuple[Doubt, ...]:
         found.append(
             Doubt("its grey values are those of a CT (air at about -1000): no T1w has them.", True)
         )
-    noise = _of_noise(image)
-    if noise:  # where the head is cannot be told, nor what is in it
-        return (*found, *noise)
-    depth = anatomy.head_depth(blocks, size)
+    depth, noise = anatomy.head_depth(blocks, size), _of_noise(image)
     if depth is None:
         nothing = Doubt("nothing in it stands out from its surroundings as a head does.", True)
-        return (*found, nothing)
+        return (*found, nothing, *noise)
+    if noise:  # where the head is cannot be told, nor what is in it
+        return (*found, *noise)
     found += of_size(blocks, size)
     found += _of_blur(blocks, size)
     background = [] if ct else _of_background(image)
