@@ -39,7 +39,7 @@ def test_every_recipe_of_the_grid_can_be_built(base):
     from kenseg_utils import networks
 
     for name, recipe in ablation.grid(base).groupby("name")["recipe"].first().items():
-        model = networks.build(recipe.network, (32, 32, 1), widths=recipe.widths, **recipe.options)
+        model = networks.sketch(recipe.network, (32, 32, 1), widths=recipe.widths, **recipe.options)
         assert model.output_shape == (None, 32, 32, 2), name
 
 

@@ -15,14 +15,14 @@ WIDTHS = (4, 8, 12, 16)
 def ken_model():
     from kenseg_utils import networks
 
-    return networks.build("ken_unetpp", input_shape=(32, 48, 1), widths=WIDTHS)
+    return networks.sketch("ken_unetpp", input_shape=(32, 48, 1), widths=WIDTHS)
 
 
 @pytest.fixture(scope="module")
 def unet():
     from kenseg_utils import networks
 
-    return networks.build("unet", input_shape=(32, 32, 1), widths=WIDTHS)
+    return networks.sketch("unet", input_shape=(32, 32, 1), widths=WIDTHS)
 
 
 def texts(figure):
@@ -140,7 +140,7 @@ def test_no_line_of_a_block_diagram_runs_through_a_box(ken_model):
 def test_no_arrow_runs_through_the_word_beside_a_stage(name, mark):
     from kenseg_utils import networks
 
-    model = networks.build(name, width_multiplier=0.05)
+    model = networks.sketch(name, width_multiplier=0.05)
     figure = figures.stage_diagram(model, {mark: "a word"})
     figure.draw_without_rendering()
     (word,) = [text for text in figure.axes[0].texts if text.get_text() == "a word"]

@@ -24,7 +24,9 @@ def test_each_is_trained_and_judged_once(tmp_path, monkeypatch):
         pool.put(number, *head(number))
     monkeypatch.setattr(_train, "make_head", lambda seed, healthy: (*head(0), {}))
     plans = {
-        name: replace(plan, widths=(2, 2), minutes=1e-4, pool_size=4, precision="float32")
+        name: replace(
+            plan, widths=(2, 2), minutes=1e-4, pool_size=4, precision="float32", own=2, phantoms=1
+        )
         for name, plan in dimensions.PLANS.items()
         if name != "2.5-D"
     }

@@ -40,7 +40,7 @@ NETWORKS = [
     ("ken_unetpp", dict(widths=(4, 8), blocks_per_node=1, normalisation="group")),
     ("unetpp", dict(widths=(4, 8, 16), deep_supervision=True)),
     ("xnet", dict(width_multiplier=0.1)),
-    ("deeplab_v3plus", dict(width_multiplier=0.1)),
+    ("deeplab_v3plus", dict(width_multiplier=0.1, middle_blocks=1)),
 ]
 
 

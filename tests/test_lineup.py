@@ -90,7 +90,7 @@ def test_at_the_papers_scale_networks_are_as_published_but_for_normalisation():
 def test_smoke_scale_builds(name):
     scale = lineup.SCALES["smoke"]
     size = lineup.size_of(name, scale)
-    model = networks.build(
+    model = networks.sketch(
         name, (64, 64, lineup.MEMBERS[name].channels), widths=size["widths"], **size["options"]
     )
     assert model.count_params() < 60_000

@@ -36,7 +36,7 @@ SEEN = ("networks/*.py", "blocks.py", "figures/*.py", "experiments/lineup.py")
 
 
 def drawn(folder: Path, small: bool) -> None:
-    """Build each network as published, or small; draw it into the folder, and write its numbers."""
+    """Draw each network, as published or small, into the folder, and write its numbers."""
     import keras
 
     from kenseg_utils import networks
@@ -44,7 +44,7 @@ def drawn(folder: Path, small: bool) -> None:
     numbers = {}
     for name, member in lineup.MEMBERS.items():
         size = lineup.size_of(name, lineup.SCALES["smoke"]) if small else {}
-        model = networks.build(
+        model = networks.sketch(
             name, (128, 128, member.channels), widths=size.get("widths"), **size.get("options", {})
         )
         figure = figures.stage_diagram(model, MARKS.get(name), title=member.title)

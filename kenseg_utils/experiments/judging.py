@@ -150,22 +150,30 @@ def _scores_of_choices(soft: np.ndarray, mask: np.ndarray | None) -> Iterator[di
     truth = np.zeros(soft.shape, bool) if mask is None else mask
     box = box_around(truth | (soft >= min(TRIED_THRESHOLDS)))  # what lies beyond counts nowhere
     soft, truth = soft[box], truth[box]
+    lesion = int(truth.sum())
     for threshold in TRIED_THRESHOLDS:
         labels, highest = prediction.finds(soft, threshold)
         for share in TRIED_PEAK_SHARES:
             drawn = (labels > 0) & (soft >= share * highest[labels])
+            pieces, _ = metrics.label_lesions(drawn, corners=True)
+            sizes, right = np.bincount(pieces.ravel()), np.bincount(pieces[truth])
+            right = np.pad(right, (0, len(sizes) - len(right)))
             for least in TRIED_LEAST_ML:
-                found = prediction.remove_small(drawn, frames.VOXEL_ML, least)
+                stays = sizes * frames.VOXEL_ML >= least
+                stays[0] = False  # what is not drawn
+                found, both = int(sizes[stays].sum()), int(right[stays].sum())
                 row = dict(
                     threshold=threshold, peak_share=share, least_ml=least,
-                    found_ml=found.sum() * frames.VOXEL_ML,
+                    found_ml=found * frames.VOXEL_ML,
                 )  # fmt: skip
                 if mask is not None:
+                    missed = lesion - both
+                    counts = metrics.Counts(both, found - both, missed, truth.size - found - missed)
                     row |= dict(
-                        lesion_ml=truth.sum() * frames.VOXEL_ML,
-                        dice=metrics.dice(truth, found),
-                        recall=metrics.recall(truth, found),
-                        precision=metrics.precision(truth, found),
+                        lesion_ml=lesion * frames.VOXEL_ML,
+                        dice=float(metrics.dice_from(counts)),
+                        recall=float(metrics.recall_from(counts)),
+                        precision=float(metrics.precision_from(counts)),
                     )
                 yield row
 

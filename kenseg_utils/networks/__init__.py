@@ -1,8 +1,8 @@
 """The networks: one file each, built by name.
 
 `build("ken_unetpp")` gives the paper's network; `names()` lists the others, and `volume_names()`
-those that take volumes in place of slices. All are `keras` and `keras.ops` alone, so they run on
-TensorFlow, JAX and PyTorch.
+those that take volumes in place of slices. `sketch` gives any of them without weights, to be
+counted or drawn. All are `keras` and `keras.ops` alone, so they run on TensorFlow, JAX and PyTorch.
 """
 
 import inspect
@@ -28,6 +28,8 @@ from kenseg_utils.networks.unet3d import unet3d
 from kenseg_utils.networks.unetpp import average_heads, prune, unetpp
 from kenseg_utils.networks.xnet import xnet
 
+from ._sketch import refuse_work, without_weights
+
 __all__ = [
     "average_heads",
     "build",
@@ -37,6 +39,7 @@ __all__ = [
     "options",
     "prune",
     "shift_scores",
+    "sketch",
     "volume_names",
 ]
 
@@ -108,6 +111,25 @@ def build(
     if unknown := sorted(set(options) - set(known)):
         raise ValueError(f"{name} takes no {', '.join(unknown)}. It takes: {', '.join(known)}.")
     return network(classes=classes, **options)
+
+
+def sketch(
+    network: str | Callable[..., keras.Model], *arguments: Any, **options: Any
+) -> keras.Model:
+    """The network that `build` would give, or a function of yours, without its weights.
+
+    Layers, shapes, `count_params()`, `layer_costs` and drawings are those of the network itself. It
+    is there in a fraction of the time, and takes no memory for weights: of 134 million in FCN-8s
+    none is drawn.
+    `network`: a name and what `build` takes, or a function that builds a model and its arguments.
+    What `build` or the function raises; whoever trains, asks or saves a sketch gets a ValueError.
+    """
+    with without_weights():
+        if isinstance(network, str):
+            model = build(network, *arguments, **options)
+        else:
+            model = network(*arguments, **options)
+    return refuse_work(model)
 
 
 def shift_scores(model: keras.Model, probability: float) -> None:
