@@ -105,6 +105,8 @@ def test_a_door_names_what_it_gives(room):
         ("kenseg_utils", ("numpy", "keras", "matplotlib")),
         ("kenseg_utils.atlas", ("keras", "tensorflow", "sklearn", "matplotlib", "nilearn")),
         ("kenseg_utils.open_data", ("keras", "tensorflow", "sklearn", "matplotlib", "nilearn")),
+        ("kenseg_utils.phantom", ("keras", "tensorflow", "sklearn", "matplotlib", "nilearn")),
+        ("kenseg_utils.experiments.synthesis", ("keras", "tensorflow", "sklearn", "nilearn")),
         ("kenseg_utils.slices", ("keras", "tensorflow", "sklearn", "matplotlib", "nilearn")),
         ("kenseg_utils.machine", ("keras", "tensorflow", "sklearn", "matplotlib")),
         ("kenseg_utils.teaching", ("keras", "tensorflow", "jax", "torch")),

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from nilearn import datasets
 from scipy import ndimage
 
 from kenseg_utils.anatomy import box_around
@@ -41,6 +40,8 @@ class Template:
 @cache
 def template() -> Template:
     """Read nilearn's MNI152 2009a maps and derive the shapes that no subject changes."""
+    from nilearn import datasets  # half of what a chapter would load, if its phantom is there
+
     white = datasets.load_mni152_wm_template(resolution=1).get_fdata(dtype=np.float32)
     gray = datasets.load_mni152_gm_template(resolution=1).get_fdata(dtype=np.float32)
     brain = datasets.load_mni152_template(resolution=1).get_fdata(dtype=np.float32) > 0

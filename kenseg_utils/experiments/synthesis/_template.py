@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from nilearn import datasets
 from scipy import ndimage
 
 STEP = 2  # mm between the points of the derived shapes
@@ -34,6 +33,8 @@ class Template:
 @cache
 def template() -> Template:
     """Read nilearn's maps, once a process (some seconds)."""
+    from nilearn import datasets  # heavy: not for whoever trains on heads made before
+
     picture_image = datasets.load_mni152_template(resolution=1)
     picture = picture_image.get_fdata(dtype=np.float32)
     white = datasets.load_mni152_wm_template(resolution=1).get_fdata(dtype=np.float32)
