@@ -139,34 +139,36 @@ def opened_table(file: Path, model: Path) -> pd.DataFrame:
     return table.drop(columns="model")
 
 
+def as_told(plan: dict) -> dict:
+    """A plan with the widths that its network has, and of what it began with the name alone."""
+    begun = Path(plan["start_from"]).name if plan.get("start_from") else None
+    widths = list(plan["widths"] or synthesis.VIEWS[plan["network"]].widths)
+    return plan | dict(widths=widths, start_from=begun)
+
+
 def trainings(plan: dict, history: pd.DataFrame, parent: dict | None) -> list[dict]:
     """All trainings that led to a network, in their order: what is told of each.
 
-    `plan` and `history`: of the last one. `parent`: what is recorded of the network that it began
-    with, whose own trainings come first.
+    `plan` and `history`: of the last one, as `as_told` gives it. `parent`: what is recorded of the
+    network that it began with, whose own trainings come first.
     """
-    begun = Path(plan["start_from"]).name if plan.get("start_from") else None
-    own = {name: plan[name] for name in ("batch", "heads", "device")}
+    own = {name: plan[name] for name in ("batch", "heads", "device", "widths")}
     own |= dict(
-        widths=list(plan["widths"] or synthesis.VIEWS[plan["network"]].widths),
         steps=int(history.step.iloc[-1]),
         minutes=round(float(history.seconds.iloc[-1]) / 60, 1),
-        began_with=begun,
+        began_with=plan["start_from"],
     )
     return [*(parent or {}).get("trainings", []), own]
 
 
 def record(model, plan: dict, log: Path, choice: dict, scans: pd.DataFrame, note: str) -> Path:
     """Keep the network as results/heads.npz, with what chose it and how it was trained."""
-    view = synthesis.VIEWS[plan["network"]]
-    widths = plan["widths"] or view.widths
-    recipe = dict(network=view.network, widths=widths, options=view.options)
+    plan, view = as_told(plan), synthesis.VIEWS[plan["network"]]
+    recipe = dict(network=view.network, widths=plan["widths"], options=view.options)
     history = pd.read_csv(log)
     parent = None
-    if plan.get("start_from"):  # a path is this machine's own business
-        plan = plan | dict(start_from=Path(plan["start_from"]).name)
-        if plan["start_from"] == "heads.npz":  # the one that this one takes the place of
-            parent = (prediction.recorded_network("heads") or (None, None))[1]
+    if plan["start_from"] == "heads.npz":  # the one that this one takes the place of
+        parent = (prediction.recorded_network("heads") or (None, None))[1]
     made = dict(device=plan["device"], seconds=float(history.seconds.iloc[-1]))
     run = SimpleNamespace(
         model=model,

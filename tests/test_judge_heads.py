@@ -275,13 +275,14 @@ def test_what_is_painted_does_not_follow_the_training_heads():
 def test_all_trainings_that_led_to_a_network_are_told_in_their_order():
     plan = dict(network="unet3d_half", widths=None, batch=1, heads=5, device="CPU (2 cores)")
     history = pd.DataFrame(dict(step=[10, 1234], seconds=[60.0, 5412.0]))
-    first = judge_heads.trainings(plan | dict(start_from=None), history, None)
+    plan = judge_heads.as_told(plan)
+    first = judge_heads.trainings(plan, history, None)
     assert first == [
         dict(steps=1234, minutes=90.2, widths=[32, 64, 96, 128], batch=1, heads=5,
              device="CPU (2 cores)", began_with=None)
     ]  # fmt: skip
     second = judge_heads.trainings(
-        plan | dict(start_from="/somebody/s/heads.npz", widths=[4, 8]),
+        judge_heads.as_told(plan | dict(start_from="/somebody/s/heads.npz", widths=(4, 8))),
         history.head(1),
         dict(trainings=first),
     )
