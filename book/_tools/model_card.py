@@ -72,7 +72,8 @@ def _network(results: Path) -> str:
     minutes = f"{about['seconds'] / 60:.0f} minutes" if "seconds" in about else ""
     stages = about.get("trainings", [])
     first = about.get("plan", {}).get("start_from")
-    began = f", beginning with what the `{first}` before it had learned" if first else ""
+    alone = first and len(stages) < 2  # else the list of trainings says it
+    began = f", beginning with what the `{first}` before it had learned" if alone else ""
     share = about.get("peak_share", 0)
     lines = {
         "Network": f"`{recipe['network']}`, {count / 1e6:.2f} million parameters",
