@@ -3,8 +3,8 @@
    order, as nifti.js gives it; each doubt is { says, other }: a sentence, and whether it makes the
    scan no T1w of a head. */
 (() => {
-  const { CROSS, product, sorted, quantile, median, mean, range, rounded, walk, lines, everyNth, blockMeans,
-    blurred, depths, dilated, settled, headMask, headBox, headDepth, filledBox, shares,
+  const { CROSS, mapped, product, total, sorted, quantile, median, mean, range, rounded, walk, lines, everyNth,
+    blockMeans, blurred, depths, dilated, settled, headMask, headBox, headDepth, filledBox, shares,
     levelsOf } = self.kensegScan.tools;
   const THICK_MM = 3, COARSE_MM = 10, BLURRED = 3.35;
 
@@ -175,8 +175,8 @@
     return count(values, (one) => one > -200 && one < 300) > 0.3 * count(values, (one) => one > -850);
   }
 
-  function ofSize({ values, shape, size }, tell) {
-    const head = headMask({ values, shape }), top = filledBox(head, shape)[2][1];
+  function ofSize(blocks, tell) {
+    const { shape, size } = blocks, head = headMask(blocks), top = filledBox(head, shape)[2][1];
     const from = Math.max(0, top - rounded(150 / size[2])), high = [shape[0], shape[1], top - from];
     const upper = levelsOf(head, shape, from, top), own = shares(upper, high), levels = shares(head, shape)[2];
     const sides = filledBox(upper, high).map(([start, stop], axis) => (stop - start) * size[axis]);
@@ -202,8 +202,8 @@
   }
 
   /* How much more differ places 8 mm apart than 4 mm: four times as much where all is smooth. */
-  function ofBlur({ values, shape, size }, tell) {
-    const box = headBox({ values, shape }), ratios = [];
+  function ofBlur(blocks, tell) {
+    const { values, shape, size } = blocks, box = headBox(blocks), ratios = [];
     const cut = box.map(([start, stop]) => stop - start), head = new Float32Array(product(cut));
     walk(cut, (at, x, y, z) => {
       head[at] = values[x + box[0][0] + shape[0] * (y + box[1][0] + shape[1] * (z + box[2][0]))];
@@ -280,9 +280,9 @@
     let top = 0;
     depth.forEach((mm, at) => { if (mm > 0) top = Math.floor(at / level); });
     const from = Math.max(0, Math.trunc(top + 1 - 110 / size[2]));
-    const inside = Uint8Array.from(depth, (mm, at) => mm > 22 && at >= from * level);
+    const inside = mapped(Uint8Array, depth, (mm, at) => mm > 22 && at >= from * level);
     const pick = (some, test) => some.filter((_, at) => test(at));
-    if (inside.reduce((sum, one) => sum + one, 0) * product(size) < 1e5) return null;
+    if (total(inside) * product(size) < 1e5) return null;
     const dark = quantile(sorted(values), 0.02), above = values.map((one) => one - dark);
     const own = pick(above, (at) => inside[at]).sort();
     const [low, fifth, middle, last, high] = [0.02, 0.05, 0.5, 0.95, 0.98].map((s) => quantile(own, s));
@@ -327,8 +327,8 @@
   }
 
   /* Where the head ends flat, as a neck does; and how full it is 16 mm from each end. */
-  function ends({ values, shape, size }) {
-    const head = headMask({ values, shape }), flat = [], near = {};
+  function ends(blocks) {
+    const { shape, size } = blocks, head = headMask(blocks), flat = [], near = {};
     const names = [["a side", "a side"], ["the back", "the front"], ["the bottom", "the top"]];
     shares(head, shape).forEach((planes, axis) => {
       const most = Math.max(...planes, 1), share = planes.map((one) => one / most), mm = size[axis];
@@ -354,7 +354,7 @@
       step.reduce((sum, n, axis) => sum + volume.affine[row][axis] * (n - 1) / 2, 0));
     const depth = headDepth(blocks);
     if (!depth) return "";
-    const head = Uint8Array.from(depth, (mm) => mm > 0);
+    const head = mapped(Uint8Array, depth, (mm) => mm > 0);
     const at = [];
     for (let x = 0; x < shape[0]; x++) { // in the order in which NumPy lists them
       for (let y = 0; y < shape[1]; y++) {
@@ -381,26 +381,29 @@
       const [low, high] = range(places.map((place) => place[row]));
       return (low + high) / 2;
     });
-    const back = self.kensegNifti.inverse(turn);
+    const back = self.kensegNifti.inverse(turn), most = Math.max(100, some.length / 2);
     const here = some.map(([x, y, z]) => shown[x + shape[0] * (y + shape[1] * z)]);
+    const own = new Float64Array(some.length), mirrored = new Float64Array(some.length);
+    const [X, Y, Z] = shape.map((n) => n - 0.5);
     let best = -1;
     for (const one of [-0.2, 0, 0.2]) {
       for (const other of [-0.2, 0, 0.2]) {
         const normal = [Math.tan(one), Math.tan(other)];
         normal.splice(axis, 0, 1);
         const long = Math.hypot(...normal), unit = normal.map((part) => part / long);
+        const [dx, dy, dz] = times(back, unit); // a mm along the normal, in voxels
         const beyond = places.map((place) => place.reduce((sum, mm, row) => sum + (mm - centre[row]) * unit[row], 0));
         for (let shift = -12; shift <= 12; shift += 4) {
-          const pairs = [[], []];
-          places.forEach((place, k) => {
-            const far = 2 * (beyond[k] - shift);
-            const index = times(back, place.map((mm, row) => mm - far * unit[row] - origin[row]));
-            if (!index.every((at, each) => at > -0.5 && at < shape[each] - 0.5)) return;
-            pairs[0].push(here[k]);
-            pairs[1].push(between(shown, shape, index));
-          });
-          if (pairs[0].length < Math.max(100, some.length / 2)) continue;
-          best = Math.max(best, correlation(...pairs));
+          let many = 0;
+          for (let k = 0; k < some.length; k++) {
+            const far = 2 * (beyond[k] - shift), at = some[k];
+            const x = at[0] - far * dx, y = at[1] - far * dy, z = at[2] - far * dz;
+            if (!(x > -0.5 && x < X && y > -0.5 && y < Y && z > -0.5 && z < Z)) continue;
+            own[many] = here[k];
+            mirrored[many++] = between(shown, shape, x, y, z);
+          }
+          if (many < most) continue;
+          best = Math.max(best, correlation(own.subarray(0, many), mirrored.subarray(0, many)));
         }
       }
     }
@@ -408,18 +411,14 @@
   }
 
   /* A value between eight voxels; beyond the outermost, theirs. */
-  function between(values, [X, Y, Z], place) {
-    const [x, y, z] = place.map((at, axis) => Math.max(0, Math.min([X, Y, Z][axis] - 1, at)));
-    const [a, b, c] = [x, y, z].map(Math.floor);
-    let sum = 0;
-    for (const [i, one] of [[a, a + 1 - x], [Math.min(a + 1, X - 1), x - a]]) {
-      for (const [j, two] of [[b, b + 1 - y], [Math.min(b + 1, Y - 1), y - b]]) {
-        for (const [k, three] of [[c, c + 1 - z], [Math.min(c + 1, Z - 1), z - c]]) {
-          sum += one * two * three * values[i + X * (j + Y * k)];
-        }
-      }
-    }
-    return sum;
+  function between(values, [X, Y, Z], x, y, z) {
+    x = Math.max(0, Math.min(X - 1, x)); y = Math.max(0, Math.min(Y - 1, y)); z = Math.max(0, Math.min(Z - 1, z));
+    const a = Math.floor(x), b = Math.floor(y), c = Math.floor(z), level = X * Y;
+    const right = a + 1 < X ? 1 : 0, behind = b + 1 < Y ? X : 0, above = c + 1 < Z ? level : 0;
+    const at = a + X * b + level * c, u = x - a, v = y - b, w = z - c;
+    const row = (from) => values[from] + u * (values[from + right] - values[from]);
+    const plane = (from) => row(from) + v * (row(from + behind) - row(from));
+    return plane(at) + w * (plane(at + above) - plane(at));
   }
 
   function correlation(one, other) {

@@ -8,6 +8,13 @@
 
   // --- Numbers ---------------------------------------------------------------------------------
 
+  /* A typed array of what comes of each; `Kind.from` goes by iterators, and takes many times as long. */
+  function mapped(Kind, some, act) {
+    const out = new Kind(some.length);
+    for (let at = 0; at < some.length; at++) out[at] = act(some[at], at);
+    return out;
+  }
+
   const product = (some) => some.reduce((all, one) => all * one, 1);
   const sorted = (some) => new Float32Array(some).sort();
 
@@ -30,10 +37,14 @@
 
   const median = (some) => quantile(sorted(some), 0.5);
 
-  function mean(some) {
+  function total(some) {
     let sum = 0;
     for (let at = 0; at < some.length; at++) sum += some[at];
-    return sum / some.length;
+    return sum;
+  }
+
+  function mean(some) {
+    return total(some) / some.length;
   }
 
   function range(some) {
@@ -130,7 +141,7 @@
       }
     }
     const many = product(step);
-    return { values: Float32Array.from(sums, (sum) => sum / many), shape: size };
+    return { values: mapped(Float32Array, sums, (sum) => sum / many), shape: size };
   }
 
   function toFine(blocks, coarse, step, shape) {
@@ -145,17 +156,28 @@
 
   /* Each voxel becomes the largest (or least) of its neighbours at the offsets; beyond is `edge`. */
   function spread(mask, shape, offsets, largest, edge) {
-    const [X, Y, Z] = shape, out = new Uint8Array(mask.length);
-    walk(shape, (at, x, y, z) => {
-      let value = largest ? 0 : 1;
-      for (const [dx, dy, dz] of offsets) {
-        const a = x + dx, b = y + dy, c = z + dz;
-        const there = a >= 0 && b >= 0 && c >= 0 && a < X && b < Y && c < Z
-          ? mask[a + X * (b + Y * c)] : edge;
-        if (largest ? there : !there) { value = largest ? 1 : 0; break; }
-      }
-      out[at] = value;
+    const [X, Y, Z] = shape, out = new Uint8Array(mask.length), wanted = largest ? 1 : 0;
+    const apart = Int32Array.from(offsets, ([dx, dy, dz]) => dx + X * (dy + Y * dz));
+    const outer = edge ? 1 : 0, near = (at, x, y, z) => offsets.some(([dx, dy, dz], k) => {
+      const a = x + dx, b = y + dy, c = z + dz;
+      const there = a >= 0 && b >= 0 && c >= 0 && a < X && b < Y && c < Z;
+      return (there ? mask[at + apart[k]] : outer) === wanted;
     });
+    let at = 0;
+    for (let z = 0; z < Z; z++) {
+      for (let y = 0; y < Y; y++) {
+        const inner = z > 0 && z < Z - 1 && y > 0 && y < Y - 1;
+        for (let x = 0; x < X; x++, at++) {
+          let met = false;
+          if (inner && x > 0 && x < X - 1) { // no neighbour lies beyond: most voxels, and the quick way
+            for (let k = 0; k < apart.length && !met; k++) met = mask[at + apart[k]] === wanted;
+          } else {
+            met = near(at, x, y, z);
+          }
+          out[at] = met ? wanted : 1 - wanted;
+        }
+      }
+    }
     return out;
   }
 
@@ -194,31 +216,29 @@
 
   /* Holes of each plane across an axis filled: what no way of faces leads to from the border. */
   function filledPlanes(mask, shape, axis) {
-    const steps = CROSS.filter((step) => step[axis] === 0 && step.some((part) => part));
-    const [X, Y, Z] = shape, reached = new Uint8Array(mask.length), stack = [];
-    const [one, other] = [0, 1, 2].filter((each) => each !== axis);
-    const place = (at) => [at % X, Math.floor(at / X) % Y, Math.floor(at / (X * Y))];
-    walk(shape, (at, x, y, z) => {
-      const here = [x, y, z];
-      const rim = [one, other].some((each) => here[each] === 0 || here[each] === shape[each] - 1);
-      if (rim && !mask[at]) {
-        reached[at] = 1;
-        stack.push(at);
-      }
-    });
-    while (stack.length) {
-      const [x, y, z] = place(stack.pop());
-      for (const [dx, dy, dz] of steps) {
-        const a = x + dx, b = y + dy, c = z + dz;
-        if (a < 0 || b < 0 || c < 0 || a >= X || b >= Y || c >= Z) continue;
-        const next = a + X * (b + Y * c);
-        if (!mask[next] && !reached[next]) {
-          reached[next] = 1;
-          stack.push(next);
-        }
+    const stride = [1, shape[0], shape[0] * shape[1]], [i, j] = [0, 1, 2].filter((each) => each !== axis);
+    const [I, J, one, other] = [shape[i], shape[j], stride[i], stride[j]];
+    const filled = new Uint8Array(mask.length).fill(1), stack = new Int32Array(I * J);
+    for (let plane = 0; plane < shape[axis]; plane++) {
+      const start = plane * stride[axis];
+      let top = 0;
+      const reach = (a, b) => {
+        const at = start + a * one + b * other;
+        if (mask[at] || !filled[at]) return;
+        filled[at] = 0;
+        stack[top++] = a + I * b;
+      };
+      for (let a = 0; a < I; a++) { reach(a, 0); reach(a, J - 1); }
+      for (let b = 0; b < J; b++) { reach(0, b); reach(I - 1, b); }
+      while (top) {
+        const here = stack[--top], a = here % I, b = (here - a) / I;
+        if (a > 0) reach(a - 1, b);
+        if (a < I - 1) reach(a + 1, b);
+        if (b > 0) reach(a, b - 1);
+        if (b < J - 1) reach(a, b + 1);
       }
     }
-    return reached.map((one) => 1 - one);
+    return filled;
   }
 
   /* Linear resampling of the same extent to another number of voxels, axis by axis. */
@@ -283,7 +303,7 @@
   /* How far each voxel of a mask lies from what is not in it, in mm: lower envelopes of parabolas,
      axis by axis. */
   function depths(mask, shape, size) {
-    const far = 1e20, squares = Float64Array.from(mask, (one) => one ? far : 0);
+    const far = 1e20, squares = mapped(Float64Array, mask, (one) => one ? far : 0);
     [0, 1, 2].forEach((axis) => {
       const step = size[axis] ** 2, most = shape[axis];
       const f = new Float64Array(most), v = new Int32Array(most), z = new Float64Array(most + 1);
@@ -307,7 +327,7 @@
         }
       });
     });
-    return Float32Array.from(squares, Math.sqrt);
+    return mapped(Float32Array, squares, Math.sqrt);
   }
 
   // --- Head and brain (anatomy.py) -------------------------------------------------------------
@@ -337,7 +357,16 @@
     return like(volume, volume.values.map((one) => one === air ? dark : one));
   }
 
-  const settled = (volume) => withDarkAir(withoutSpikes(volume));
+  /* What is asked of a volume again and again, and never changed, is worked out once. */
+  function once(make) {
+    const known = new WeakMap();
+    return (volume) => {
+      if (!known.has(volume)) known.set(volume, make(volume));
+      return known.get(volume);
+    };
+  }
+
+  const settled = once((volume) => withDarkAir(withoutSpikes(volume)));
   const airValue = (volume) => nearest(sorted(everyThird(volume)), 0.001);
 
   function enclosed(solid, shape) {
@@ -352,7 +381,7 @@
   }
 
   /* The head on a coarse grid, or null where nothing of its kind stands out. */
-  function findHead(volume) {
+  const findHead = once((volume) => {
     const step = volume.shape.map((n) => Math.max(1, Math.floor(n / 48)));
     const blocks = blockMeans(volume, step), { values, shape } = blocks;
     const middle = mean(values), above = values.filter((one) => one > middle);
@@ -361,7 +390,7 @@
     const darkest = range(values)[0];
     const cut = darkest < bright ? otsu(values.map((one) => Math.min(one, bright))) : bright;
     const level = Math.max(middle, air + 4 * noise, darkest + 0.6 * (cut - darkest));
-    const solid = Uint8Array.from(values, (one) => one > level);
+    const solid = mapped(Uint8Array, values, (one) => one > level);
     const core = eroded(enclosed(solid, shape), shape, CROSS, 1);
     const { labels, sizes } = pieces(core, shape, CROSS);
     if (sizes.length < 2) return null;
@@ -371,17 +400,16 @@
     sizes.forEach((size, label) => {
       if (label && size >= most / 2 && heights[label] / size > top) [top, chosen] = [heights[label] / size, label];
     });
-    const head = Uint8Array.from(labels, (label) => label === chosen);
+    const head = mapped(Uint8Array, labels, (label) => label === chosen);
     const near = dilated(dilated(head, shape), shape);
-    const total = solid.reduce((sum, one) => sum + one, 0);
-    if (solid.reduce((sum, one, at) => sum + (one & near[at]), 0) < 0.3 * total) return null;
+    if (total(mapped(Uint8Array, solid, (one, at) => one & near[at])) < 0.3 * total(solid)) return null;
     return { blocks, head, step, bright };
-  }
+  });
 
-  function headMask(given) {
+  const headMask = once((given) => {
     const volume = settled(given), { values, shape } = volume, found = findHead(volume);
     let level = mean(values);
-    if (!found) return Uint8Array.from(values, (one) => one > level);
+    if (!found) return mapped(Uint8Array, values, (one) => one > level);
     let wide = found.head;
     for (let turn = 0; turn < 3; turn++) wide = dilated(wide, found.blocks.shape);
     const near = toFine(wide, found.blocks.shape, found.step, shape);
@@ -403,7 +431,7 @@
     const mask = new Uint8Array(values.length);
     for (let at = 0; at < mask.length; at++) mask[at] = values[at] > level ? near[at] : 0;
     return mask;
-  }
+  });
 
   /* How many voxels of a mask each plane across each axis shows. */
   function shares(mask, shape) {
@@ -456,7 +484,7 @@
     const middle = mean(coarse.values), bright = coarse.values.filter((one) => one > middle);
     if (!bright.length) return everything();
     const least = range(coarse.values)[0], level = least + 0.6 * (median(bright) - least);
-    const tissue = Uint8Array.from(coarse.values, (one) => one > level);
+    const tissue = mapped(Uint8Array, coarse.values, (one) => one > level);
     const core = eroded(eroded(tissue, coarse.shape), coarse.shape, CUBE);
     const { labels, sizes } = pieces(core, coarse.shape, CROSS);
     if (sizes.length < 2) return everything();
@@ -582,15 +610,15 @@
     const fine = new Float32Array(product(grid.scaled));
     overlap(grid, (box, at, length) => { fine.set(answer.subarray(box, box + length), at); });
     const own = resized({ values: fine, shape: grid.scaled }, grid.shape);
-    const mask = Uint8Array.from(own.values, (one) => one >= threshold);
+    const mask = mapped(Uint8Array, own.values, (one) => one >= threshold);
     const { labels, sizes } = pieces(mask, grid.shape, CUBE);
     const kept = sizes.map((size, label) => label && size * millilitres >= LEAST_ML ? 1 : 0);
-    return { mask: Uint8Array.from(labels, (label) => kept[label]),
+    return { mask: mapped(Uint8Array, labels, (label) => kept[label]),
       pieces: kept.reduce((sum, one) => sum + one, 0) };
   }
 
   self.kensegScan = { BOX, FRAME, prepared, framed, taken, maskOf, brainHull, headMask,
-    tools: { CROSS, product, sorted, quantile, median, mean, range, rounded, walk, lines, everyNth, blockMeans,
-      blurred, depths, dilated, settled, headMask, headBox, headDepth, filledBox, shares,
+    tools: { CROSS, mapped, product, total, sorted, quantile, median, mean, range, rounded, walk, lines, everyNth,
+      blockMeans, blurred, depths, dilated, settled, headMask, headBox, headDepth, filledBox, shares,
       levelsOf } };
 })();
