@@ -77,7 +77,7 @@ def with_dark_air(volume: np.ndarray) -> np.ndarray:
     than fluid; everything here takes air to be dark. Background is one exact value that a good
     part of the border shows (bone may have it, too). Any other volume comes back as it is.
     """
-    border, few = _border(volume), _every_third(volume)
+    border, few = _border(volume), every_third(volume)
     darkest = border.min()
     if (border == darkest).mean() > 0.5 and not few.min() < darkest:  # as most scans are stored
         return volume
@@ -102,7 +102,7 @@ def without_spikes(volume: np.ndarray) -> np.ndarray:
     it is; but values so large that their squares or sums leave float32 are brought to 1 (grey
     values have no unit).
     """
-    extremes = np.percentile(_every_third(volume), (0.1, 99.9), method="nearest")
+    extremes = np.percentile(every_third(volume), (0.1, 99.9), method="nearest")
     low, high = map(float, extremes)
     reach = 2 * (high - low)
     largest = max(abs(low), abs(high))
@@ -119,7 +119,7 @@ def air_value(volume: np.ndarray) -> np.ndarray:
 
     One stray voxel that is darker, however far `without_spikes` let it go, does not decide it.
     """
-    return np.asarray(np.percentile(_every_third(volume), 0.1, method="nearest"), np.float32)
+    return np.asarray(np.percentile(every_third(volume), 0.1, method="nearest"), np.float32)
 
 
 def head_mask(volume: np.ndarray) -> np.ndarray:
@@ -265,15 +265,19 @@ def _settled(volume: np.ndarray) -> np.ndarray:
     return with_dark_air(without_spikes(volume))
 
 
-def _every_third(volume: np.ndarray) -> np.ndarray:
+def every_third(volume: np.ndarray) -> np.ndarray:
     """A 27th of a volume's voxels, evenly; all along axes of less than 10."""
     return volume[tuple(slice(None, None, 3 if length > 9 else 1) for length in volume.shape)]
 
 
+def faces(volume: np.ndarray) -> list[np.ndarray]:
+    """A volume's six faces, two across each axis."""
+    return [np.moveaxis(volume, axis, 0)[at] for axis in range(3) for at in (0, -1)]
+
+
 def _border(volume: np.ndarray) -> np.ndarray:
     """The values on a volume's six faces, flat."""
-    faces = [np.moveaxis(volume, axis, 0)[at] for axis in range(3) for at in (0, -1)]
-    return np.concatenate([face.ravel() for face in faces])
+    return np.concatenate([face.ravel() for face in faces(volume)])
 
 
 def _middle_and_spread(values: np.ndarray) -> tuple[float, float]:

@@ -3,7 +3,7 @@
    order, as nifti.js gives it; each doubt is { says, other }: a sentence, and whether it makes the
    scan no T1w of a head. */
 (() => {
-  const { CROSS, mapped, product, total, sorted, quantile, median, mean, range, rounded, walk, lines, everyNth,
+  const { CROSS, mapped, product, total, sorted, quantile, median, mean, range, rounded, walk, lines, everyThird,
     blockMeans, blurred, depths, dilated, settled, headMask, headBox, headDepth, filledBox, shares,
     levelsOf } = self.kensegScan.tools;
   const THICK_MM = 3, COARSE_MM = 10, BLURRED = 3.35;
@@ -120,7 +120,7 @@
   function isNoisy(volume) {
     const { values, shape } = volume, stride = [1, shape[0], shape[0] * shape[1]];
     if (Math.min(...shape) < 8) return false;
-    const few = sorted(everyNth(volume, [3, 3, 3])), all = quantile(few, 0.99) - quantile(few, 0.01);
+    const few = sorted(everyThird(volume)), all = quantile(few, 0.99) - quantile(few, 0.01);
     let noisy = 0;
     for (const axis of [0, 1, 2]) {
       const [a, b] = [0, 1, 2].filter((other) => other !== axis);
@@ -229,7 +229,7 @@
 
   /* A background far below all else: beside it, all of a head is one grey. */
   function ofBackground(volume) {
-    const few = everyNth(volume, [3, 3, 3]), air = range(few)[0];
+    const few = everyThird(volume), air = range(few)[0];
     const rest = few.filter((one) => one > air).sort();
     const [low, high] = rest.length ? [quantile(rest, 0.05), quantile(rest, 0.99)] : [air, air];
     if (air >= 0 || low - air < 8 * (high - low)) return [];

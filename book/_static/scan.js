@@ -618,7 +618,7 @@
   }
 
   self.kensegScan = { BOX, FRAME, prepared, framed, taken, maskOf, brainHull, headMask,
-    tools: { CROSS, mapped, product, total, sorted, quantile, median, mean, range, rounded, walk, lines, everyNth,
+    tools: { CROSS, mapped, product, total, sorted, quantile, median, mean, range, rounded, walk, lines, everyThird,
       blockMeans, blurred, depths, dilated, settled, headMask, headBox, headDepth, filledBox, shares,
       levelsOf } };
 })();

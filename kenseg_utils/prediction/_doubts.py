@@ -101,7 +101,7 @@ def doubts(image: np.ndarray, affine: np.ndarray) -> tuple[Doubt, ...]:
 
 def _of_background(image: np.ndarray) -> list[Doubt]:
     """A background far below all else: beside it, all of a head is one grey."""
-    few = image[::3, ::3, ::3]
+    few = anatomy.every_third(image)
     air = float(few.min())
     rest = few[few > air]
     low, high = np.percentile(rest, (5, 99)) if rest.size else (air, air)
@@ -120,14 +120,13 @@ def _of_noise(image: np.ndarray) -> list[Doubt]:
     """Air as bright as the head: on most faces of the volume, neighbours have nothing in common."""
     if min(image.shape) < 8:
         return []
-    low, high = np.percentile(image[::3, ::3, ::3], (1, 99))
+    low, high = np.percentile(anatomy.every_third(image), (1, 99))
     noisy = 0
-    for axis in range(3):
-        for at in (0, -1):
-            face = np.moveaxis(image, axis, 0)[at].astype(np.float64)
-            spread = np.subtract(*np.percentile(face, (75, 25)))
-            apart = min(np.median(np.abs(np.diff(face, axis=along))) for along in (0, 1))
-            noisy += spread > WIDE * (high - low) and apart > UNEVEN * spread
+    for face in anatomy.faces(image):
+        face = face.astype(np.float64)
+        spread = np.subtract(*np.percentile(face, (75, 25)))
+        apart = min(np.median(np.abs(np.diff(face, axis=along))) for along in (0, 1))
+        noisy += spread > WIDE * (high - low) and apart > UNEVEN * spread
     if noisy < 4:
         return []
     return [
