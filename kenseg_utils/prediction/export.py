@@ -122,6 +122,8 @@ def in_float32(model: Any) -> Any:
     import keras
 
     def rebuilt(layer):
+        if not isinstance(layer, keras.Layer):  # a mere operation, without weights
+            return layer.__class__.from_config(layer.get_config())
         return layer.__class__.from_config(layer.get_config() | {"dtype": "float32"})
 
     copy = keras.models.clone_model(model, clone_function=rebuilt)
