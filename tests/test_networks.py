@@ -292,6 +292,10 @@ def test_a_sketch_that_is_put_to_work_says_what_it_lacks(tmp_path):
         with pytest.raises(ValueError, match="^This unet is a sketch, without weights"):
             work()
     assert not list(tmp_path.iterdir())
+    part = keras.Model(sketched.input, sketched.get_layer("x00").output)
+    for work in (lambda: part(images), lambda: part.predict(images), part.get_weights):
+        with pytest.raises(ValueError, match="This unet is a sketch, without weights"):
+            work()
 
 
 # --- SegNet --------------------------------------------------------------------------------------

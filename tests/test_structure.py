@@ -13,7 +13,7 @@ PACKAGE = ROOT / "kenseg_utils"
 FILES = sorted(PACKAGE.rglob("*.py"))
 # What may be imported inside a function: frameworks, what loads them, and what is optional.
 LAZY = (
-    "keras tensorflow jax torch onnx onnxruntime ai_edge_litert distributed isal"
+    "keras tensorflow jax torch onnx onnxruntime ai_edge_litert distributed isal nilearn"
     " kenseg_utils.training kenseg_utils.networks kenseg_utils.losses kenseg_utils.blocks"
 ).split()
 

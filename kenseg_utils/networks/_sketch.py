@@ -28,14 +28,19 @@ def without_weights() -> Iterator[None]:
 
 
 def refuse_work(model: keras.Model) -> keras.Model:
-    """The model, which from now on says what it lacks: Keras would make up weights at each call."""
+    """The model, which from now on says what it lacks: Keras would make up weights at each call.
 
-    def refuse(self: keras.Model, *args: Any, **kwargs: Any) -> None:
+    So do models of its layers, such as a pruned one, and its variables.
+    """
+
+    def refuse(*args: Any, **kwargs: Any) -> None:
         raise ValueError(
-            f"This {self.name} is a sketch, without weights: it can be counted and drawn. "
+            f"This {model.name} is a sketch, without weights: it can be counted and drawn. "
             "Build it with networks.build to train it, to ask it or to save it."
         )
 
+    for variable in model.variables:
+        variable._initializer = refuse  # what Keras asks for the value of one that has none
     kind = type(model)
     model.__class__ = type(kind.__name__, (kind,), dict.fromkeys(WANTS_WEIGHTS, refuse))
     return model
