@@ -223,7 +223,7 @@ def test_dilation_is_counted(record):
     "ken, full, word", [(20, 40, UNDECIDED), (5, 6, SUPPORTED), (50, 60, CONTRADICTED)]
 )
 def test_fewer_parameters_than_whom(record, ken, full, word):
-    built = SimpleNamespace(build=lambda name, block: SimpleNamespace(count_params=lambda: 7))
+    built = SimpleNamespace(sketch=lambda name, block: SimpleNamespace(count_params=lambda: 7))
     rows = record(
         "04",
         dict(
@@ -431,7 +431,7 @@ def chapter_8(means=None, gains=(0.1, 0.1, 0.1), sizes=(15, 8, 31), n=40, seeds=
         ]
     )
 
-    def build(name, widths=(0,)):
+    def sketch(name, widths=(0,)):
         number = sizes[0] if name == "xnet" else sizes[1] if widths[0] == 32 else sizes[2]
         return SimpleNamespace(count_params=lambda: number * 1_000_000)
 
@@ -446,7 +446,7 @@ def chapter_8(means=None, gains=(0.1, 0.1, 0.1), sizes=(15, 8, 31), n=40, seeds=
             means_of=ranking.set_index("name")["mean"],
             transfer=transfer,
             counts=counts,
-            networks=SimpleNamespace(build=build),
+            networks=SimpleNamespace(sketch=sketch),
             keras=SimpleNamespace(utils=SimpleNamespace(clear_session=lambda: None)),
             PAPER={"A": 0.4741, "B": 0.2767, "Proposed net": 0.7},
         )
