@@ -115,9 +115,10 @@ book: $(VENV)/.book ## Execute every notebook, render _build/html/index.html
 	@$(PY) book/_tools/report.py _build/executed/$(RUN)
 	@echo "The book: _build/html/index.html"
 
-# Two processes, a file of tests at a time each. One test alone: make test JOBS=0 TESTS=tests/test_x.py
-test: JOBS ?= 2
-test: $(VENV)/.test ## Run all tests: units, notebooks in profile smoke, built pages (JOBS=2, TESTS=)
+# Three processes, a file of tests at a time each: with two, a fifth of two cores lay idle.
+# One test alone: make test JOBS=0 TESTS=tests/test_x.py
+test: JOBS ?= 3
+test: $(VENV)/.test ## Run all tests: units, notebooks in profile smoke, built pages (JOBS=3, TESTS=)
 	$(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 lint: $(VENV)/.test ## Ruff (lint and format), the order of the rooms, types: seconds

@@ -28,11 +28,12 @@ WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
 os.environ |= side_by_side.threads(side_by_side.cores(), WORKERS) | os.environ
 
 # Of processes side by side each takes a file at a time: the long ones first, so that at the end
-# nobody waits for one. What looks at the pages comes after the notebooks that they are made of.
+# nobody waits for one. What looks at the pages comes late, when all notebooks that they are made of
+# have run: a process that waits for them does nothing else.
 FIRST = (
     "test_notebooks", "test_networks", "test_training", "test_prediction", "test_experiments",
-    "test_formulas", "test_phantom", "test_distribution", "test_synthesis", "test_structure",
-    "test_export", "test_browser", "test_try_it",
+    "test_phantom", "test_distribution", "test_synthesis", "test_structure", "test_export",
+    "test_formulas", "test_browser", "test_try_it",
 )  # fmt: skip
 LAST = ("test_exercises", "test_book", "test_publishing")
 
