@@ -13,6 +13,8 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+from filelock import FileLock
+
 # Each: package → (SHA-512 of its archive as npm publishes it, members of it that pages load).
 # What runs the network in its page. There is no other way to it: without npm that page shows what
 # was stored.
@@ -80,10 +82,16 @@ def fetch(libraries: dict, target: Path, cache: Path) -> None:
 def _library(package: str, checksum: str, members: str, cache: Path) -> Path:
     """The folder of one library's files, from the cache or out of its checked archive."""
     kept = cache / package.replace("/", "-")
-    if kept.exists():
-        return kept
     cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache) as folder:
+    with FileLock(f"{kept}.lock"):  # of two that want it at once, one fetches it
+        if not kept.exists():
+            _fetch_checked(package, checksum, members, kept)
+    return kept
+
+
+def _fetch_checked(package: str, checksum: str, members: str, kept: Path) -> None:
+    """Write one library's files to the folder `kept`, whole or not at all."""
+    with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
         archive = _download(package, Path(folder))
         found = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
         if found != checksum:
@@ -99,7 +107,6 @@ def _library(package: str, checksum: str, members: str, cache: Path) -> Path:
                     text = content.extractfile(name).read()
                     (chosen / Path(name).name).write_bytes(text)
         chosen.rename(kept)
-    return kept
 
 
 def _download(package: str, folder: Path) -> Path:
