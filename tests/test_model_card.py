@@ -86,6 +86,15 @@ def test_what_is_recorded_is_shown(recorded):
     assert "Not recorded yet" not in page and "painted lesion 1" not in page
 
 
+def test_of_one_training_its_line_says_what_it_began_with(recorded):
+    with np.load(recorded / "heads.npz", allow_pickle=False) as kept:
+        about = json.loads(kept["about"].tobytes()) | dict(trainings=TRAININGS[:1])
+    told = np.frombuffer(json.dumps(about).encode(), np.uint8)
+    np.savez(recorded / "heads.npz", about=told, weight_0000=np.zeros((10, 5), np.float16))
+    page = model_card.page(recorded)
+    assert "15 minutes, beginning with what the `narrow.npz`" in page and "trained 2" not in page
+
+
 def test_only_the_judge_s_results_count(recorded):
     assert list(model_card.judged(recorded)) == ["real_heads_3d"]
 

@@ -37,8 +37,6 @@ SEEN = ("networks/*.py", "blocks.py", "figures/*.py", "experiments/lineup.py")
 
 def drawn(folder: Path, small: bool) -> None:
     """Draw each network, as published or small, into the folder, and write its numbers."""
-    import keras
-
     from kenseg_utils import networks
 
     numbers = {}
@@ -54,7 +52,6 @@ def drawn(folder: Path, small: bool) -> None:
             parameters=int(model.count_params()),
             multiply_adds=int(networks.multiply_adds(model)),
         )
-        keras.utils.clear_session()  # or all of them would stay in memory
     artifacts.write_json(folder / "numbers.json", numbers)
 
 

@@ -40,7 +40,7 @@ class Template:
 @cache
 def template() -> Template:
     """Read nilearn's MNI152 2009a maps and derive the shapes that no subject changes."""
-    from nilearn import datasets  # half of what a chapter would load, if its phantom is there
+    from nilearn import datasets  # heavy: not for whoever finds a phantom written before
 
     white = datasets.load_mni152_wm_template(resolution=1).get_fdata(dtype=np.float32)
     gray = datasets.load_mni152_gm_template(resolution=1).get_fdata(dtype=np.float32)
