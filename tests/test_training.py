@@ -8,11 +8,12 @@ import sys
 import warnings
 from dataclasses import replace
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
 
-from kenseg_utils import networks, slices, training
+from kenseg_utils import losses, networks, slices, training
 from kenseg_utils.machine import _devices as devices
 from kenseg_utils.training import _device as on_device
 from kenseg_utils.training import _loop as loop
@@ -92,9 +93,54 @@ def test_the_rate_falls_as_old_keras_let_it():
     assert optimizer.weight_decay is None
     plain = training.build(replace(recipe, decay="decoupled"), (16, 16, 1)).optimizer
     plain.iterations.assign(41293)
-    assert float(plain.learning_rate) == pytest.approx(1e-6) and plain.weight_decay == 1e-4
+    assert float(plain.learning_rate) == pytest.approx(1e-6) and plain.shrink == 1e-4
     with pytest.raises(ValueError, match="Recipe.schedule is 'cosine'.*decay='rate'"):
         replace(recipe, schedule="cosine")
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class CountedRate(keras.optimizers.schedules.CosineDecay):
+    """A falling rate that says how often it was asked for."""
+
+    asked = 0
+
+    def __call__(self, step):
+        type(self).asked += 1
+        return super().__call__(step)
+
+
+@pytest.mark.parametrize("kind", ["adam", "rmsprop"])
+def test_weights_decay_as_keras_lets_them_and_the_rate_is_asked_for_once(kind, tmp_path):
+    """To the last digit what Keras computes; a rate for each weight would be traced for each."""
+    recipe = training.Recipe.quick(
+        network="unet", widths=(4, 8), optimizer=kind, weight_decay=0.05, precision="float32"
+    )
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(2, 16, 16, 1)).astype(np.float32)
+    labels = rng.integers(0, 2, (2, 16, 16))
+
+    def weights_after(optimizer, steps=3):
+        keras.utils.set_random_seed(0)
+        model = training.build(recipe, images.shape[1:])
+        optimizer = optimizer or model.optimizer
+        rate = CountedRate(1e-3, 5, warmup_target=1e-2, warmup_steps=2)
+        optimizer.learning_rate = rate
+        optimizer.build(model.trainable_variables)
+        model.compile(optimizer, losses.get("cross_entropy_dice"), jit_compile=False)
+        CountedRate.asked = 0
+        for _ in range(steps):
+            model.train_on_batch(images, labels)
+        return model, model.get_weights(), CountedRate.asked
+
+    library = {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop}[kind]
+    _, expected, often = weights_after(library(1e-3, weight_decay=0.05))
+    model, found, once = weights_after(None)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert once <= 2 < often  # a step's, and Keras asks once for what it shows
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True).optimizer
+    assert type(again) is type(model.optimizer) and again.shrink == 0.05
 
 
 def test_a_resumed_run_keeps_the_rate_that_falls(data, tmp_path, monkeypatch):
@@ -280,7 +326,6 @@ def test_precision_can_be_forced_and_unknown_ones_are_refused(monkeypatch):
 
 def test_float16_scales_its_loss_and_bfloat16_need_not(data, tmp_path):
     """Small gradients would vanish in float16; what decides is in float32 either way."""
-    import keras
 
     for precision, scaled in (("mixed_float16", True), ("mixed_bfloat16", False)):
         recipe = training.Recipe.quick(**TINY | dict(precision=precision, epochs=2))
@@ -319,7 +364,6 @@ def test_steps_grouped_in_one_call_are_the_same_steps(straight, data, tmp_path):
     ],
 )
 def test_precision_suits_the_device(monkeypatch, gpu, units, backend, policy):
-    import keras
 
     monkeypatch.delenv("KENSEG_PRECISION", raising=False)
     monkeypatch.setattr(devices, "_gpu", lambda: gpu)
@@ -437,7 +481,6 @@ def test_killed_at_any_moment_it_ends_as_if_nothing_had_happened(
 
 def stop_after_first_checkpoint(monkeypatch):
     """Let the write of the second checkpoint fail as on a full disk."""
-    import keras
 
     real, calls = keras.Model.save, []
 
@@ -494,7 +537,6 @@ def test_a_resumed_run_keeps_its_coupled_decay(data, tmp_path, monkeypatch):
     "error", [MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: Out of memory")]
 )
 def test_too_little_memory_says_what_to_lower(data, tmp_path, monkeypatch, error):
-    import keras
 
     monkeypatch.setattr(keras.Model, "fit", lambda *_, **__: (_ for _ in ()).throw(error))
     with pytest.raises(
@@ -518,7 +560,6 @@ def test_a_network_that_sees_only_background_is_named(data, tmp_path, monkeypatc
 
 @pytest.mark.parametrize("name", ["unet", "segnet", "deeplab_v3plus", "ken_unetpp"])
 def test_a_network_starts_from_its_prior(name):
-    import keras
 
     keras.utils.set_random_seed(0)
     images = np.random.default_rng(0).normal(size=(4, 32, 32, 1)).astype("float32")
@@ -536,7 +577,6 @@ def test_a_network_starts_from_its_prior(name):
 
 
 def test_each_head_of_a_deeply_supervised_network_has_its_own_loss(data, tmp_path):
-    import keras
 
     from kenseg_utils import losses, networks
 
@@ -757,7 +797,6 @@ def test_the_loop_on_the_device_moves_the_bar_and_can_be_interrupted(data, tmp_p
     ],
 )
 def test_the_loop_is_chosen_by_the_device(monkeypatch, backend, name, count, wanted):
-    import keras
 
     monkeypatch.setattr(keras.backend, "backend", lambda: backend)
     monkeypatch.setattr(on_device.machine, "device", lambda: name)

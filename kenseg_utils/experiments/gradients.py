@@ -118,7 +118,9 @@ def train_stack(
 
     before = orders()
     chosen = random.integers(len(images), size=8 * steps)
-    model.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy")
+    optimizer = keras.optimizers.Adam(1e-3)
+    optimizer.build(model.trainable_variables)  # or the first step would be traced twice
+    model.compile(optimizer, "sparse_categorical_crossentropy")
     losses: list[float] = []
     watch = keras.callbacks.LambdaCallback(
         on_train_batch_end=lambda _, logs: losses.append(logs["loss"])

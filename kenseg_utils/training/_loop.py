@@ -30,6 +30,7 @@ from kenseg_utils.artifacts import commit
 from kenseg_utils.slices import SliceSet
 
 from . import _batches, _checkpoints, _device
+from ._decay import DecoupledAdam, DecoupledRMSprop
 from ._recipes import Recipe
 
 if TYPE_CHECKING:
@@ -104,9 +105,7 @@ def build(recipe: Recipe, input_shape: Sequence[int], steps: int = 1) -> Model:
         for weight in model.trainable_weights:
             # The gradient of (decay/2)·w² is decay·w: what PyTorch's Adam adds.
             weight.regularizer = keras.regularizers.L2(recipe.weight_decay / 2)
-    make = {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop}[recipe.optimizer]
-    decoupled = recipe.weight_decay if recipe.decay == "decoupled" else 0
-    optimizer = make(rate, weight_decay=decoupled or None)
+    optimizer = _optimiser(recipe, rate)
     optimizer.build(model.trainable_variables)  # or the first step would be traced twice
     heads = len(model.outputs)
     loss = losses.get(recipe.loss)
@@ -117,6 +116,17 @@ def build(recipe: Recipe, input_shape: Sequence[int], steps: int = 1) -> Model:
         steps_per_execution=recipe.steps_per_execution,
     )
     return model
+
+
+def _optimiser(recipe: Recipe, rate: Any) -> Any:
+    """The recipe's optimiser; where weights decay apart from the gradient, one of our own."""
+    import keras
+
+    if recipe.decay == "decoupled" and recipe.weight_decay > 0:
+        own = {"adam": DecoupledAdam, "rmsprop": DecoupledRMSprop}
+        return own[recipe.optimizer](rate, shrink=recipe.weight_decay)
+    plain = {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop}
+    return plain[recipe.optimizer](rate)
 
 
 def train(
