@@ -23,6 +23,8 @@ CHAPTERS = [path for path in NOTEBOOKS if not path.stem.startswith("00_")]
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # XLA optimises for minutes what tests run for seconds; what comes out is the same to rounding.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# Its newer way of writing loops takes twice as long to compile.
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 # Processes of tests share the cores as chapters do: more threads only wait for each other.
 WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
 os.environ |= side_by_side.threads(side_by_side.cores(), WORKERS) | os.environ

@@ -11,7 +11,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from kenseg_utils import losses, networks
+from kenseg_utils import losses, machine, networks
 
 # Small in width, depth and image, and whole in kind: every block of each network is there.
 SMALL = {
@@ -31,6 +31,7 @@ SMALL = {
 
 def exercise(name, folder, eager=False):
     """One step of training, a prediction, and the same prediction from the file saved."""
+    machine.spare_graph_optimisers()
     keras.utils.set_random_seed(0)
     model = networks.build(name, **SMALL[name])
     generator = np.random.default_rng(0)

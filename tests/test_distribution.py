@@ -13,6 +13,7 @@ import pytest
 from kenseg_utils import training
 from kenseg_utils.machine import _distribution as distribution
 
+TWO = "--xla_force_host_platform_device_count=2"
 TRAIN = """
 import json, os, sys
 folder, rows, out = sys.argv[1:]
@@ -52,7 +53,7 @@ def test_two_devices_give_the_history_of_one(backend, smoke_crops, tmp_path):
             str(tmp_path),
         ],
         env=os.environ
-        | {"KERAS_BACKEND": backend, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"},
+        | {"KERAS_BACKEND": backend, "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {TWO}"},
         capture_output=True,
         text=True,
         timeout=400,

@@ -20,8 +20,6 @@ from kenseg_utils.networks.pspnet import AdaptiveAveragePooling
 from kenseg_utils.networks.segnet import MaxUnpooling
 
 BACKENDS = ("tensorflow", "jax")
-# JAX compiles each network for a few small images: code that is compiled sooner is better here.
-SOONER = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -32,7 +30,7 @@ def exercises():
         backend: subprocess.Popen(
             [sys.executable, str(script)],
             text=True,
-            env=os.environ | {"KERAS_BACKEND": backend, "XLA_FLAGS": SOONER},
+            env=os.environ | {"KERAS_BACKEND": backend},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
