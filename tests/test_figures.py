@@ -343,6 +343,16 @@ def test_dice_by_size_draws_subjects_and_medians_of_thirds():
     assert not figures.dice_by_size(table[:4]).axes[0].lines
     with pytest.raises(ValueError, match="above zero"):
         figures.dice_by_size(table[:1])
+    kinds = figures.dice_by_size(table.assign(kind=[*"aabbccab"]), group="kind")
+    assert {"a", "b", "c", "median of a third of the lesions"} <= set(texts(kinds))
+    looks = [
+        (dots.get_facecolor().tobytes(), len(dots.get_paths()[0]))
+        for dots in kinds.axes[0].collections
+    ]
+    assert len({colour for colour, _ in looks}) == len({form for _, form in looks}) == 3
+    assert [len(dots.get_offsets()) for dots in kinds.axes[0].collections] == [2, 2, 2]
+    with pytest.raises(ValueError, match="kind has 7 values: 6"):
+        figures.dice_by_size(table.fillna(0.5).assign(kind=range(8)), group="kind")
 
 
 def test_bars_with_intervals_sort_and_bear_missing_intervals():

@@ -302,3 +302,24 @@ def test_a_table_belongs_to_the_model_that_was_judged_in_it(tmp_path):
     told.to_csv(file, index=False)  # nobody knows whose
     with pytest.raises(ValueError, match="table of another model"):
         judge_heads.opened_table(file, one)
+
+
+def test_lesions_are_told_by_size_and_by_head():
+    rows = [
+        ("painted", "t1_brain 0", 0.4, 0.0),
+        ("painted", "t1_brain 1", 5.0, 0.6),
+        ("painted", "other 0", 80.0, 0.9),
+        ("phantoms", "phantom 0", 0.5, 0.2),
+        (judging.OUTLINED, "other Subject_001", 0.7, 0.1),
+        (judging.HEALTHY, "other, as it is", np.nan, np.nan),
+        ("painted", "mean of 3 painted, development", 30.0, 0.5),
+    ]
+    scans = pd.DataFrame(rows, columns=["group", "case", "lesion_ml", "dice"])
+    assert len(judging.single(scans)) == 6
+    sizes = judging.by_size(scans)
+    assert sizes.index.tolist() == ["below 1", "1 to 5", "above 50"]  # edges belong to the lower
+    assert sizes.values.tolist() == [[2, 1, 0.1], [1, 0, 0.6], [1, 0, 0.9]]
+    heads = judging.by_head(scans)
+    assert heads.index.tolist() == ["other", "t1_brain"]
+    assert heads["all"].loc["t1_brain"].tolist() == [2, 1, 0.3]
+    assert heads["large"].loc["t1_brain"].tolist() == [1, 0, 0.6]

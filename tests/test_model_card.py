@@ -86,6 +86,22 @@ def test_what_is_recorded_is_shown(recorded):
     assert "Not recorded yet" not in page and "painted lesion 1" not in page
 
 
+def test_what_becomes_of_small_lesions_and_of_each_head_is_shown(tmp_path):
+    rows = [
+        case("painted", f"{head} {number}", 1.0, dice) | dict(lesion_ml=volume)
+        for head in ("anna", "bert")
+        for number, (volume, dice) in enumerate([(0.5, 0.0), (60.0, 0.875)])
+    ]
+    result(tmp_path, "real_heads_3d", rows, network="a U-Net")
+    page = model_card.page(tmp_path)
+    below, above = (
+        re.search(rf"{name}.*?</tr>", page, re.S)[0] for name in ("below 1", "above 50")
+    )
+    assert re.findall(r">([\d.]+)<", below) == ["2", "2", "0.00"]
+    assert re.findall(r">([\d.]+)<", above) == ["2", "0", "0.88"]
+    assert "anna</" in page and "Dice, large" in page
+
+
 def test_of_one_training_its_line_says_what_it_began_with(recorded):
     with np.load(recorded / "heads.npz", allow_pickle=False) as kept:
         about = json.loads(kept["about"].tobytes()) | dict(trainings=TRAININGS[:1])

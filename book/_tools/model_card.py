@@ -116,8 +116,8 @@ def _trainings(stages: list[dict]) -> list[str]:
 
 
 def _scored(name: str, about: dict, scans: pd.DataFrame) -> list[str]:
-    means = scans[scans.case.str.startswith("mean of")]
-    each = scans[~scans.case.str.startswith("mean of")]
+    means = scans[scans.case.str.startswith(judging.MEAN)]
+    each = judging.single(scans)
     healthy = each[each.group == judging.HEALTHY]
     made = each[each.group == judging.MADE].found_ml
     network = about.get("network") or name
@@ -127,6 +127,8 @@ def _scored(name: str, about: dict, scans: pd.DataFrame) -> list[str]:
         f"Judged: {network}.",
         _table(means, f"Means of each kind of scan; {short}."),
     ]
+    if each.group.isin(judging.DRAWN).any() and "lesion_ml" in each:
+        parts += _by_kind(scans, short)
     if len(healthy):
         found = healthy.found_ml > 0
         parts += [
@@ -144,6 +146,29 @@ def _scored(name: str, about: dict, scans: pd.DataFrame) -> list[str]:
     finished = f"{about.get('finished', '')}"[:10]
     parts.append(f"From `results/{name}.json`{finished and ', recorded ' + finished}.")
     return parts
+
+
+def _by_kind(scans: pd.DataFrame, short: str) -> list[str]:
+    """What becomes of lesions by their size, and by the head that they are painted into."""
+    sizes, heads = judging.by_size(scans), judging.by_head(scans)
+    tables = [
+        output_table(
+            sizes.rename_axis("volume (ml)").reset_index(),
+            "Lesions of drawn shapes, painted ones and phantoms together, by their volume; missed: "
+            f"no voxel right; {short}.",
+            2,
+        ).data
+    ]
+    if len(heads):
+        heads.columns = [f"{what}, {which}" for which, what in heads.columns]
+        tables.append(
+            output_table(
+                heads.reset_index(),
+                f"Painted lesions by the healthy head; large: of 5 ml and more; {short}.",
+                2,
+            ).data
+        )
+    return tables
 
 
 def _table(rows: pd.DataFrame, caption: str) -> str:

@@ -33,6 +33,9 @@ LOOKS = ["mirrored", "moved"]
 CHOICE = [*LOOKS, "threshold", "peak_share", "least_ml"]
 HEALTHY = "healthy"
 MADE = "healthy, synthetic"
+PAINTED_INTO = "painted"
+DRAWN = (PAINTED_INTO, "phantoms")  # lesions of drawn shapes, of all sizes
+MEAN = "mean of"  # how a row of means begins
 WITHOUT_LESION = (HEALTHY, MADE)  # all of them choose; nothing of them is kept apart
 OUTLINED = "painted, real outlines"
 TURNED = "real lesion (T2w turned over)"
@@ -57,7 +60,7 @@ def of_phantom(number: int) -> Case:
     """A phantom of the other generator, as a network is shown it."""
     image, mask, _ = phantom.make_subject(number, seed=SEED)
     frame, seen = frames.look(image, phantom.AFFINE)
-    return "phantoms", f"phantom {number}", number, seen, frame.into(mask, phantom.AFFINE) >= 0.5
+    return DRAWN[1], f"phantom {number}", number, seen, frame.into(mask, phantom.AFFINE) >= 0.5
 
 
 def with_lesion(file: Path, number: int) -> Case:
@@ -67,7 +70,7 @@ def with_lesion(file: Path, number: int) -> Case:
     shown, mask = paint_into(image, affine, rng, draw_plan(rng, PAINTED))
     frame, seen = frames.look(shown, affine)
     name = f"{file.name.split('.')[0]} {number}"
-    return "painted", name, number, seen, frame.into(mask, affine) >= 0.5
+    return PAINTED_INTO, name, number, seen, frame.into(mask, affine) >= 0.5
 
 
 def with_outline(file: Path, drawn: Path, number: int) -> Case:
@@ -118,6 +121,47 @@ def opened(file: Path) -> tuple[np.ndarray, np.ndarray]:
     """A scan and its affine, axes turned to RAS."""
     scan = nib.as_closest_canonical(nib.load(file))
     return np.asarray(scan.dataobj, np.float32), scan.affine
+
+
+def single(scans: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `scores_by_scan` that are of one scan each: without its means."""
+    return scans[~scans.case.str.startswith(MEAN)]
+
+
+def by_size(scans: pd.DataFrame) -> pd.DataFrame:
+    """Of drawn lesions, painted and phantoms together: how many by volume, missed, mean Dice.
+
+    `missed`: not a voxel of it was found. `scans`: what `scores_by_scan` gives.
+    """
+    drawn = single(scans).query("group in @DRAWN")
+    edges, names = (
+        (0, 1, 5, 15, 50, np.inf),
+        ("below 1", "1 to 5", "5 to 15", "15 to 50", "above 50"),
+    )
+    return _told(drawn.groupby(pd.cut(drawn.lesion_ml, edges, labels=names), observed=True))
+
+
+def by_head(scans: pd.DataFrame, least_ml: float = 5) -> pd.DataFrame:
+    """Of painted lesions, the same by the healthy head that they were painted into: all, and large.
+
+    Large are those of `least_ml` and more.
+    """
+    painted = single(scans).query("group == @PAINTED_INTO")
+    heads = painted.case.str.rsplit(n=1).str[0].rename("head")
+    large = painted.lesion_ml >= least_ml
+    parts = {
+        "all": _told(painted.groupby(heads)),
+        "large": _told(painted[large].groupby(heads[large])),
+    }
+    return pd.concat(parts, axis=1)
+
+
+def _told(groups) -> pd.DataFrame:
+    return groups.agg(
+        lesions=("dice", "size"),
+        missed=("dice", lambda dice: int((dice == 0).sum())),
+        Dice=("dice", "mean"),
+    )
 
 
 def judge(
@@ -225,7 +269,7 @@ def scores_by_scan(table: pd.DataFrame, choice: dict[str, Any]) -> pd.DataFrame:
     odd_ones = (chosen.number % 2).where(~chosen.group.isin(WITHOUT_LESION), 0)
     for (group, odd), part in chosen.groupby(["group", odd_ones]):
         apart = "kept apart" if odd else "development"
-        said = f"mean of {len(part)} {group}" + ("" if group in WITHOUT_LESION else f", {apart}")
+        said = f"{MEAN} {len(part)} {group}" + ("" if group in WITHOUT_LESION else f", {apart}")
         rows.append(
             {"group": group, "case": said, **part.mean(numeric_only=True).drop(["number", *CHOICE])}
         )

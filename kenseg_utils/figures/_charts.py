@@ -10,7 +10,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from ._palette import BLACK, BLUE, CYCLE, GREEN, GREY, SKY_BLUE, TRUTH, VERMILION, styled
+from ._palette import (
+    BLACK,
+    BLUE,
+    CYCLE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY_BLUE,
+    TRUTH,
+    VERMILION,
+    styled,
+)
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
@@ -172,21 +184,37 @@ def learning_curves(histories: pd.DataFrame | Mapping[str, pd.DataFrame]) -> Fig
 
 
 @styled
-def dice_by_size(table: pd.DataFrame, size: str = "truth_volume_ml", score: str = "dice") -> Figure:
+def dice_by_size(
+    table: pd.DataFrame,
+    size: str = "truth_volume_ml",
+    score: str = "dice",
+    group: str | None = None,
+) -> Figure:
     """Each subject's Dice against its lesion's size, with the median of thirds of the subjects.
 
     table : a row a subject with columns `size` (ml; rows of zero are left out) and `score`.
+    group : a column whose values get a colour and a form each. ValueError for more than six.
     """
-    used = table[[size, score]].apply(pd.to_numeric, errors="coerce").dropna()
+    used = table.assign(
+        **{name: pd.to_numeric(table[name], errors="coerce") for name in (size, score)}
+    ).dropna(subset=[size, score])
     used = used[used[size] > 0].sort_values(size)
     if used.empty:
         raise ValueError(f"no subject has both a {size} above zero and a {score}.")
+    kinds = dict(list(used.groupby(group))) if group else {"a subject": used}
+    colours = (SKY_BLUE, BLACK, GREEN, PURPLE, BLUE, ORANGE)  # vermilion is the medians'
+    if len(kinds) > len(colours):
+        raise ValueError(f"{group} has {len(kinds)} values: {len(colours)} can be told apart.")
     figure = Figure(figsize=(7, 3.6))
     axes = figure.subplots()
-    axes.scatter(used[size], used[score], color=SKY_BLUE, edgecolor=BLUE, s=28, label="a subject")
-    label: str | None = "median of a third of the subjects"
-    for rows in np.array_split(np.arange(len(used)), 3) if len(used) >= 6 else ():
-        third = used.iloc[rows]
+    for (name, rows), colour, form in zip(kinds.items(), colours, MARKERS):
+        edge = BLUE if colour == SKY_BLUE else "white"
+        axes.scatter(
+            rows[size], rows[score], color=colour, edgecolor=edge, marker=form, s=28, label=name
+        )
+    label: str | None = "median of a third of the " + ("subjects" if group is None else "lesions")
+    for part in np.array_split(np.arange(len(used)), 3) if len(used) >= 6 else ():
+        third = used.iloc[part]
         middle = third[score].median()
         axes.plot(
             [third[size].min(), third[size].max()],
