@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
 
 # So many steps in all end sooner as they are than traced: on a CPU tracing the Ken-model of widths
-# 8 … 128 takes as long as eleven untraced steps of it, and a small U-Net's as long as ten.
-FEW_STEPS = 10
+# 8 … 128 takes as long as seven or eight untraced steps of it, and so it is for a small U-Net.
+FEW_STEPS = 7
 
 
 class TrainingError(ValueError):
