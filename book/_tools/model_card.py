@@ -153,7 +153,7 @@ def _by_kind(scans: pd.DataFrame, short: str) -> list[str]:
     sizes, heads = judging.by_size(scans), judging.by_head(scans)
     tables = [
         output_table(
-            sizes.rename_axis("volume (ml)").reset_index(),
+            sizes.reset_index(),
             "Lesions of drawn shapes, painted ones and phantoms together, by their volume; missed: "
             f"no voxel right; {short}.",
             2,

@@ -133,12 +133,14 @@ def by_size(scans: pd.DataFrame) -> pd.DataFrame:
 
     `missed`: not a voxel of it was found. `scans`: what `scores_by_scan` gives.
     """
-    drawn = single(scans).query("group in @DRAWN")
+    each = single(scans)
+    drawn = each[each.group.isin(DRAWN)]
     edges, names = (
         (0, 1, 5, 15, 50, np.inf),
         ("below 1", "1 to 5", "5 to 15", "15 to 50", "above 50"),
     )
-    return _told(drawn.groupby(pd.cut(drawn.lesion_ml, edges, labels=names), observed=True))
+    volumes = pd.cut(drawn.lesion_ml, edges, labels=names).rename("volume (ml)")
+    return _told(drawn.groupby(volumes, observed=True))
 
 
 def by_head(scans: pd.DataFrame, least_ml: float = 5) -> pd.DataFrame:
@@ -146,7 +148,8 @@ def by_head(scans: pd.DataFrame, least_ml: float = 5) -> pd.DataFrame:
 
     Large are those of `least_ml` and more.
     """
-    painted = single(scans).query("group == @PAINTED_INTO")
+    each = single(scans)
+    painted = each[each.group == PAINTED_INTO]
     heads = painted.case.str.rsplit(n=1).str[0].rename("head")
     large = painted.lesion_ml >= least_ml
     parts = {

@@ -1,9 +1,9 @@
 """Optimisers whose weights shrink at each step, apart from the gradient.
 
 That is the decoupled decay of Loshchilov and Hutter (2019). Keras's own does the same to the last
-digit, but asks for the learning rate once for each weight: with a schedule that was a third of what
-a step of the Ken-model had to trace, and a branch a weight that each step then took
-(`benchmarks/upstream/decay_with_schedule.py`). Here it is asked for once a step.
+digit, but asks for the learning rate once for each weight: with a schedule, in TensorFlow, that was
+a third of what a step of the Ken-model had to trace, and a branch a weight that each step then took
+(`benchmarks/upstream/decay_with_schedule.py`; XLA makes one of them). Here it is asked for once.
 """
 
 from __future__ import annotations
