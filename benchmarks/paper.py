@@ -328,8 +328,12 @@ class Piece:
 
     def finish(self, history: list[dict]) -> None:
         """Leave what `training.train` leaves: the network, and what made it."""
+        import keras
+
+        whole = networks.average_heads(self.model)
+        alone = keras.Model(whole.inputs, whole.outputs, name=whole.name)  # as `train` leaves it
         with artifacts.write_aside(self.folder / "model.keras") as aside:
-            networks.average_heads(self.model).save(aside)
+            alone.save(aside)
         artifacts.write_json(
             self.folder / "provenance.json",
             training.provenance(

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import warnings
+import zipfile
 from dataclasses import replace
 
 import keras
@@ -210,6 +211,9 @@ def test_a_run_holds_its_evidence(straight, data):
     }
     images, _ = data[1].batch(range(2))
     assert np.asarray(straight.model(images)).shape == (2, 128, 128, 2)
+    with zipfile.ZipFile(straight.folder / "model.keras") as file:  # for a Keras that has not ours
+        assert not json.loads(file.read("config.json")).get("compile_config")
+    assert not keras.saving.load_model(straight.folder / "model.keras", safe_mode=True).compiled
 
 
 def test_a_finished_run_is_opened_not_repeated(straight, data, monkeypatch):
