@@ -331,7 +331,7 @@ class Piece:
         import keras
 
         whole = networks.average_heads(self.model)
-        alone = keras.Model(whole.inputs, whole.outputs, name=whole.name)  # as `train` leaves it
+        alone = keras.Model(whole.input, whole.output, name=whole.name)  # as `train` leaves it
         with artifacts.write_aside(self.folder / "model.keras") as aside:
             alone.save(aside)
         artifacts.write_json(

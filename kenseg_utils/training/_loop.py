@@ -440,7 +440,7 @@ def _alone(model: Model) -> Model:
     import keras
 
     whole = networks.average_heads(model)
-    return keras.Model(whole.inputs, whole.outputs, name=whole.name)
+    return keras.Model(whole.input, whole.output, name=whole.name)
 
 
 @contextmanager
