@@ -179,7 +179,7 @@ def record(model, plan: dict, log: Path, choice: dict, scans: pd.DataFrame, note
         | dict(recipe=recipe, plan=plan, training=note, trainings=trainings(plan, history, parent)),
         history=history,
     )
-    means = scans[scans.case.str.startswith("mean of")]
+    means = judging.means(scans)
     return prediction.save_network(
         "heads",
         run,

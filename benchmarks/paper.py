@@ -34,16 +34,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from paper_loop import Progress, run  # noqa: E402
 
-from kenseg_utils import (  # noqa: E402
-    artifacts,
-    evaluation,
-    experiments,
-    machine,
-    networks,
-    profiles,
-    slices,
-    training,
-)
+from kenseg_utils import artifacts, evaluation, experiments, machine, profiles, slices, training  # noqa: E402
 from kenseg_utils.experiments import lineup  # noqa: E402
 
 NAME = "paper_scale"
@@ -328,12 +319,8 @@ class Piece:
 
     def finish(self, history: list[dict]) -> None:
         """Leave what `training.train` leaves: the network, and what made it."""
-        import keras
-
-        whole = networks.average_heads(self.model)
-        alone = keras.Model(whole.input, whole.output, name=whole.name)  # as `train` leaves it
         with artifacts.write_aside(self.folder / "model.keras") as aside:
-            alone.save(aside)
+            training.alone(self.model).save(aside)
         artifacts.write_json(
             self.folder / "provenance.json",
             training.provenance(

@@ -331,7 +331,6 @@ def test_precision_can_be_forced_and_unknown_ones_are_refused(monkeypatch):
 
 def test_float16_scales_its_loss_and_bfloat16_need_not(data, tmp_path):
     """Small gradients would vanish in float16; what decides is in float32 either way."""
-
     for precision, scaled in (("mixed_float16", True), ("mixed_bfloat16", False)):
         recipe = training.Recipe.quick(**TINY | dict(precision=precision, epochs=2))
         model = training.build(recipe, data[0].shape)
@@ -369,7 +368,6 @@ def test_steps_grouped_in_one_call_are_the_same_steps(straight, data, tmp_path):
     ],
 )
 def test_precision_suits_the_device(monkeypatch, gpu, units, backend, policy):
-
     monkeypatch.delenv("KENSEG_PRECISION", raising=False)
     monkeypatch.setattr(devices, "_gpu", lambda: gpu)
     monkeypatch.setattr(devices, "_cpu_has_bfloat16", lambda: units)
@@ -486,7 +484,6 @@ def test_killed_at_any_moment_it_ends_as_if_nothing_had_happened(
 
 def stop_after_first_checkpoint(monkeypatch):
     """Let the write of the second checkpoint fail as on a full disk."""
-
     real, calls = keras.Model.save, []
 
     def save(model, path, *arguments, **options):
@@ -542,7 +539,6 @@ def test_a_resumed_run_keeps_its_coupled_decay(data, tmp_path, monkeypatch):
     "error", [MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: Out of memory")]
 )
 def test_too_little_memory_says_what_to_lower(data, tmp_path, monkeypatch, error):
-
     monkeypatch.setattr(keras.Model, "fit", lambda *_, **__: (_ for _ in ()).throw(error))
     with pytest.raises(
         training.TrainingError, match=r"lower batch_size first \(now 8\), then widths"
@@ -565,7 +561,6 @@ def test_a_network_that_sees_only_background_is_named(data, tmp_path, monkeypatc
 
 @pytest.mark.parametrize("name", ["unet", "segnet", "deeplab_v3plus", "ken_unetpp"])
 def test_a_network_starts_from_its_prior(name):
-
     keras.utils.set_random_seed(0)
     images = np.random.default_rng(0).normal(size=(4, 32, 32, 1)).astype("float32")
     start = {}
@@ -582,9 +577,6 @@ def test_a_network_starts_from_its_prior(name):
 
 
 def test_each_head_of_a_deeply_supervised_network_has_its_own_loss(data, tmp_path):
-
-    from kenseg_utils import losses, networks
-
     recipe = training.Recipe.quick(
         network="unetpp",
         widths=(4, 8, 8),
@@ -802,7 +794,6 @@ def test_the_loop_on_the_device_moves_the_bar_and_can_be_interrupted(data, tmp_p
     ],
 )
 def test_the_loop_is_chosen_by_the_device(monkeypatch, backend, name, count, wanted):
-
     monkeypatch.setattr(keras.backend, "backend", lambda: backend)
     monkeypatch.setattr(on_device.machine, "device", lambda: name)
     assert on_device.is_wanted(count) is wanted

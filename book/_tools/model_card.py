@@ -116,8 +116,7 @@ def _trainings(stages: list[dict]) -> list[str]:
 
 
 def _scored(name: str, about: dict, scans: pd.DataFrame) -> list[str]:
-    means = scans[scans.case.str.startswith(judging.MEAN)]
-    each = judging.single(scans)
+    means, each = judging.means(scans), judging.single(scans)
     healthy = each[each.group == judging.HEALTHY]
     made = each[each.group == judging.MADE].found_ml
     network = about.get("network") or name

@@ -34,7 +34,8 @@ CHOICE = [*LOOKS, "threshold", "peak_share", "least_ml"]
 HEALTHY = "healthy"
 MADE = "healthy, synthetic"
 PAINTED_INTO = "painted"
-DRAWN = (PAINTED_INTO, "phantoms")  # lesions of drawn shapes, of all sizes
+PHANTOMS = "phantoms"
+DRAWN = (PAINTED_INTO, PHANTOMS)  # lesions of drawn shapes, of all sizes
 MEAN = "mean of"  # how a row of means begins
 WITHOUT_LESION = (HEALTHY, MADE)  # all of them choose; nothing of them is kept apart
 OUTLINED = "painted, real outlines"
@@ -60,7 +61,7 @@ def of_phantom(number: int) -> Case:
     """A phantom of the other generator, as a network is shown it."""
     image, mask, _ = phantom.make_subject(number, seed=SEED)
     frame, seen = frames.look(image, phantom.AFFINE)
-    return DRAWN[1], f"phantom {number}", number, seen, frame.into(mask, phantom.AFFINE) >= 0.5
+    return PHANTOMS, f"phantom {number}", number, seen, frame.into(mask, phantom.AFFINE) >= 0.5
 
 
 def with_lesion(file: Path, number: int) -> Case:
@@ -126,6 +127,11 @@ def opened(file: Path) -> tuple[np.ndarray, np.ndarray]:
 def single(scans: pd.DataFrame) -> pd.DataFrame:
     """The rows of `scores_by_scan` that are of one scan each: without its means."""
     return scans[~scans.case.str.startswith(MEAN)]
+
+
+def means(scans: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `scores_by_scan` that are means."""
+    return scans[scans.case.str.startswith(MEAN)]
 
 
 def by_size(scans: pd.DataFrame) -> pd.DataFrame:

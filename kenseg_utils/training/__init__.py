@@ -7,7 +7,7 @@ epochs, and, when done, model.keras and provenance.json.
 from ._augment import augment, move, recolour, strip_skull, wide
 from ._batches import Batches
 from ._device import Epochs, Speed, Steps, compile_steps, place, run_epoch
-from ._loop import Run, TrainingError, build, predict, provenance, train, validate
+from ._loop import Run, TrainingError, alone, build, predict, provenance, train, validate
 from ._recipes import Recipe, with_changes
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Speed",
     "Steps",
     "TrainingError",
+    "alone",
     "augment",
     "build",
     "compile_steps",

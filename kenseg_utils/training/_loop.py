@@ -372,7 +372,7 @@ def _fit(
     machine.share_statistics(model, False)  # alone again, the network is like any other
     with _advice_on_disk(recipe.epochs, folder):
         with artifacts.write_aside(folder / "model.keras") as aside:
-            _alone(model).save(aside)
+            alone(model).save(aside)
         artifacts.write_json(
             folder / "provenance.json",
             provenance(
@@ -432,7 +432,7 @@ def _looped(
     return run_epoch
 
 
-def _alone(model: Model) -> Model:
+def alone(model: Model) -> Model:
     """The network of one output, without optimiser and loss, which a reader's Keras may not know.
 
     It shares the model's weights; its file is a third as large.
