@@ -23,10 +23,19 @@ import time
 from pathlib import Path
 
 import numpy as np
-from common import medians, named, paired_rounds, save
+from common import (
+    PEAK,
+    matrix_product,
+    medians,
+    named,
+    paired_rounds,
+    products_of_a_slice,
+    save,
+    shares_of_peak,
+)
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-WIDTHS, BATCH = (32, 64, 128, 256, 512), 16
+WIDTHS, BATCH, FRAME = (32, 64, 128, 256, 512), 16, (208, 240)
 
 
 def ours(image, affine, flips, precision):
@@ -54,7 +63,7 @@ def theirs(image, precision):
     volume = (image - image.mean()) / image.std()
     volume = torch.from_numpy(volume[None, None].astype(np.float32))
     half = precision == "mixed_bfloat16"
-    slices = SliceInferer(roi_size=(208, 240), sw_batch_size=BATCH, spatial_dim=2)
+    slices = SliceInferer(roi_size=FRAME, sw_batch_size=BATCH, spatial_dim=2)
 
     def run():
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=half):
@@ -172,7 +181,15 @@ def main() -> None:
         contenders[f"MONAI {monai.__version__}"] = theirs(image, precision)
     except ImportError:
         print("MONAI is not installed: measuring kenseg_utils alone (pip install -e .[peers]).")
-    seconds = paired_rounds(contenders, arguments.rounds)
+    product, its_products = matrix_product(precision)
+    seconds = paired_rounds(contenders | {PEAK: product}, arguments.rounds)
+    a_slice = products_of_a_slice(WIDTHS, *FRAME, monai=len(contenders) > 1 + arguments.mirrored)
+    looks = {
+        name: image.shape[2] if name.startswith("MONAI") else shown * (1 + ("mirrored" in name))
+        for name in contenders
+    }
+    products = {name: count * a_slice[name.split()[0].strip(",")] for name, count in looks.items()}
+    roof = shares_of_peak(seconds, products, its_products)
     middle = medians(seconds)
     result = {
         "what": "whole-volume segmentation",
@@ -183,6 +200,8 @@ def main() -> None:
         "precision": precision,
         "seconds": seconds,
         "seconds_a_volume": middle,
+        "multiply_adds_of_a_slice": a_slice,
+        **roof,
     }
     peers = [value for name, value in middle.items() if name.startswith("MONAI")]
     if peers:

@@ -19,7 +19,16 @@ from functools import lru_cache, partial
 from types import SimpleNamespace
 
 import numpy as np
-from common import medians, named, paired_rounds, save
+from common import (
+    PEAK,
+    matrix_product,
+    medians,
+    named,
+    paired_rounds,
+    products_of_a_slice,
+    save,
+    shares_of_peak,
+)
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 WIDTHS, BATCH, SIDE = (32, 64, 128, 256, 512), 8, 128
@@ -96,7 +105,12 @@ def beside_monai(rounds: int, at_most_s: float) -> dict:
             )
     for step in contenders.values():  # trace, choose kernels, fill the optimisers
         step(), step()
-    seconds = paired_rounds(contenders, rounds, at_most_s)
+    product, its_products = matrix_product(precision)
+    seconds = paired_rounds(contenders | {PEAK: product}, rounds, at_most_s)
+    # Forward once, and on the way back for what a layer saw and for its weights.
+    a_slice = products_of_a_slice(WIDTHS, SIDE, SIDE, monai is not None)
+    products = {name: 3 * BATCH * a_slice[name.split()[0].strip(",")] for name in contenders}
+    roof = shares_of_peak(seconds, products, its_products)
     speed = {name: BATCH / value for name, value in medians(seconds).items()}
     result = {
         "what": "training step",
@@ -106,6 +120,8 @@ def beside_monai(rounds: int, at_most_s: float) -> dict:
         "precision": precision,
         "seconds": seconds,
         "images_per_second": speed,
+        "multiply_adds_of_a_slice": a_slice,
+        **roof,
     }
     if monai:
         quickest = max(value for name, value in speed.items() if name.startswith("MONAI"))

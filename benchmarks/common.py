@@ -41,6 +41,61 @@ def paired_rounds(
     return seconds
 
 
+PEAK = "matrix product"  # the contender that does nothing else
+
+
+def matrix_product(precision: str, size: int = 2048, times: int = 8) -> tuple[Callable, int]:
+    """Products of two large matrices in TensorFlow, and their multiply-adds: what a roof is.
+
+    No network of convolutions gets more multiply-adds a second out of the same cores.
+    """
+    import tensorflow as tf
+
+    kind = tf.float32 if precision == "float32" else tf.bfloat16
+    matrix = tf.cast(tf.random.normal((size, size)) / size**0.5, kind)
+
+    def run() -> None:
+        answer = matrix
+        for _ in range(times):
+            answer = tf.matmul(answer, matrix)
+        float(tf.cast(answer[0, 0], tf.float32))  # waits until all is done
+
+    run()
+    return run, times * size**3
+
+
+def shares_of_peak(
+    seconds: dict[str, list[float]], products: dict[str, float], peak_products: int
+) -> dict:
+    """Of contenders the share of the matrix product's speed, which is taken out of `seconds`.
+
+    `products`: multiply-adds of a round, by contender.
+    """
+    peak = peak_products / statistics.median(seconds.pop(PEAK))
+    shares = {
+        name: count / statistics.median(seconds[name]) / peak for name, count in products.items()
+    }
+    return dict(matrix_peak_multiply_adds=peak, share_of_matrix_peak=shares)
+
+
+def products_of_a_slice(widths: tuple[int, ...], height: int, width: int, monai: bool) -> dict:
+    """Multiply-adds of a slice, forward: of our UNet++, and of MONAI's as PyTorch counts them."""
+    from kenseg_utils import networks
+
+    ours = networks.sketch("unetpp", input_shape=(height, width, 1), widths=widths)
+    found = {"kenseg_utils": networks.multiply_adds(ours)}
+    if monai:
+        import torch
+        from monai.networks.nets import BasicUNetPlusPlus
+        from torch.utils.flop_counter import FlopCounterMode
+
+        theirs = BasicUNetPlusPlus(2, 1, 2, features=(*widths, widths[0]), norm="batch").eval()
+        with FlopCounterMode(display=False) as counter, torch.inference_mode():
+            theirs(torch.zeros(1, 1, height, width))
+        found["MONAI"] = counter.get_total_flops() // 2
+    return found
+
+
 def cpu_seconds() -> float:
     """Processor time that this process and its workers have had, without other people's work."""
     process = psutil.Process()

@@ -41,3 +41,24 @@ def test_no_round_begins_that_would_end_too_late_but_three_always_do(at_most_s, 
 
 def test_fewer_rounds_than_three_are_had_by_asking_for_them():
     assert len(rounds_of(3, 1, 2)[0]["slow"]) == 2
+
+
+def test_a_share_of_the_roof_is_of_the_median_round_and_the_roof_is_no_contender():
+    seconds = {"ours": [2.0, 4.0, 3.0], "theirs": [6.0] * 3, common.PEAK: [1.0, 9.0, 0.5]}
+    found = common.shares_of_peak(seconds, {"ours": 1.5e9, "theirs": 1e9}, int(1e9))
+    assert found["matrix_peak_multiply_adds"] == pytest.approx(1e9)
+    assert found["share_of_matrix_peak"] == pytest.approx({"ours": 0.5, "theirs": 1 / 6})
+    assert list(seconds) == ["ours", "theirs"]
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_the_roof_counts_what_it_multiplies(precision):
+    pytest.importorskip("tensorflow")
+    run, products = common.matrix_product(precision, size=8, times=3)
+    run()
+    assert products == 3 * 8**3
+
+
+def test_a_slice_of_our_network_is_counted():
+    small, large = (common.products_of_a_slice((4, 8), n, n, monai=False) for n in (32, 64))
+    assert list(small) == ["kenseg_utils"] and large["kenseg_utils"] == 4 * small["kenseg_utils"]

@@ -30,6 +30,9 @@ def test_each_is_trained_and_judged_once(tmp_path, monkeypatch):
         for name, plan in dimensions.PLANS.items()
         if name != "2.5-D"
     }
+    # Untrained networks answer everywhere: each choice would label whole heads, eighty times over.
+    monkeypatch.setattr(judging, "TRIED_THRESHOLDS", (0.1, 0.5))
+    monkeypatch.setattr(judging, "TRIED_PEAK_SHARES", (0.0, 0.4))
     asked = []
 
     def cases():

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +88,9 @@ def develop_on(plan: Plan, healthy: Sequence[np.ndarray] = ()) -> Development:
     return Development(own, [_phantom(index) for index in range(plan.phantoms)], empty)
 
 
+@lru_cache(maxsize=8)
 def _phantom(index: int) -> tuple[np.ndarray, np.ndarray]:
+    """One to develop on, kept for the next training in this process: nobody writes to it."""
     image, mask, _ = phantom.make_subject(index, seed=DEVELOPMENT_SEED)
     frame, seen = frames.look(image, phantom.AFFINE)
     return seen, frame.into(mask, phantom.AFFINE) >= 0.5
