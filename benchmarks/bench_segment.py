@@ -162,6 +162,12 @@ def main() -> None:
     if arguments.heads:
         heads(arguments.rounds)
         return
+    try:
+        import monai
+        import torch._dynamo  # noqa: F401  with it Triton, which crashes after TensorFlow
+    except ImportError:
+        print("MONAI is not installed: measuring kenseg_utils alone (pip install -e .[peers]).")
+        monai = None
     from kenseg_utils import anatomy, atlas, machine, prediction, profiles
 
     scans = profiles.open_scans(profiles.get("smoke"))
@@ -175,15 +181,11 @@ def main() -> None:
     contenders = {"kenseg_utils": ours(image, scan.affine, False, precision)}
     if arguments.mirrored:
         contenders["kenseg_utils, mirrored too"] = ours(image, scan.affine, True, precision)
-    try:
-        import monai
-
+    if monai:
         contenders[f"MONAI {monai.__version__}"] = theirs(image, precision)
-    except ImportError:
-        print("MONAI is not installed: measuring kenseg_utils alone (pip install -e .[peers]).")
+    a_slice = products_of_a_slice(WIDTHS, *FRAME, monai=monai is not None)
     product, its_products = matrix_product(precision)
     seconds = paired_rounds(contenders | {PEAK: product}, arguments.rounds)
-    a_slice = products_of_a_slice(WIDTHS, *FRAME, monai=len(contenders) > 1 + arguments.mirrored)
     looks = {
         name: image.shape[2] if name.startswith("MONAI") else shown * (1 + ("mirrored" in name))
         for name in contenders
