@@ -316,7 +316,7 @@ def paint_distractors(
         vessels = logistic(8 * (smooth_field(rng, 4) - rng.uniform(2.0, 2.8)))
         vessels = vessels * person.fluid * rng.uniform(0.3, 1)
         picture += vessels * (rng.choice((0.05, 1.3)) - picture)
-    if rng.random() < 0.12:  # with 0.04, a network took a healthy head's wide cistern for a lesion
+    if rng.random() < 0.12:
         picture = _with_cyst(rng, picture, person, fluid)
     return picture
 
