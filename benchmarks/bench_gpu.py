@@ -30,7 +30,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-from common import RESULTS
+from common import RESULTS, matrix_product
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # rows and PyTorch share the card
@@ -131,29 +131,10 @@ def rate_of(run: Callable[[int], None], seconds: float, rounds: int = 3) -> floa
 
 def measure_peak(row: Row) -> dict:
     """Multiply-adds a second of a product of two large matrices."""
-    import keras
-    from keras import ops
-
     from kenseg_utils import machine
 
-    on_gpu = machine.device().startswith("GPU")
-    size = 8192 if on_gpu else 1024
-    kind = "float32" if row.precision == "float32" else row.precision.removeprefix("mixed_")
-    rng = np.random.default_rng(0)
-    a = ops.cast(rng.normal(size=(size, size)).astype(np.float32) / np.sqrt(size), kind)
-    product = ops.matmul
-    if keras.backend.backend() == "jax":
-        import jax
-
-        product = jax.jit(ops.matmul)
-
-    def run(count: int) -> None:
-        answer = a
-        for _ in range(count):
-            answer = product(answer, a)
-        float(ops.cast(answer[0, 0], "float32"))  # waits until all is done
-
-    run(1)
+    size = 8192 if machine.device().startswith("GPU") else 1024
+    run = matrix_product(row.precision.removeprefix("mixed_"), size)
     return dict(multiply_adds_per_second=rate_of(run, row.seconds) * size**3) | about()
 
 

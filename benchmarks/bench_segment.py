@@ -23,16 +23,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from common import (
-    PEAK,
-    matrix_product,
-    medians,
-    named,
-    paired_rounds,
-    products_of_a_slice,
-    save,
-    shares_of_peak,
-)
+from common import medians, monai_if_there, named, products_of_a_slice, rounds_under_roof, save
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 WIDTHS, BATCH, FRAME = (32, 64, 128, 256, 512), 16, (208, 240)
@@ -162,12 +153,7 @@ def main() -> None:
     if arguments.heads:
         heads(arguments.rounds)
         return
-    try:
-        import monai
-        import torch._dynamo  # noqa: F401  with it Triton, which crashes after TensorFlow
-    except ImportError:
-        print("MONAI is not installed: measuring kenseg_utils alone (pip install -e .[peers]).")
-        monai = None
+    monai = monai_if_there()
     from kenseg_utils import anatomy, atlas, machine, prediction, profiles
 
     scans = profiles.open_scans(profiles.get("smoke"))
@@ -184,14 +170,12 @@ def main() -> None:
     if monai:
         contenders[f"MONAI {monai.__version__}"] = theirs(image, precision)
     a_slice = products_of_a_slice(WIDTHS, *FRAME, monai=monai is not None)
-    product, its_products = matrix_product(precision)
-    seconds = paired_rounds(contenders | {PEAK: product}, arguments.rounds)
     looks = {
         name: image.shape[2] if name.startswith("MONAI") else shown * (1 + ("mirrored" in name))
         for name in contenders
     }
     products = {name: count * a_slice[name.split()[0].strip(",")] for name, count in looks.items()}
-    roof = shares_of_peak(seconds, products, its_products)
+    seconds, roof = rounds_under_roof(contenders, products, precision, rounds=arguments.rounds)
     middle = medians(seconds)
     result = {
         "what": "whole-volume segmentation",

@@ -20,14 +20,13 @@ from types import SimpleNamespace
 
 import numpy as np
 from common import (
-    PEAK,
-    matrix_product,
     medians,
+    monai_if_there,
     named,
     paired_rounds,
     products_of_a_slice,
+    rounds_under_roof,
     save,
-    shares_of_peak,
 )
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -81,12 +80,7 @@ def theirs(images, labels, norm, precision):
 
 def beside_monai(rounds: int, at_most_s: float) -> dict:
     """Images a second of each, and the ratio to the quicker of MONAI's."""
-    try:
-        import monai
-        import torch._dynamo  # noqa: F401  with it Triton, which crashes after TensorFlow
-    except ImportError:
-        print("MONAI is not installed: measuring kenseg_utils alone (pip install -e .[peers]).")
-        monai = None
+    monai = monai_if_there()
 
     from kenseg_utils import machine
 
@@ -105,12 +99,12 @@ def beside_monai(rounds: int, at_most_s: float) -> dict:
             )
     for step in contenders.values():  # trace, choose kernels, fill the optimisers
         step(), step()
-    product, its_products = matrix_product(precision)
-    seconds = paired_rounds(contenders | {PEAK: product}, rounds, at_most_s)
     # Forward once, and on the way back for what a layer saw and for its weights.
     a_slice = products_of_a_slice(WIDTHS, SIDE, SIDE, monai is not None)
     products = {name: 3 * BATCH * a_slice[name.split()[0].strip(",")] for name in contenders}
-    roof = shares_of_peak(seconds, products, its_products)
+    seconds, roof = rounds_under_roof(
+        contenders, products, precision, rounds=rounds, at_most_s=at_most_s
+    )
     speed = {name: BATCH / value for name, value in medians(seconds).items()}
     result = {
         "what": "training step",

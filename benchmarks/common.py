@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import psutil
 
 RESULTS = Path(__file__).parent / "results"
@@ -44,24 +45,54 @@ def paired_rounds(
 PEAK = "matrix product"  # the contender that does nothing else
 
 
-def matrix_product(precision: str, size: int = 2048, times: int = 8) -> tuple[Callable, int]:
-    """Products of two large matrices in TensorFlow, and their multiply-adds: what a roof is.
+def matrix_product(kind: str, size: int) -> Callable[[int], None]:
+    """`run(count)`: so many products of two large matrices, each of size³ multiply-adds.
 
-    No network of convolutions gets more multiply-adds a second out of the same cores.
+    What it reaches a second is the roof that a network of convolutions is measured by.
     """
-    import tensorflow as tf
+    import keras
+    from keras import ops
 
-    kind = tf.float32 if precision == "float32" else tf.bfloat16
-    matrix = tf.cast(tf.random.normal((size, size)) / size**0.5, kind)
+    rng = np.random.default_rng(0)
+    matrix = ops.cast(rng.normal(size=(size, size)).astype(np.float32) / np.sqrt(size), kind)
+    product = ops.matmul
+    if keras.backend.backend() == "jax":
+        import jax
 
-    def run() -> None:
+        product = jax.jit(ops.matmul)
+
+    def run(count: int) -> None:
         answer = matrix
-        for _ in range(times):
-            answer = tf.matmul(answer, matrix)
-        float(tf.cast(answer[0, 0], tf.float32))  # waits until all is done
+        for _ in range(count):
+            answer = product(answer, matrix)
+        float(ops.cast(answer[0, 0], "float32"))  # waits until all is done
 
-    run()
-    return run, times * size**3
+    run(1)
+    return run
+
+
+def rounds_under_roof(
+    contenders: dict[str, Callable[[], object]],
+    products: dict[str, float],
+    precision: str,
+    **limits,
+) -> tuple[dict, dict]:
+    """`paired_rounds`, and what `shares_of_peak` says of a matrix product that took part."""
+    size, times = 2048, 8
+    product = matrix_product(precision.removeprefix("mixed_"), size)
+    seconds = paired_rounds(contenders | {PEAK: lambda: product(times)}, **limits)
+    return seconds, shares_of_peak(seconds, products, times * size**3)
+
+
+def monai_if_there():
+    """MONAI, or None and a word. Before TensorFlow: Triton, which it needs, crashes after it."""
+    try:
+        import monai
+        import torch._dynamo  # noqa: F401  with it Triton
+    except ImportError:
+        print("MONAI is not installed: measuring kenseg_utils alone (pip install -e .[peers]).")
+        return None
+    return monai
 
 
 def shares_of_peak(

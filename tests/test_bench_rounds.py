@@ -52,11 +52,29 @@ def test_a_share_of_the_roof_is_of_the_median_round_and_the_roof_is_no_contender
 
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
-def test_the_roof_counts_what_it_multiplies(precision):
+def test_the_roof_takes_part_in_the_rounds_and_counts_what_it_multiplies(precision, monkeypatch):
+    asked, times = [], []
+
+    def product(kind, size):
+        asked.append((kind, size))
+        return times.append
+
+    monkeypatch.setattr(common, "matrix_product", product)
+    monkeypatch.setattr(
+        common,
+        "shares_of_peak",
+        lambda seconds, products, count: (len(seconds.pop(common.PEAK)), count),
+    )
+    seconds, roof = common.rounds_under_roof({"ours": list}, {"ours": 1}, precision, rounds=3)
+    ((kind, size),) = asked
+    assert kind == precision.removeprefix("mixed_") and len(times) == 3
+    assert roof == (3, times[0] * size**3) and len(seconds["ours"]) == 3
+
+
+@pytest.mark.parametrize("kind", ["float32", "bfloat16"])
+def test_the_roof_runs(kind):
     pytest.importorskip("tensorflow")
-    run, products = common.matrix_product(precision, size=8, times=3)
-    run()
-    assert products == 3 * 8**3
+    common.matrix_product(kind, 8)(3)
 
 
 def test_a_slice_of_our_network_is_counted():
