@@ -36,6 +36,9 @@ The rule, written down before any network was judged:
 5. `--turned-over T2w MASK` is scored with the rest and chooses nothing: a real lesion, but a T2w
    whose grey values were turned over (`judging.turned_over`).
 
+6. What lies outside a generous hull of the brain counts nowhere, for no scan's answer shows it.
+   It did count until a network had been refused for 9 ml in the muscles of a neck.
+
 Volumes are scored in the frame (2 mm). Writes results/NAME.json with all choices.
 """
 

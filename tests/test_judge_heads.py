@@ -172,6 +172,31 @@ def test_a_threshold_for_finding_and_a_share_for_drawing_are_chosen_together():
     assert not scored[scored.group == "healthy"].found_ml.any()
 
 
+def test_what_no_scan_would_show_is_not_judged_either():
+    """A network that sees lesions everywhere, the neck included: scored as it would be drawn."""
+    image, affine = head()
+    frame, seen = frames.look(image, affine)
+
+    class Everything:
+        input_shape = output_shape = (None, *frames.SHAPE, 1)
+        predict_on_batch = staticmethod(np.ones_like)
+
+    row = judging.judge(np.ones_like, [("healthy", "head", 0, seen, None)], [(False, False)])
+    drawn = frame.into(prediction.by_frame(Everything(), image, affine), affine) >= 0.5
+    assert row.found_ml.nunique() == 1
+    assert row.found_ml[0] == pytest.approx(drawn.sum() * frames.VOXEL_ML, rel=0.03)
+    assert 1500 < row.found_ml[0] < 0.5 * seen.size * frames.VOXEL_ML
+    # The same for a lesion: what is found in the neck beside it costs nothing.
+    lesion = np.zeros(frames.SHAPE, bool)
+    lesion[60:66, 50:58, 60:66] = True
+    neck = np.zeros(frames.SHAPE, np.float32)
+    neck[40:56, 40:56, :6] = 0.9
+    scored = judging.judge(
+        lambda seen: np.maximum(neck, lesion), [("painted", "head", 0, seen, lesion)]
+    )
+    assert (scored[~scored.moved & ~scored.mirrored].precision == 1).all()
+
+
 def test_small_things_are_left_out():
     found = np.zeros((20, 20, 20), bool)
     found[:4, :4, :4] = True  # 0.5 ml

@@ -182,16 +182,18 @@ def judge(
     """A row a case and a choice: Dice, recall, precision, ml.
 
     `probability` answers about a volume in the frame. `ways`: whether it is also asked about the
-    mirror image, and about a head moved by a voxel; each doubles the time, and the mean is judged.
+    mirror image, and about a head moved by a voxel; each doubles the time, and the mean is judged,
+    inside the brain's hull alone, as `prediction.by_frame` draws it.
     """
     rows = []
     for group, name, number, seen, mask in cases:
+        hull = frames.brain_hull(seen)
         answers: dict[tuple[bool, bool], np.ndarray] = {}
         for mirrored, moved in ways:
             looks = frames.ways_to_look(mirrored, moved)
             for look in set(looks) - set(answers):
                 answers[look] = frames.asked_about(probability, seen, *look)
-            soft = np.mean([answers[look] for look in looks], axis=0)
+            soft = hull * np.mean([answers[look] for look in looks], axis=0)
             case = dict(group=group, case=name, number=number, mirrored=mirrored, moved=moved)
             rows += [case | row for row in _scores_of_choices(soft, mask)]
         say(f"{group}: {name}")

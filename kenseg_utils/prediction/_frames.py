@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from kenseg_utils import anatomy
-
 from . import frames
 from ._answers import lesion_channel
 from ._finds import drawing_thresholds
@@ -50,7 +48,7 @@ def by_frame(
     ]
     probability = np.mean(answers, axis=0)
     if inside_brain:
-        probability = probability * _hull(seen)
+        probability = probability * frames.brain_hull(seen)
     threshold = drawing_thresholds(
         probability, getattr(model, "threshold", 0.5), getattr(model, "peak_share", 0.0)
     )
@@ -68,10 +66,3 @@ def _shifted(probability: np.ndarray, threshold: np.ndarray | float) -> np.ndarr
         return probability
     here, there = probability * (1 - threshold), (1 - probability) * threshold
     return here / np.maximum(here + there, np.finfo(np.float32).tiny)
-
-
-def _hull(seen: np.ndarray) -> np.ndarray:
-    """`anatomy.brain_hull`, which counts in mm, of a head in the frame."""
-    step = round(frames.SPACING)
-    fine = seen.repeat(step, 0).repeat(step, 1).repeat(step, 2)
-    return anatomy.brain_hull(fine)[::step, ::step, ::step]
