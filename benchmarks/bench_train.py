@@ -1,4 +1,4 @@
-"""Training steps: beside MONAI's, one or several at a time, of whole heads, and waits for data.
+"""Training steps: beside MONAI's, one or several at a time, of heads, by kernels; waits for data.
 
 Beside MONAI: widths 32 … 512, batch 8, 128×128, the same convolutions, Adam, cross-entropy plus
 Dice, the same number format on both sides (bfloat16 where the processor has it; float32 elsewhere
@@ -199,28 +199,35 @@ def _contender(network, widths, side, batch, slices, steps_per_execution):
     return training.build(recipe, (side, side, 1)), batches, steps
 
 
-def of_heads(rounds: int, at_most_s: float) -> dict:
-    """A step of the 3-D network on one head: with Keras's layers, with ours, and without norm."""
+HEAD_WIDTHS = (16, 32, 48, 64)
+
+
+def head_step(change, precision, **options):
+    """A step of the 3-D network on one whole head; `change` is done to the network built."""
     import keras
 
     from kenseg_utils import machine, networks
     from kenseg_utils.experiments import synthesis
     from kenseg_utils.prediction import frames
 
-    widths, precision = (16, 32, 48, 64), machine.choose_precision()
     rng = np.random.default_rng(0)
     image = rng.normal(size=(1, *frames.SHAPE, 1)).astype(np.float32)
     mask = (rng.random(image.shape) > 0.99).astype(np.float32)
     view = synthesis.VIEWS["unet3d_half"]
+    with machine.building_in(precision):
+        model = networks.build(
+            view.network, image.shape[1:], widths=HEAD_WIDTHS, **view.options, **options
+        )
+    change(model).compile(keras.optimizers.AdamW(1e-4), synthesis.volume_loss)
+    return lambda: float(model.train_on_batch(image, mask))
 
-    def step(change, **options):
-        with machine.building_in(precision):
-            model = networks.build(
-                view.network, image.shape[1:], widths=widths, **view.options, **options
-            )
-        change(model).compile(keras.optimizers.AdamW(1e-4), synthesis.volume_loss)
-        return lambda: float(model.train_on_batch(image, mask))
 
+def of_heads(rounds: int, at_most_s: float) -> dict:
+    """A step of the 3-D network on one head: with Keras's layers, with ours, and without norm."""
+    from kenseg_utils import machine
+
+    precision = machine.choose_precision()
+    step = partial(head_step, precision=precision)
     contenders = {
         "Keras, group norm": step(lambda model: model),
         "kenseg_utils, group norm": step(machine.fuse_normalisation),
@@ -232,12 +239,70 @@ def of_heads(rounds: int, at_most_s: float) -> dict:
     middle = medians(seconds)
     return {
         "what": "training step of a whole head",
-        "widths": widths,
+        "widths": HEAD_WIDTHS,
         "precision": precision,
         "seconds": seconds,
         "seconds_a_step": middle,
         "ratio": middle["Keras, group norm"] / middle["kenseg_utils, group norm"],
     }
+
+
+def kernels(rounds: int, at_most_s: float) -> dict:
+    """TensorFlow's own kernels beside oneDNN's, in float32: which, it reads when it is imported."""
+    spawn = multiprocessing.get_context("spawn")
+    workers = {
+        name: ProcessPoolExecutor(1, spawn, _set_kernels, (number,))
+        for name, number in (("TensorFlow's own", 0), ("oneDNN's", 1))
+    }
+    result = {"what": "kernels of TensorFlow"}
+    for case in KERNEL_CASES:
+        contenders = {name: partial(_steps_in, worker, case) for name, worker in workers.items()}
+        for take in contenders.values():
+            take(), take()
+        seconds = paired_rounds(contenders, rounds, at_most_s / len(KERNEL_CASES))
+        middle = medians(seconds)
+        result[case] = {
+            "seconds": seconds,
+            "seconds_a_step": middle,
+            "ratio": middle["TensorFlow's own"] / middle["oneDNN's"],
+        }
+    for worker in workers.values():
+        worker.shutdown()
+    return result
+
+
+KERNEL_CASES = (
+    "Ken-model 8 … 128, 4 slices",
+    f"UNet++ {WIDTHS[0]} … {WIDTHS[-1]}, {BATCH} slices",
+    "3-D U-Net, a whole head",
+)
+
+
+def _set_kernels(number: int) -> None:
+    os.environ["TF_ENABLE_ONEDNN_OPTS"] = str(number)
+
+
+def _steps_in(worker, case) -> None:
+    worker.submit(_step_of, case).result()
+
+
+def _step_of(case) -> None:
+    _kernel_step(case)()
+
+
+@lru_cache
+def _kernel_step(case):
+    """A step of one of `KERNEL_CASES`, kept for the next round."""
+    from kenseg_utils import machine
+
+    if case.startswith("3-D"):
+        return head_step(machine.fuse_normalisation, "float32")
+    rng, ken = np.random.default_rng(0), case.startswith("Ken")
+    images = rng.normal(size=(4 if ken else BATCH, SIDE, SIDE, 1)).astype(np.float32)
+    labels = (rng.random(images.shape[:3]) > 0.9).astype(np.int32)
+    if ken:
+        return ours(images, labels, (8, 16, 32, 64, 128), "float32", "ken_unetpp")
+    return ours(images, labels, precision="float32", normalisation="batch")
 
 
 def waiting(epochs: int = 3) -> dict:
@@ -272,7 +337,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=90, help="of a comparison's rounds")
-    parser.add_argument("--only", choices=("monai", "steps", "heads", "waiting"), default=None)
+    parser.add_argument(
+        "--only", choices=("monai", "steps", "heads", "kernels", "waiting"), default=None
+    )
     arguments = parser.parse_args()
     if arguments.only in (None, "monai"):
         result = beside_monai(arguments.rounds, arguments.seconds)
@@ -282,6 +349,8 @@ def main() -> None:
     if arguments.only in (None, "heads"):
         result = of_heads(2 * arguments.rounds + 1, arguments.seconds)
         save(named("train_head", result["precision"]), result)
+    if arguments.only in (None, "kernels"):
+        save("train_kernels", kernels(arguments.rounds, arguments.seconds))
     if arguments.only in (None, "waiting"):
         save("train_waiting", waiting())
 

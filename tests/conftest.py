@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+import kenseg_utils  # noqa: F401  before any test's Keras: it says which kernels TensorFlow takes
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "book/_tools"))
 import browsing  # noqa: E402
