@@ -2,6 +2,8 @@
 
     python benchmarks/judge_heads.py --model best.keras --network unet3d --heads T1.nii.gz …
 
+Without `--model` it judges the recorded network; `--keep-choice` then keeps the choice with it.
+
 The rule, written down before any network was judged:
 
 1. Development: phantoms of the other generator (`kenseg_utils.phantom`) with even numbers, and
@@ -182,18 +184,32 @@ def record(model, plan: dict, log: Path, choice: dict, scans: pd.DataFrame, note
         | dict(recipe=recipe, plan=plan, training=note, trainings=trainings(plan, history, parent)),
         history=history,
     )
-    means = judging.means(scans)
-    return prediction.save_network(
-        "heads",
-        run,
-        **choice,
-        judged=json.loads(means.to_json(orient="records", double_precision=4)),
-    )
+    return _saved(run, choice, scans)
+
+
+def keep_choice(choice: dict, scans: pd.DataFrame) -> Path:
+    """Keep what the recorded network was judged to need with it: weights and past stay.
+
+    ValueError where none is recorded.
+    """
+    kept = prediction.recorded_network("heads")
+    if kept is None:
+        raise ValueError("No network is recorded in results/: give --model and --record.")
+    model, about = kept
+    others = {"input_shape", "history", "judged", *choice}
+    past = {name: value for name, value in about.items() if name not in others}
+    run = SimpleNamespace(model=model, provenance=past, history=pd.DataFrame(about["history"]))
+    return _saved(run, choice, scans)
+
+
+def _saved(run, choice: dict, scans: pd.DataFrame) -> Path:
+    means = judging.means(scans).to_json(orient="records", double_precision=4)
+    return prediction.save_network("heads", run, **choice, judged=json.loads(means))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", type=Path, required=True, help="a training's best.keras")
+    parser.add_argument("--model", type=Path, help="a training's best.keras; else the recorded one")
     parser.add_argument("--network", choices=list(synthesis.VIEWS), default="unet3d")
     parser.add_argument("--heads", type=Path, nargs="*", default=[], help="healthy T1w")
     parser.add_argument("--outlines", type=Path, nargs="*", default=[], help="masks, MNI space")
@@ -204,13 +220,20 @@ def main() -> None:
     parser.add_argument("--name", required=True, help="of the result")
     parser.add_argument("--folder", type=Path, help="of the result (default: results/)")
     parser.add_argument("--table", type=Path, help="all cases by all choices; read if it is there")
-    parser.add_argument("--record", type=Path, help="the training's folder: keep the network")
+    keep = parser.add_mutually_exclusive_group()
+    keep.add_argument("--record", type=Path, help="the training's folder: keep the network")
+    keep.add_argument(
+        "--keep-choice", action="store_true", help="with the recorded network, which was judged"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="processes that make the cases")
     parser.add_argument("--note", default="", help="how it was trained, in words")
     given = parser.parse_args()
+    if (given.record and not given.model) or (given.keep_choice and given.model):
+        parser.error("--record goes with --model, and --keep-choice with the recorded network")
     model = prediction.open_network(given.model)
+    file = given.model or artifacts.results_file("heads", suffix=".npz")
     if given.table and given.table.exists():
-        table = opened_table(given.table, given.model)
+        table = opened_table(given.table, file)
     else:
         everything = cases(
             given.heads,
@@ -225,7 +248,7 @@ def main() -> None:
         table = judge(lambda seen: view.probability(model, seen), everything, say=print)
         if given.table:
             given.table.parent.mkdir(parents=True, exist_ok=True)
-            table.assign(model=artifacts.fingerprint(given.model)).to_csv(given.table, index=False)
+            table.assign(model=artifacts.fingerprint(file)).to_csv(given.table, index=False)
     choice, told = choose(table)
     scans = scores_by_scan(table, choice)
     print(given.name, choice)
@@ -245,6 +268,8 @@ def main() -> None:
     if given.record:
         plan = json.loads((given.record / "plan.json").read_text())
         print(record(model, plan, given.record / "log.csv", choice, scans, given.note))
+    if given.keep_choice:
+        print(keep_choice(choice, scans))
 
 
 if __name__ == "__main__":
