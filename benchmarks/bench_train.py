@@ -27,6 +27,7 @@ from common import (
     products_of_a_slice,
     rounds_under_roof,
     save,
+    vector_units,
 )
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -254,7 +255,7 @@ def kernels(rounds: int, at_most_s: float) -> dict:
         name: ProcessPoolExecutor(1, spawn, _set_kernels, (number,))
         for name, number in (("TensorFlow's own", 0), ("oneDNN's", 1))
     }
-    result = {"what": "kernels of TensorFlow"}
+    result = {"what": "kernels of TensorFlow", "vector_units": vector_units()}
     for case in KERNEL_CASES:
         contenders = {name: partial(_steps_in, worker, case) for name, worker in workers.items()}
         for take in contenders.values():

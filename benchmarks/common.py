@@ -127,6 +127,16 @@ def products_of_a_slice(widths: tuple[int, ...], height: int, width: int, monai:
     return found
 
 
+def vector_units() -> str:
+    """The widest of the processor's units for vectors that TensorFlow asks about (Linux tells)."""
+    try:
+        known = set(Path("/proc/cpuinfo").read_text().split())
+    except OSError:
+        return "unknown"
+    units = ("amx_tile", "avx512_bf16", "avx512_vnni", "avx_vnni", "avx512f", "avx2", "avx")
+    return next((unit for unit in units if unit in known), "none")
+
+
 def cpu_seconds() -> float:
     """Processor time that this process and its workers have had, without other people's work."""
     process = psutil.Process()

@@ -187,24 +187,24 @@ def record(model, plan: dict, log: Path, choice: dict, scans: pd.DataFrame, note
     return _saved(run, choice, scans)
 
 
-def keep_choice(choice: dict, scans: pd.DataFrame) -> Path:
+def keep_choice(choice: dict, scans: pd.DataFrame, folder: Path | None = None) -> Path:
     """Keep what the recorded network was judged to need with it: weights and past stay.
 
     ValueError where none is recorded.
     """
-    kept = prediction.recorded_network("heads")
+    kept = prediction.recorded_network("heads", folder)
     if kept is None:
         raise ValueError("No network is recorded in results/: give --model and --record.")
     model, about = kept
     others = {"input_shape", "history", "judged", *choice}
     past = {name: value for name, value in about.items() if name not in others}
     run = SimpleNamespace(model=model, provenance=past, history=pd.DataFrame(about["history"]))
-    return _saved(run, choice, scans)
+    return _saved(run, choice, scans, folder)
 
 
-def _saved(run, choice: dict, scans: pd.DataFrame) -> Path:
+def _saved(run, choice: dict, scans: pd.DataFrame, folder: Path | None = None) -> Path:
     means = judging.means(scans).to_json(orient="records", double_precision=4)
-    return prediction.save_network("heads", run, **choice, judged=json.loads(means))
+    return prediction.save_network("heads", run, folder, **choice, judged=json.loads(means))
 
 
 def main() -> None:

@@ -9,9 +9,9 @@ import platform
 
 __version__ = "0.1.0"
 
-# By itself TensorFlow takes oneDNN's kernels on processors with AVX512-VNNI or newer units alone,
-# and looks for this once, when it is imported. Without them a training step takes two to three
-# times as long on a processor with AVX2.
+# By itself TensorFlow takes oneDNN's kernels only on processors with units for neural networks
+# (AVX512-VNNI, say), and reads this once, when it is imported. On one with AVX2 alone, a step of
+# the Ken-model takes 2.4 times as long without them (benchmarks/results/train_kernels.json).
 if platform.machine() in ("x86_64", "AMD64"):
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 

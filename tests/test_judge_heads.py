@@ -2,6 +2,7 @@
 
 import importlib.util
 import itertools
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
@@ -11,7 +12,7 @@ from conftest import ROOT
 from heads import head
 from scipy import ndimage
 
-from kenseg_utils import artifacts, metrics, prediction
+from kenseg_utils import artifacts, metrics, networks, prediction
 from kenseg_utils.experiments import judging, synthesis
 from kenseg_utils.prediction import frames
 
@@ -348,3 +349,32 @@ def test_lesions_are_told_by_size_and_by_head():
     assert heads.index.tolist() == ["other", "t1_brain"]
     assert heads["all"].loc["t1_brain"].tolist() == [2, 1, 0.3]
     assert heads["large"].loc["t1_brain"].tolist() == [1, 0, 0.6]
+
+
+def test_a_network_judged_anew_keeps_its_weights_and_its_past(tmp_path):
+    shape, options = (8, 8, 8, 1), dict(widths=[2, 4])
+    recipe = dict(network="unet3d", widths=[2, 4], options={})
+    model = networks.build("unet3d", shape, **options)
+    history = pd.DataFrame(dict(step=[1, 2], seconds=[0.5, 1.0]))
+    past = dict(recipe=recipe, commit="abc", trainings=[dict(steps=2)], seconds=1.0)
+    first = dict(mirrored=True, moved=True, threshold=0.15, peak_share=0.4, least_ml=0.1)
+    run = SimpleNamespace(model=model, provenance=past, history=history)
+    file = prediction.save_network("heads", run, tmp_path, **first, judged=[1])
+    with np.load(file, allow_pickle=False) as found:
+        before = {name: found[name] for name in found}
+    everything = table(lambda _, t: t, lambda _, t: (0.5,))
+    second = first | dict(moved=False, threshold=0.9, peak_share=0.0)
+    scans = judging.scores_by_scan(everything, second)
+    assert judge_heads.keep_choice(second, scans, tmp_path) == file
+    again, about = prediction.recorded_network("heads", tmp_path)
+    assert {name: about[name] for name in second} == second
+    assert again.threshold == 0.9 and not getattr(again, "moved", False)
+    assert {name: about[name] for name in past} == past
+    assert about["history"] == history.to_dict("records")
+    assert [row["case"] for row in about["judged"]] == list(judging.means(scans).case)
+    with np.load(file, allow_pickle=False) as found:
+        assert set(found) == set(before)
+        for name in set(before) - {"about"}:
+            np.testing.assert_array_equal(found[name], before[name])
+    with pytest.raises(ValueError, match="No network is recorded"):
+        judge_heads.keep_choice(second, scans, tmp_path / "empty")

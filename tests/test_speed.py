@@ -1,7 +1,14 @@
 """Quicker, and the same numbers."""
 
+import json
+import os
+import platform
+import subprocess
+import sys
+
 import numpy as np
 import pytest
+from conftest import NOTEBOOKS
 
 from kenseg_utils import machine, networks
 
@@ -9,6 +16,8 @@ keras = pytest.importorskip("keras")
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="only TensorFlow has the fused operation"
 )
+
+KERNELS = "TF_ENABLE_ONEDNN_OPTS"
 
 
 def built():
@@ -72,3 +81,33 @@ def test_half_precision_normalises_as_keras_does(filters):
         assert model(images).dtype == "bfloat16"
     assert np.abs(outputs[0] - outputs[1]).max() < 0.05 and outputs[0].std() > 0.9
     np.testing.assert_allclose(*means, rtol=1e-2)
+
+
+@pytest.mark.skipif(
+    platform.machine() not in ("x86_64", "AMD64"), reason="oneDNN was measured on x86 alone"
+)
+@pytest.mark.parametrize(("given", "taken"), [(None, "1"), ("0", "0")])
+def test_importing_the_package_lets_tensorflow_take_onednn_s_kernels(given, taken):
+    """On whatever processor; and whoever said otherwise is heard."""
+    code = "import kenseg_utils, os; print(os.environ['TF_ENABLE_ONEDNN_OPTS'])"
+    others = {name: value for name, value in os.environ.items() if name != KERNELS}
+    given = {} if given is None else {KERNELS: given}
+    told = subprocess.run(
+        [sys.executable, "-c", code], env=others | given, capture_output=True, text=True, check=True
+    )
+    assert told.stdout.strip() == taken
+
+
+def test_the_tests_themselves_run_on_them():
+    told = pytest.importorskip("tensorflow.python.util._pywrap_util_port")
+    asked = os.environ.get(KERNELS) == "1" and platform.system() == "Linux"
+    assert told.IsMklEnabled() or not asked
+
+
+def test_every_notebook_imports_the_package_before_keras():
+    for notebook in NOTEBOOKS:
+        cells = json.loads(notebook.read_text())["cells"]
+        code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+        lines = [line for cell in code for line in cell.splitlines()]
+        first = next(n for n, line in enumerate(lines) if line.startswith("import kenseg_utils"))
+        assert not any("keras" in line or "tensorflow" in line for line in lines[:first]), notebook
