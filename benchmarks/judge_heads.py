@@ -263,6 +263,7 @@ def main() -> None:
             network=given.note,
             parameters=model.count_params(),
             choice=choice,
+            inside_hull=True,
         )
     )
     if given.record:

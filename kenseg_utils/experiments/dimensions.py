@@ -148,6 +148,7 @@ def main(arguments: list[str] | None = None) -> None:
                 "another --out.\n",
             )
         about = dict(heads=given.pool_size, cases=given.cases, seed=given.seed, loss=LOSS_VERSION)
+        about |= dict(inside_hull=True)  # see `judging.judge`
         print(save_result("dimensions", tables, **about))
 
 

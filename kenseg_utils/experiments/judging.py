@@ -187,7 +187,7 @@ def judge(
     """
     rows = []
     for group, name, number, seen, mask in cases:
-        hull = frames.brain_hull(seen)
+        hull = frames.hull(seen)
         answers: dict[tuple[bool, bool], np.ndarray] = {}
         for mirrored, moved in ways:
             looks = frames.ways_to_look(mirrored, moved)

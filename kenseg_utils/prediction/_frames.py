@@ -48,7 +48,7 @@ def by_frame(
     ]
     probability = np.mean(answers, axis=0)
     if inside_brain:
-        probability = probability * frames.brain_hull(seen)
+        probability = probability * frames.hull(seen)
     threshold = drawing_thresholds(
         probability, getattr(model, "threshold", 0.5), getattr(model, "peak_share", 0.0)
     )

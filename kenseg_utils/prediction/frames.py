@@ -118,7 +118,7 @@ def asked_about(
     return np.roll(ask(np.roll(seen[::way], step, axes)), -step, axes)[::way]
 
 
-def brain_hull(seen: np.ndarray) -> np.ndarray:
+def hull(seen: np.ndarray) -> np.ndarray:
     """`anatomy.brain_hull` of a head in the frame: where an answer counts, bool of `SHAPE`."""
     step = round(SPACING)  # that one counts in mm
     fine = seen.repeat(step, 0).repeat(step, 1).repeat(step, 2)
