@@ -56,7 +56,8 @@ def recorded(tmp_path):
     result(tmp_path, "real_heads", [{"scan": "painted lesion 1", "Dice": 0.9}])
     about = dict(
         recipe=dict(network="unet3d", widths=[2, 4]), input_shape=[96, 112, 96, 1],
-        threshold=0.4, least_ml=0.3, peak_share=0.2, seconds=900, device="a GPU", commit="abc123",
+        threshold=0.4, least_ml=0.3, peak_share=0.2, mirrored=True,
+        seconds=900, device="a GPU", commit="abc123",
         plan=dict(start_from="narrow.npz"), trainings=TRAININGS,
     )  # fmt: skip
     told = np.frombuffer(json.dumps(about).encode(), np.uint8)
@@ -78,6 +79,7 @@ def test_what_is_recorded_is_shown(recorded):
     )
     assert "0.4, which its answers are shifted" in page and "0.3 ml" in page
     assert "from 20% of its highest probability on" in page
+    assert "the head and its mirror image; the mean counts" in page
     assert "0.57" in page and "12.5" in page and "recorded 2026-11-27" in page
     assert "something is found in 1 of 2, at most 0.75 ml" in page
     assert "found in 2 of 3, more than 1 ml in 1, 0.67 ml in the mean" in page

@@ -21,6 +21,12 @@ SCORES = {
     "recall": "recall",
     "precision": "precision",
 }
+ASKED = {  # mirrored, moved
+    (False, False): "the head as it is",
+    (True, False): "the head and its mirror image; the mean counts",
+    (False, True): "the head, and the head a voxel further on; the mean counts",
+    (True, True): "the head, its mirror image, and either a voxel further on; the mean counts",
+}
 NOTHING = (
     "**Not recorded yet**: no network of whole volumes is recorded in this copy of the book. "
     "`prediction.open_network()` opens the network of slices, whose scores chapter 12 shows."
@@ -82,6 +88,7 @@ def _network(results: Path) -> str:
         "On": about.get("device"),
         "Finished": str(about["finished"])[:10] if "finished" in about else None,
         "Commit": f"`{about['commit']}`" if "commit" in about else None,
+        "Asked about": ASKED[bool(about.get("mirrored")), bool(about.get("moved"))],
         "Threshold": f"{about.get('threshold', 0.5):g}, which its answers are shifted to call 0.5",
         "A find is drawn": f"from {share:.0%} of its highest probability on" if share else None,
         "Smallest find": f"{about['least_ml']:g} ml" if "least_ml" in about else None,
