@@ -34,6 +34,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 WIDTHS, BATCH, SIDE = (32, 64, 128, 256, 512), 8, 128
 
 
+def noise(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Slices and labels that mean nothing: the time of a step does not hang on what is seen."""
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(count, SIDE, SIDE, 1)).astype(np.float32)
+    return images, (rng.random((count, SIDE, SIDE)) > 0.9).astype(np.int32)
+
+
 def ours(images, labels, widths=WIDTHS, precision="auto", network="unetpp", **options):
     """A step of our UNet++, with a training run's own settings."""
     from kenseg_utils import machine, training
@@ -85,9 +92,8 @@ def beside_monai(rounds: int, at_most_s: float) -> dict:
 
     from kenseg_utils import machine
 
-    rng, precision = np.random.default_rng(0), machine.choose_precision()
-    images = rng.normal(size=(BATCH, SIDE, SIDE, 1)).astype(np.float32)
-    labels = (rng.random((BATCH, SIDE, SIDE)) > 0.9).astype(np.int32)
+    precision = machine.choose_precision()
+    images, labels = noise(BATCH)
     contenders = {
         "kenseg_utils, batch norm": ours(images, labels, normalisation="batch"),
         "kenseg_utils, no norm": ours(images, labels),
@@ -135,15 +141,12 @@ def one_by_one(rounds: int, at_most_s: float) -> dict:
     cases = [("unet", (4, 8), side, 1, 192) for side in (16, 64, SIDE)]
     widths = profiles.get("demo").widths
     cases += [("unetpp", widths, SIDE, 1, 64), ("unetpp", widths, SIDE, 16, 256)]
-    spawn = multiprocessing.get_context("spawn")
-    workers = {
-        name: ProcessPoolExecutor(1, spawn, _set_threads, (number,))
-        for name, number in (("all threads", 0), ("one thread", 1))
-    }
+    numbers = {"all threads": 0, "one thread": 1}  # 0: TensorFlow decides
+    workers = _processes("TF_NUM_INTRAOP_THREADS", numbers)
     result = {"what": "steps per execution, threads an operation"}
     for case in cases:
         contenders = {
-            f"{count} a call, {threads}": partial(_train_in, worker, case, count)
+            f"{count} a call, {threads}": partial(_done_in, worker, _train_once, case, count)
             for threads, worker in workers.items()
             for count in (1, 16)
         }
@@ -164,12 +167,21 @@ def one_by_one(rounds: int, at_most_s: float) -> dict:
     return result
 
 
-def _set_threads(number: int) -> None:
-    os.environ["TF_NUM_INTRAOP_THREADS"] = str(number)  # 0: TensorFlow decides
+def _processes(variable: str, numbers: dict[str, int]) -> dict[str, ProcessPoolExecutor]:
+    """A process each, in whose environment TensorFlow finds another number when it starts."""
+    spawn = multiprocessing.get_context("spawn")
+    return {
+        name: ProcessPoolExecutor(1, spawn, _set, (variable, str(number)))
+        for name, number in numbers.items()
+    }
 
 
-def _train_in(worker, case, steps_per_execution) -> None:
-    worker.submit(_train_once, case, steps_per_execution).result()
+def _set(variable: str, value: str) -> None:
+    os.environ[variable] = value
+
+
+def _done_in(worker, function, *arguments) -> None:
+    worker.submit(function, *arguments).result()
 
 
 def _train_once(case, steps_per_execution) -> None:
@@ -250,14 +262,12 @@ def of_heads(rounds: int, at_most_s: float) -> dict:
 
 def kernels(rounds: int, at_most_s: float) -> dict:
     """TensorFlow's own kernels beside oneDNN's, in float32: which, it reads when it is imported."""
-    spawn = multiprocessing.get_context("spawn")
-    workers = {
-        name: ProcessPoolExecutor(1, spawn, _set_kernels, (number,))
-        for name, number in (("TensorFlow's own", 0), ("oneDNN's", 1))
-    }
+    workers = _processes("TF_ENABLE_ONEDNN_OPTS", {"TensorFlow's own": 0, "oneDNN's": 1})
     result = {"what": "kernels of TensorFlow", "vector_units": vector_units()}
     for case in KERNEL_CASES:
-        contenders = {name: partial(_steps_in, worker, case) for name, worker in workers.items()}
+        contenders = {
+            name: partial(_done_in, worker, _take_step, case) for name, worker in workers.items()
+        }
         for take in contenders.values():
             take(), take()
         seconds = paired_rounds(contenders, rounds, at_most_s / len(KERNEL_CASES))
@@ -272,38 +282,31 @@ def kernels(rounds: int, at_most_s: float) -> dict:
     return result
 
 
-KERNEL_CASES = (
-    "Ken-model 8 … 128, 4 slices",
-    f"UNet++ {WIDTHS[0]} … {WIDTHS[-1]}, {BATCH} slices",
-    "3-D U-Net, a whole head",
-)
+KERNEL_CASES = {
+    "Ken-model 8 … 128, 4 slices": lambda: ours(
+        *noise(4), (8, 16, 32, 64, 128), "float32", "ken_unetpp"
+    ),
+    "UNet++ 32 … 512, 8 slices": lambda: ours(
+        *noise(BATCH), precision="float32", normalisation="batch"
+    ),
+    "3-D U-Net, a whole head": lambda: head_step(_fused, "float32"),
+}
 
 
-def _set_kernels(number: int) -> None:
-    os.environ["TF_ENABLE_ONEDNN_OPTS"] = str(number)
+def _fused(model):
+    from kenseg_utils import machine
+
+    return machine.fuse_normalisation(model)
 
 
-def _steps_in(worker, case) -> None:
-    worker.submit(_step_of, case).result()
-
-
-def _step_of(case) -> None:
-    _kernel_step(case)()
+def _take_step(case: str) -> None:
+    _step_of(case)()
 
 
 @lru_cache
-def _kernel_step(case):
+def _step_of(case: str):
     """A step of one of `KERNEL_CASES`, kept for the next round."""
-    from kenseg_utils import machine
-
-    if case.startswith("3-D"):
-        return head_step(machine.fuse_normalisation, "float32")
-    rng, ken = np.random.default_rng(0), case.startswith("Ken")
-    images = rng.normal(size=(4 if ken else BATCH, SIDE, SIDE, 1)).astype(np.float32)
-    labels = (rng.random(images.shape[:3]) > 0.9).astype(np.int32)
-    if ken:
-        return ours(images, labels, (8, 16, 32, 64, 128), "float32", "ken_unetpp")
-    return ours(images, labels, precision="float32", normalisation="batch")
+    return KERNEL_CASES[case]()
 
 
 def waiting(epochs: int = 3) -> dict:
