@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import NOTEBOOKS
 
-from kenseg_utils import machine, networks
+from kenseg_utils import machine, networks, training
 
 keras = pytest.importorskip("keras")
 pytestmark = pytest.mark.skipif(
@@ -81,6 +81,87 @@ def test_half_precision_normalises_as_keras_does(filters):
         assert model(images).dtype == "bfloat16"
     assert np.abs(outputs[0] - outputs[1]).max() < 0.05 and outputs[0].std() > 0.9
     np.testing.assert_allclose(*means, rtol=1e-2)
+
+
+def optimisers():
+    from kenseg_utils.training import _decay
+
+    rate = keras.optimizers.schedules.CosineDecay(1e-2, 10, warmup_target=3e-2, warmup_steps=2)
+    return {
+        "Adam": lambda: keras.optimizers.Adam(1e-2),
+        "Adam, a rate that moves": lambda: keras.optimizers.Adam(rate, beta_1=0.7, epsilon=1e-3),
+        "AdamW, clipped": lambda: keras.optimizers.AdamW(
+            1e-2, weight_decay=0.1, global_clipnorm=0.5
+        ),
+        "our own decay": lambda: _decay.DecoupledAdam(rate, shrink=0.3),
+        "scaled": lambda: keras.optimizers.LossScaleOptimizer(
+            training.fuse_updates(keras.optimizers.Adam(1e-2)), initial_scale=8.0
+        ),
+    }
+
+
+def steps_of(optimizer, eager):
+    """Weights of one dense layer after four steps on a fixed problem, and the optimiser's own."""
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(3)])
+    optimizer.build(model.trainable_variables)
+    model.compile(optimizer, "mse", run_eagerly=eager, jit_compile=False)
+    rng = np.random.default_rng(0)
+    images, labels = rng.normal(size=(4, 5)), rng.normal(size=(4, 3))
+    for _ in range(4):
+        model.train_on_batch(images, labels)
+    return [[np.asarray(one) for one in many] for many in (model.weights, optimizer.variables)]
+
+
+@pytest.mark.parametrize("eager", [False, True], ids=["traced", "eager"])
+@pytest.mark.parametrize("name", list(optimisers()))
+def test_fused_updates_are_those_of_keras(name, eager):
+    if name == "scaled":
+        plain = keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(1e-2), initial_scale=8.0)
+        fused = optimisers()[name]()
+    else:
+        plain, fused = optimisers()[name](), training.fuse_updates(optimisers()[name]())
+    (a, states_a), (b, states_b) = steps_of(plain, eager), steps_of(fused, eager)
+    for one, other in zip(a, b, strict=True):
+        np.testing.assert_allclose(one, other, rtol=2e-5, atol=1e-6)
+    for one, other in zip(states_a, states_b, strict=True):
+        np.testing.assert_allclose(one, other, rtol=2e-5, atol=1e-7)
+    assert type(plain) is type(fused)
+    start = steps_of(keras.optimizers.Adam(0.0), eager)[0]
+    assert np.abs(a[0] - start[0]).max() > 0.01  # they do move
+
+
+def test_fused_updates_are_one_operation_a_weight_and_saved_as_keras_s_own(tmp_path):
+    import tensorflow as tf
+
+    counts = []
+    for fuse in (lambda optimizer: optimizer, training.fuse_updates):
+        model = built()
+        weights = model.trainable_variables
+        optimizer = fuse(keras.optimizers.Adam(1e-3))
+        optimizer.build(weights)
+        step = tf.function(lambda: optimizer.apply([tf.ones(w.shape) for w in weights]))  # noqa: B023
+        kinds = [done.type for done in step.get_concrete_function().graph.get_operations()]
+        counts.append((len(kinds), kinds.count("ResourceApplyAdam")))
+    assert counts[0][1] == 0 and counts[1][1] == len(weights)
+    assert counts[1][0] < 0.3 * counts[0][0]
+    step()
+    model.compile(optimizer, "sparse_categorical_crossentropy")
+    model.save(tmp_path / "model.keras")
+    opened = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    assert type(opened.optimizer) is keras.optimizers.Adam and opened.optimizer.iterations == 1
+    assert "apply" not in vars(opened.optimizer)
+    for kept, read in zip(optimizer.variables, opened.optimizer.variables, strict=True):
+        assert np.array_equal(np.asarray(kept), np.asarray(read))
+
+
+def test_other_optimisers_are_left_as_they_are():
+    for optimizer in (
+        keras.optimizers.RMSprop(1e-3),
+        keras.optimizers.Adam(amsgrad=True),
+        keras.optimizers.SGD(0.1),
+    ):
+        assert "apply" not in vars(training.fuse_updates(optimizer))
 
 
 @pytest.mark.skipif(

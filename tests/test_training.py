@@ -673,7 +673,7 @@ def plain(data, tmp_path_factory):
 
 
 def test_a_few_steps_are_not_traced_and_give_the_same_history(data, tmp_path, monkeypatch):
-    """Tracing takes longer than ten steps; more are traced, whatever a resumed run has left."""
+    """Tracing takes longer than a few steps; more are traced, whatever a resumed run has left."""
     recipe = training.Recipe.quick(**TINY, learning_rate=1e-6)  # 9 steps: rounding, and no more
     histories, eager = [], []
     once = loop._checkpoints.write

@@ -118,7 +118,7 @@ def train_stack(
 
     before = orders()
     chosen = random.integers(len(images), size=8 * steps)
-    optimizer = keras.optimizers.Adam(1e-3)
+    optimizer = training.fuse_updates(keras.optimizers.Adam(1e-3))
     optimizer.build(model.trainable_variables)  # or the first step would be traced twice
     model.compile(optimizer, "sparse_categorical_crossentropy")
     losses: list[float] = []

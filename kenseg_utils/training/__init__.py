@@ -9,6 +9,7 @@ from ._batches import Batches
 from ._device import Epochs, Speed, Steps, compile_steps, place, run_epoch
 from ._loop import Run, TrainingError, alone, build, predict, provenance, train, validate
 from ._recipes import Recipe, with_changes
+from ._updates import fuse_updates
 
 __all__ = [
     "Batches",
@@ -22,6 +23,7 @@ __all__ = [
     "augment",
     "build",
     "compile_steps",
+    "fuse_updates",
     "move",
     "place",
     "predict",

@@ -32,14 +32,15 @@ from kenseg_utils.slices import SliceSet
 from . import _batches, _checkpoints, _device
 from ._decay import DecoupledAdam, DecoupledRMSprop
 from ._recipes import Recipe
+from ._updates import fuse_updates
 
 if TYPE_CHECKING:
     from keras import Model
 
 
 # So many steps in all end sooner as they are than traced: on a CPU tracing the Ken-model of widths
-# 8 … 128 takes as long as seven or eight untraced steps of it, and so it is for a small U-Net.
-FEW_STEPS = 7
+# 8 … 128 takes as long as five or six untraced steps of it, and so it is for one of widths 4 and 8.
+FEW_STEPS = 5
 
 
 class TrainingError(ValueError):
@@ -105,7 +106,7 @@ def build(recipe: Recipe, input_shape: Sequence[int], steps: int = 1) -> Model:
         for weight in model.trainable_weights:
             # The gradient of (decay/2)·w² is decay·w: what PyTorch's Adam adds.
             weight.regularizer = keras.regularizers.L2(recipe.weight_decay / 2)
-    optimizer = _optimiser(recipe, rate)
+    optimizer = fuse_updates(_optimiser(recipe, rate))
     optimizer.build(model.trainable_variables)  # or the first step would be traced twice
     heads = len(model.outputs)
     loss = losses.get(recipe.loss)
@@ -146,7 +147,7 @@ def train(
     .keras file, or a run's folder; it must be the network that the recipe builds.
     On one GPU, by TensorFlow or JAX, one compiled loop takes many steps a call over slices that lie
     on the device; slices that do not fit there are handed over in batches, and a warning says so.
-    On a CPU TensorFlow takes the steps of a recipe of ten or fewer as they are, untraced.
+    On a CPU TensorFlow takes the steps of a recipe of five or fewer as they are, untraced.
     Several GPUs share each batch, if they can share it evenly; `devices` gives another number of
     them. Same recipe, data and seed give the same history on one device, and to rounding on
     several; on a GPU only as far as its kernels are deterministic (sums of floats in changing

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kenseg_utils import artifacts, machine, metrics, phantom, prediction
+from kenseg_utils import artifacts, machine, metrics, phantom, prediction, training
 from kenseg_utils.prediction import frames
 
 from ._device import DeviceLoop
@@ -373,7 +373,7 @@ class _Clock:
         optimizer = keras.optimizers.AdamW(
             plan.rate, weight_decay=plan.weight_decay, global_clipnorm=1.0
         )
-        optimizer.build(self.model.trainable_variables)
+        training.fuse_updates(optimizer).build(self.model.trainable_variables)
         self.model.compile(optimizer, loss=slices_loss if self.view.planes else volume_loss)
         self.step, self.seconds, self.best = 0, 0.0, -math.inf
         averages = self._resume()
