@@ -4,6 +4,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from heads import SPOILERS, head, noisy, z_scored
+from scipy import ndimage
 
 from kenseg_utils import anatomy
 
@@ -33,6 +34,17 @@ def test_the_box_around_a_mask_is_the_smallest(shape, margin):
         low, high = np.min(places, 0) - margin, np.max(places, 0) + 1 + margin
         wanted = [slice(max(a, 0), min(b, n)) for a, b, n in zip(low, high, shape)]
         assert list(anatomy.box_around(mask, margin)) == wanted
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (5, 1, 7), (20, 30, 26)])
+@pytest.mark.parametrize("filled", [0, 0.2, 0.55, 0.65, 0.9, 1])
+def test_holes_are_filled_plane_by_plane(shape, filled):
+    """As SciPy fills those of each plane: what only the corner of a pixel joins to the outside is
+    a hole, and so is what only another plane joins to it."""
+    mask = np.random.default_rng(1).random(shape) < filled
+    for axis in range(3):
+        planes = [ndimage.binary_fill_holes(plane) for plane in np.moveaxis(mask, axis, 0)]
+        assert np.array_equal(anatomy.planes_filled(mask, axis), np.stack(planes, axis))
 
 
 def test_the_box_around_nothing_is_the_first_voxel():

@@ -55,7 +55,7 @@ class _Update:
         rate = tf.cast(learning_rate, tf.float32)
         shrink = getattr(self.optimizer, "shrink", 0.0)
         if shrink:
-            variable.assign_sub(variable * (shrink * rate))
+            variable.assign_sub(variable * shrink * rate)
         index = self.optimizer._get_variable_index(variable)
         first, second = self.powers or self._powers()
         tf.raw_ops.ResourceApplyAdam(
