@@ -204,13 +204,19 @@ $(VENV)/bin/python:
 	@echo "Making $(VENV) with $(PYTHON)"
 	$(PYTHON) -m venv $(VENV)
 
+# pip compiles one file after another, the libraries' own tests among them. A library may hold a
+# file that no Python compiles: that is no failure.
+compile = @echo "Compiling what was installed"; $(PY) -m compileall -qq -j 0 -x '/tests?/' $(VENV)/lib || true
+
 $(VENV)/.book: requirements.lock pyproject.toml | $(VENV)/bin/python
-	$(PY) -m pip install --quiet --require-hashes -r requirements.lock
+	$(PY) -m pip install --quiet --no-compile --require-hashes -r requirements.lock
 	$(PY) -m pip install --quiet --no-deps --no-build-isolation -e .
+	$(compile)
 	@touch $@
 
 $(VENV)/.test: requirements-test.lock $(VENV)/.book
-	$(PY) -m pip install --quiet --require-hashes -r requirements-test.lock
+	$(PY) -m pip install --quiet --no-compile --require-hashes -r requirements-test.lock
+	$(compile)
 	@touch $@
 
 # The release first, so that its progress is seen; a notebook run alone builds what it lacks.

@@ -1,4 +1,4 @@
-"""Training steps: beside MONAI's, one or several at a time, of heads, by kernels; waits for data.
+"""Training steps: beside MONAI's, one or several at once, of heads, by kernels, the first; waits.
 
 Beside MONAI: widths 32 … 512, batch 8, 128×128, the same convolutions, Adam, cross-entropy plus
 Dice, the same number format on both sides (bfloat16 where the processor has it; float32 elsewhere
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
+import time
 from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache, partial
 from types import SimpleNamespace
@@ -309,6 +310,49 @@ def _step_of(case: str):
     return KERNEL_CASES[case]()
 
 
+FIRST_CASES = {  # network, widths, slices
+    "Ken-model 8 … 128": ("ken_unetpp", (8, 16, 32, 64, 128), 4),
+    "Ken-model 4, 8": ("ken_unetpp", (4, 8), 8),
+}
+
+
+def first_step(rounds: int) -> dict:
+    """What tracing takes: seconds of the first step, Adam's updates as Keras's and as ours."""
+    result = {"what": "first step of a training", "vector_units": vector_units()}
+    for case, (network, widths, count) in FIRST_CASES.items():
+        seconds: dict[str, list[float]] = {"Keras's updates": [], "ours": []}
+        for _ in range(rounds):
+            for name, times in seconds.items():
+                step = _untraced(network, widths, count, fused=name == "ours")
+                begun = time.perf_counter()
+                step()
+                times.append(time.perf_counter() - begun)
+        middle = medians(seconds)
+        result[case] = {
+            "seconds": seconds,
+            "seconds_of_it": middle,
+            "ratio": middle["Keras's updates"] / middle["ours"],
+        }
+    return result
+
+
+def _untraced(network, widths, count, fused):
+    import keras
+
+    from kenseg_utils import machine, networks, training
+
+    keras.utils.clear_session()
+    machine.spare_graph_optimisers()
+    images, labels = noise(count)
+    model = machine.fuse_normalisation(networks.build(network, images.shape[1:], widths=widths))
+    optimizer = keras.optimizers.Adam(1e-4)
+    if fused:
+        training.fuse_updates(optimizer)
+    optimizer.build(model.trainable_variables)
+    model.compile(optimizer, "sparse_categorical_crossentropy")
+    return lambda: float(model.train_on_batch(images, labels))
+
+
 def waiting(epochs: int = 3) -> dict:
     """The quick recipe at the demo's widths on its own crops: the share of time without a batch."""
     import tempfile
@@ -342,7 +386,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=90, help="of a comparison's rounds")
     parser.add_argument(
-        "--only", choices=("monai", "steps", "heads", "kernels", "waiting"), default=None
+        "--only", choices=("monai", "steps", "heads", "kernels", "first", "waiting"), default=None
     )
     arguments = parser.parse_args()
     if arguments.only in (None, "monai"):
@@ -355,6 +399,8 @@ def main() -> None:
         save(named("train_head", result["precision"]), result)
     if arguments.only in (None, "kernels"):
         save("train_kernels", kernels(arguments.rounds, arguments.seconds))
+    if arguments.only in (None, "first"):
+        save("train_first_step", first_step(min(arguments.rounds, 3)))
     if arguments.only in (None, "waiting"):
         save("train_waiting", waiting())
 

@@ -36,6 +36,25 @@ def test_the_box_around_a_mask_is_the_smallest(shape, margin):
         assert list(anatomy.box_around(mask, margin)) == wanted
 
 
+@pytest.mark.parametrize("shape", [(40, 30, 26), (9, 50, 1), (21, 8, 60), (20, 30, 26)])
+def test_resampling_is_scipy_s_of_the_same_extent(shape):
+    volume = 1000 * np.random.default_rng(0).random((20, 30, 26)).astype(np.float32)
+    expected = ndimage.zoom(
+        volume, np.divide(shape, volume.shape), order=1, mode="nearest", grid_mode=True
+    )
+    found = anatomy.resized(volume, shape)
+    assert found.shape == shape and found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-3)
+
+
+@pytest.mark.parametrize("widths", [(0.5, 1, 3), (20, 6, 13), (0.2, 0.3, 2)])
+def test_a_blur_is_scipy_s(widths):
+    volume = 1000 * np.random.default_rng(0).random((20, 30, 26)).astype(np.float32)
+    found = anatomy.blurred(volume, widths)
+    assert found.shape == volume.shape and found.dtype == np.float32
+    np.testing.assert_allclose(found, ndimage.gaussian_filter(volume, widths), rtol=1e-5, atol=1e-3)
+
+
 @pytest.mark.parametrize("shape", [(1, 1, 1), (5, 1, 7), (20, 30, 26)])
 @pytest.mark.parametrize("filled", [0, 0.2, 0.55, 0.65, 0.9, 1])
 def test_holes_are_filled_plane_by_plane(shape, filled):

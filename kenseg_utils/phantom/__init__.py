@@ -4,14 +4,13 @@ Everything here is synthetic; no person was scanned.
 The heads derive from the MNI152 2009a template (its notice stands in the README that is written).
 """
 
-from ._fields import along_axes, spline_weights
+from ._fields import spline_weights
 from ._head import AFFINE, template
 from ._release import VERSION, make_mask, make_release, make_subject, write_subject
 
 __all__ = [
     "AFFINE",
     "VERSION",
-    "along_axes",
     "make_mask",
     "make_release",
     "make_subject",

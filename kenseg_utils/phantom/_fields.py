@@ -7,14 +7,6 @@ from functools import cache
 import numpy as np
 
 
-def along_axes(values: np.ndarray, weights: list[np.ndarray]) -> np.ndarray:
-    """A (points, nodes) matrix applied along each of the last three axes of `values`."""
-    along_z = values @ weights[2].T
-    along_y = weights[1] @ along_z
-    *count, nodes, ny, nz = along_y.shape
-    return (weights[0] @ along_y.reshape(*count, nodes, ny * nz)).reshape(*count, -1, ny, nz)
-
-
 @cache
 def spline_weights(spacing: float, nodes: int, length: int) -> np.ndarray:
     """(length, nodes) cubic B-spline weights, each row scaled to give unit variance.

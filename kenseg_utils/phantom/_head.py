@@ -13,9 +13,9 @@ from functools import cache
 import numpy as np
 from scipy import ndimage
 
-from kenseg_utils.anatomy import box_around
+from kenseg_utils.anatomy import along_axes, box_around
 
-from ._fields import along_axes, spline_weights
+from ._fields import spline_weights
 
 SHAPE = (197, 233, 189)  # the grid of every ATLAS R2.0 volume, 1 mm
 AFFINE = np.array([[1.0, 0, 0, -98], [0, 1, 0, -134], [0, 0, 1, -72], [0, 0, 0, 1]])

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from kenseg_utils.anatomy import blurred
+
 from ._looks import Doubt
 
 DEEP_MM = 22  # below a head's surface is brain, with skull (about 15 mm with scalp) or without
@@ -120,9 +122,9 @@ def _contrast(image: np.ndarray, size: np.ndarray, depth: np.ndarray) -> _Contra
     low, fifth, middle, last, high = np.percentile(own, (2, 5, 50, 95, 98))
     if middle <= 0:
         return None
-    weight = ndimage.gaussian_filter(inside.astype(np.float32), 20 / size) + 1e-6
+    weight = blurred(inside, 20 / size) + 1e-6
     clipped = np.where(inside, np.clip(above_air, low, high), 0).astype(np.float32)
-    field = ndimage.gaussian_filter(clipped, 20 / size) / weight
+    field = blurred(clipped, 20 / size) / weight
     flat = np.where(inside, above_air / np.maximum(field, 0.1 * middle), 0)
     dark, half, bright = np.percentile(flat[inside], (1, 50, 99))
     fluid = inside & (flat < half - 0.6 * (half - dark))

@@ -20,6 +20,7 @@ from kenseg_utils.anatomy import (
     air_value,
     brain_hull,
     head_box,
+    resized,
     slices_to_segment,
     spacing,
     voxel_ml,
@@ -339,11 +340,7 @@ def checked_volume(image: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, n
 
 def _resized(volume: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Linear resampling of the same extent to another number of voxels."""
-    if volume.shape == tuple(shape):
-        return volume
-    return ndimage.zoom(
-        volume, np.divide(shape, volume.shape), order=1, mode="nearest", grid_mode=True
-    )
+    return volume if volume.shape == tuple(shape) else resized(volume, shape)
 
 
 def by_slices(

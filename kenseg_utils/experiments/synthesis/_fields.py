@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 
-from kenseg_utils import phantom
+from kenseg_utils import anatomy, phantom
 from kenseg_utils.prediction.frames import SHAPE, SPACING
 
 COARSE = 2  # voxels of the frame between points on which slow things are kept
@@ -24,12 +24,12 @@ def smooth_field(rng: np.random.Generator, width: float, coarse: bool = False) -
         phantom.spline_weights(spacing, int(np.ceil(n / spacing)) + 4, n)[::step] for n in SHAPE
     ]
     values = rng.standard_normal([w.shape[1] for w in weights], dtype=np.float32)
-    return phantom.along_axes(values, weights)
+    return anatomy.along_axes(values, weights)
 
 
 def upsampled(coarse: np.ndarray) -> np.ndarray:
     """A coarse field on all voxels of the frame, interpolated linearly."""
-    return phantom.along_axes(coarse, [_linear_weights(n) for n in SHAPE])
+    return anatomy.along_axes(coarse, [_linear_weights(n) for n in SHAPE])
 
 
 @cache
