@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kenseg_utils import artifacts, machine, metrics, phantom, prediction, training
+from kenseg_utils import artifacts, machine, metrics, phantom, prediction
 from kenseg_utils.prediction import frames
 
 from ._device import DeviceLoop
@@ -362,6 +362,8 @@ class _Clock:
         say: Callable[[str], None],
     ) -> None:
         import keras
+
+        from kenseg_utils import training
 
         self.plan, self.out, self.pool, self.say = plan, out, pool, say
         self.view = replace(VIEWS[plan.network], patch=plan.patch)
