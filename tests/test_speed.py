@@ -100,12 +100,12 @@ def optimisers():
     }
 
 
-def steps_of(optimizer, eager):
+def steps_of(optimizer, eager, xla=False):
     """Weights of one dense layer after four steps on a fixed problem, and the optimiser's own."""
     keras.utils.set_random_seed(1)
     model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(3)])
     optimizer.build(model.trainable_variables)
-    model.compile(optimizer, "mse", run_eagerly=eager, jit_compile=False)
+    model.compile(optimizer, "mse", run_eagerly=eager, jit_compile=xla)
     rng = np.random.default_rng(0)
     images, labels = rng.normal(size=(4, 5)), rng.normal(size=(4, 3))
     for _ in range(4):
@@ -129,6 +129,15 @@ def test_fused_updates_are_those_of_keras(name, eager):
     assert type(plain) is type(fused)
     start = steps_of(keras.optimizers.Adam(0.0), eager)[0]
     assert np.abs(a[0] - start[0]).max() > 0.01  # they do move
+
+
+def test_fused_updates_are_those_of_keras_where_xla_compiles_them():
+    plain, fused = (
+        steps_of(change(keras.optimizers.Adam(1e-2)), eager=False, xla=True)[0]
+        for change in (lambda optimizer: optimizer, training.fuse_updates)
+    )
+    for one, other in zip(plain, fused, strict=True):
+        np.testing.assert_allclose(one, other, rtol=2e-5, atol=1e-6)
 
 
 def test_fused_updates_are_one_operation_a_weight_and_saved_as_keras_s_own(tmp_path):
