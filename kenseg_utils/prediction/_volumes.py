@@ -285,7 +285,7 @@ class WorkingGrid:
         resampled = np.zeros(self.size, np.float32)
         inside, beyond = self._overlap()
         resampled[beyond] = answer[inside]
-        on_grid = _resized(resampled, self.stored)
+        on_grid = resized(resampled, self.stored)
         back = orientations.ornt_transform(orientations.axcodes2ornt("RAS"), self.turn)
         return orientations.apply_orientation(on_grid, back).astype(np.float32)
 
@@ -295,7 +295,7 @@ class WorkingGrid:
         ratio = np.divide(self.size, self.stored)
         if ratio.min() < 0.75:  # finer than the grid: averaged first, or noise would be picked
             turned = ndimage.gaussian_filter(turned, 0.4 * np.clip(1 / ratio - 1, 0, None))
-        return _resized(turned, self.size)
+        return resized(turned, self.size)
 
     def _overlap(self) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
         """The part that box and scan share: as slices of the box, and of the scan at 1 mm."""
@@ -336,11 +336,6 @@ def checked_volume(image: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, n
             "geometry before segmenting it."
         )
     return without_spikes(image), affine
-
-
-def _resized(volume: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Linear resampling of the same extent to another number of voxels."""
-    return volume if volume.shape == tuple(shape) else resized(volume, shape)
 
 
 def by_slices(

@@ -16,27 +16,31 @@ from keras import ops
 registered = keras.saving.register_keras_serializable(package="kenseg")
 
 
-class _Decoupled(keras.optimizers.Optimizer):
+class Decoupled(keras.optimizers.Optimizer):
     """Before its update, each weight loses `shrink` · the learning rate of itself."""
 
     def __init__(self, *args: Any, shrink: float = 0.0, **options: Any) -> None:
         super().__init__(*args, **options)
         self.shrink = shrink
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        self.decay(variable, learning_rate)
+        super().update_step(gradient, variable, learning_rate)
+
+    def decay(self, variable: Any, learning_rate: Any) -> None:
+        """Let one weight shrink."""
         rate = ops.cast(learning_rate, variable.dtype)
         self.assign_sub(variable, ops.multiply(ops.multiply(variable, self.shrink), rate))
-        super().update_step(gradient, variable, learning_rate)
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"shrink": self.shrink}
 
 
 @registered
-class DecoupledAdam(_Decoupled, keras.optimizers.Adam):
+class DecoupledAdam(Decoupled, keras.optimizers.Adam):
     """Adam with decoupled decay of weights, as `keras.optimizers.AdamW`."""
 
 
 @registered
-class DecoupledRMSprop(_Decoupled, keras.optimizers.RMSprop):
+class DecoupledRMSprop(Decoupled, keras.optimizers.RMSprop):
     """RMSprop with decoupled decay of weights."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from ._decay import Decoupled
+
 
 def fuse_updates(optimizer: Any) -> Any:
     """Let Adam, AdamW or `Recipe`'s own Adam update each weight at once; returns the same one.
@@ -52,10 +54,8 @@ class _Update:
 
         if variable.dtype != tf.float32 or not isinstance(gradient, tf.Tensor):
             return self.keras_step(gradient, variable, learning_rate)
-        rate = tf.cast(learning_rate, tf.float32)
-        shrink = getattr(self.optimizer, "shrink", 0.0)
-        if shrink:
-            variable.assign_sub(variable * shrink * rate)
+        if isinstance(self.optimizer, Decoupled):
+            self.optimizer.decay(variable, learning_rate)
         index = self.optimizer._get_variable_index(variable)
         first, second = self.powers or self._powers()
         tf.raw_ops.ResourceApplyAdam(
@@ -64,7 +64,7 @@ class _Update:
             v=self.optimizer._velocities[index].value.handle,
             beta1_power=first,
             beta2_power=second,
-            lr=rate,
+            lr=tf.cast(learning_rate, tf.float32),
             beta1=self.optimizer.beta_1,
             beta2=self.optimizer.beta_2,
             epsilon=self.optimizer.epsilon,
