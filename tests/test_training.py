@@ -392,8 +392,12 @@ def test_a_gpu_is_not_shared_and_cores_are(monkeypatch):
     monkeypatch.setattr(devices, "_gpu", lambda: ("T4", 7.5))
     assert devices.trainings_at_once() == 1
     monkeypatch.setattr(devices, "_gpu", lambda: None)
+    monkeypatch.delenv("TF_NUM_INTRAOP_THREADS", raising=False)
     for cores, trainings in ((None, 1), (1, 1), (2, 2), (64, 4)):
         monkeypatch.setattr(devices.os, "cpu_count", lambda cores=cores: cores)
+        assert devices.trainings_at_once() == trainings
+    for threads, trainings in (("1", 1), ("3", 3), ("0", 4), ("", 4), ("many", 4), ("128", 4)):
+        monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", threads)
         assert devices.trainings_at_once() == trainings
 
 

@@ -30,9 +30,16 @@ def processor() -> str:
 def trainings_at_once() -> int:
     """How many small trainings share this machine well: one on a GPU, else one for each core.
 
-    At most four, since each needs one to two GB of memory.
+    At most four, since each needs one to two GB of memory. A process that was given fewer threads
+    (`TF_NUM_INTRAOP_THREADS`), since others work beside it, has as many cores as threads.
     """
-    return 1 if _gpu() else min(4, os.cpu_count() or 1)
+    if _gpu():
+        return 1
+    given = os.environ.get("TF_NUM_INTRAOP_THREADS", "")
+    cores = os.cpu_count() or 1
+    if given.isdecimal() and int(given) > 0:  # 0: as many as there are
+        cores = min(cores, int(given))
+    return min(4, cores)
 
 
 def choose_precision(precision: str = "auto") -> str:

@@ -67,9 +67,9 @@ def _normalise(layer, inputs, training=None, mask=None):
         outputs = fused(inputs, gamma, beta, mean, variance, layer.epsilon, is_training=False)[0]
         return tf.cast(outputs, kind)
     outputs, batch_mean, batch_variance = fused(inputs, gamma, beta, epsilon=layer.epsilon)
-    # The operation divides by n - 1, Keras by n.
-    count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:3]), batch_variance.dtype)
-    batch_variance = batch_variance * (count - 1) / count
+    # The operation divides by n - 1, Keras by n, which are all pixels of a channel.
+    count = tf.cast(tf.size(inputs, tf.int64), batch_variance.dtype) / inputs.shape[-1]
+    batch_variance -= batch_variance / count
     kept = layer.momentum
     layer.moving_mean.assign(mean * kept + batch_mean * (1 - kept))
     layer.moving_variance.assign(variance * kept + batch_variance * (1 - kept))

@@ -30,7 +30,8 @@ class Decoupled(keras.optimizers.Optimizer):
     def decay(self, variable: Any, learning_rate: Any) -> None:
         """Let one weight shrink."""
         rate = ops.cast(learning_rate, variable.dtype)
-        self.assign_sub(variable, ops.multiply(ops.multiply(variable, self.shrink), rate))
+        # The framework's own products: before one of Keras's, both factors are looked at.
+        self.assign_sub(variable, variable * self.shrink * rate)
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"shrink": self.shrink}

@@ -35,18 +35,18 @@ class _Update:
         self.optimizer = optimizer
         self.keras_apply = partial(type(optimizer).apply, optimizer)
         self.keras_step = partial(type(optimizer).update_step, optimizer)
-        self.powers: tuple | None = None
+        self.shared: dict[str, Any] | None = None
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> None:
         """Update all weights; what is the same for each is computed once."""
         import tensorflow as tf
 
         # Each of several devices would compute it anew, in a place of its own.
-        self.powers = None if tf.distribute.has_strategy() else self._powers()
+        self.shared = None if tf.distribute.has_strategy() else self._shared()
         try:
             self.keras_apply(grads, trainable_variables)
         finally:
-            self.powers = None
+            self.shared = None
 
     def step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Update one weight, as Keras's `update_step`."""
@@ -57,25 +57,28 @@ class _Update:
         if isinstance(self.optimizer, Decoupled):
             self.optimizer.decay(variable, learning_rate)
         index = self.optimizer._get_variable_index(variable)
-        first, second = self.powers or self._powers()
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=self.optimizer._momentums[index].value.handle,
             v=self.optimizer._velocities[index].value.handle,
-            beta1_power=first,
-            beta2_power=second,
             lr=tf.cast(learning_rate, tf.float32),
-            beta1=self.optimizer.beta_1,
-            beta2=self.optimizer.beta_2,
-            epsilon=self.optimizer.epsilon,
             grad=tf.cast(gradient, tf.float32),
+            **(self.shared or self._shared()),
         )
 
-    def _powers(self) -> tuple:
-        """beta_1 and beta_2 to the power of the number of this step."""
+    def _shared(self) -> dict[str, Any]:
+        """What the updates of one step have in common: betas, their powers, epsilon."""
         import tensorflow as tf
 
         number = tf.cast(self.optimizer.iterations.value + 1, tf.float32)
-        betas = self.optimizer.beta_1, self.optimizer.beta_2
-        first, second = (tf.pow(tf.constant(beta, tf.float32), number) for beta in betas)
-        return first, second
+        first, second, least = (
+            tf.constant(value, tf.float32)
+            for value in (self.optimizer.beta_1, self.optimizer.beta_2, self.optimizer.epsilon)
+        )
+        return dict(
+            beta1=first,
+            beta2=second,
+            beta1_power=tf.pow(first, number),
+            beta2_power=tf.pow(second, number),
+            epsilon=least,
+        )
