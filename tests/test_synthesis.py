@@ -359,9 +359,12 @@ def test_slices_are_learned_together_and_volumes_one_by_one(monkeypatch, tmp_pat
 def test_real_healthy_heads_take_the_place_of_made_ones(monkeypatch):
     monkeypatch.setattr(_train, "make_head", lambda seed, healthy: ("made", healthy, {}))
     plan = _train.Plan(own=4, phantoms=0)
-    assert _train.develop_on(plan).healthy == ["made", "made"]
+    monkeypatch.setattr(_train.frames, "hull", lambda image: f"hull of {image}")
+    made = ("made", None, "hull of made")
+    assert _train.develop_on(plan).healthy == [made, made]
     on = _train.develop_on(plan, ["real"])
-    assert on.healthy == ["real"] and on.own == 4 * [("made", False)]
+    assert on.healthy == [("real", None, "hull of real")]
+    assert on.own == 4 * [("made", False, "hull of made")]
 
 
 @pytest.mark.parametrize("name", ["unet2d", "unet25d", "unet3d_half"])
@@ -376,11 +379,24 @@ def test_the_score_is_what_its_rule_says():
     empty = np.zeros(frames.SHAPE, np.float32)
     lesion = empty.copy()
     lesion[40:50, 40:50, 40:50] = 1
-    on = _train.Development([(lesion, lesion)], [(lesion, 0 * lesion + (lesion > 0))], [empty])
+    everywhere = empty == 0
+    own = _train.Case(lesion, lesion > 0, everywhere)
+    on = _train.Development([own], [own], [_train.Case(empty, None, everywhere)])
     assert _train.judged(lambda image: image, on)["score"] == 1
     found = _train.judged(lambda image: np.maximum(image, lesion), on)
     assert found["healthy ml"] == pytest.approx(8)
     assert found["score"] == pytest.approx(1 - 0.16)
+
+
+def test_beyond_the_hull_a_training_s_judge_sees_no_more_than_a_scan_s_answer_shows(simple):
+    image, mask = simple[0][:2]
+    case = _train.Case.of(image, mask)
+    assert (case.hull == frames.hull(image)).all() and case.hull.any() and not case.hull.all()
+    on = _train.Development([], [], [case])
+    beyond = _train.judged(lambda image: (~case.hull).astype(np.float32), on)
+    assert beyond["healthy ml"] == 0 and beyond["score"] == 0
+    inside = _train.judged(lambda image: case.hull.astype(np.float32), on)
+    assert inside["healthy ml"] == pytest.approx(case.hull.sum() * frames.VOXEL_ML)
 
 
 SMALL = dict(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -64,13 +64,29 @@ class Plan:
     clock: str = "wall"  # what minutes are of: "wall", or this process's "processor" time
 
 
+class Case(NamedTuple):
+    """A volume in the frame, its lesion, and `frames.hull` of it: beyond, no answer counts."""
+
+    image: np.ndarray
+    mask: np.ndarray | None
+    hull: np.ndarray
+
+    @classmethod
+    def of(cls, image: np.ndarray, mask: np.ndarray | None = None) -> Case:
+        return cls(image, mask, frames.hull(image))
+
+    def found(self, probability: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """What a network calls lesion, where an answer counts: bool."""
+        return self.hull & (probability(self.image) >= 0.5)
+
+
 @dataclass(frozen=True, eq=False)
 class Development:
     """Volumes with masks that no step learns from, by name: what the best network is chosen by."""
 
-    own: list[tuple[np.ndarray, np.ndarray]]
-    phantoms: list[tuple[np.ndarray, np.ndarray]]
-    healthy: list[np.ndarray]
+    own: list[Case]
+    phantoms: list[Case]
+    healthy: list[Case]
 
 
 def develop_on(plan: Plan, healthy: Sequence[np.ndarray] = ()) -> Development:
@@ -81,19 +97,20 @@ def develop_on(plan: Plan, healthy: Sequence[np.ndarray] = ()) -> Development:
     found nothing in real heads.
     """
     seeds = range(DEVELOPMENT_SEED, DEVELOPMENT_SEED + plan.own)
-    own = [make_head(seed, healthy=False)[:2] for seed in seeds]
+    own = [Case.of(*make_head(seed, healthy=False)[:2]) for seed in seeds]
     empty = list(healthy) or [
         make_head(seed + plan.own, healthy=True)[0] for seed in seeds[: plan.own // 2]
     ]
-    return Development(own, [_phantom(index) for index in range(plan.phantoms)], empty)
+    phantoms = [_phantom(index) for index in range(plan.phantoms)]
+    return Development(own, phantoms, [Case.of(image) for image in empty])
 
 
 @lru_cache(maxsize=8)
-def _phantom(index: int) -> tuple[np.ndarray, np.ndarray]:
+def _phantom(index: int) -> Case:
     """One to develop on, kept for the next training in this process: nobody writes to it."""
     image, mask, _ = phantom.make_subject(index, seed=DEVELOPMENT_SEED)
     frame, seen = frames.look(image, phantom.AFFINE)
-    return seen, frame.into(mask, phantom.AFFINE) >= 0.5
+    return Case.of(seen, frame.into(mask, phantom.AFFINE) >= 0.5)
 
 
 def judged(probability: Callable[[np.ndarray], np.ndarray], on: Development) -> dict[str, float]:
@@ -101,14 +118,15 @@ def judged(probability: Callable[[np.ndarray], np.ndarray], on: Development) -> 
 
     The score is the mean of both Dice less 0.02 for each ml found in a healthy head, at most 0.3:
     the rule by which the best of a training's networks is kept, written before any was trained.
+    That nothing beyond the brain's hull counts was added later: no scan's answer shows it.
     """
 
     def mean_dice(cases):
-        scores = [metrics.dice(mask, probability(image) >= 0.5) for image, mask in cases]
+        scores = [metrics.dice(case.mask, case.found(probability)) for case in cases]
         return float(np.mean(scores)) if scores else math.nan
 
     own, other = mean_dice(on.own), mean_dice(on.phantoms)
-    found = [(probability(image) >= 0.5).sum() * frames.VOXEL_ML for image in on.healthy]
+    found = [case.found(probability).sum() * frames.VOXEL_ML for case in on.healthy]
     ml = float(np.mean(found)) if found else 0.0
     known = [value for value in (own, other) if not math.isnan(value)]
     return {
