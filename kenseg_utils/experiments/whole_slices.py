@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # Slices and epochs that a page can afford; None: all slices.
 SLICES = {"smoke": 24, "demo": 600, "paper": None}
-EPOCHS = {"smoke": 1, "demo": 4, "paper": 40}
+EPOCHS = {"smoke": 1, "demo": 3, "paper": 40}
 THRESHOLDS = tuple(np.arange(1, 20) / 20)
 
 
