@@ -380,8 +380,8 @@ def test_the_score_is_what_its_rule_says():
     lesion = empty.copy()
     lesion[40:50, 40:50, 40:50] = 1
     everywhere = empty == 0
-    own = _train.Case(lesion, lesion > 0, everywhere)
-    on = _train.Development([own], [own], [_train.Case(empty, None, everywhere)])
+    own = _train.Watched(lesion, lesion > 0, everywhere)
+    on = _train.Development([own], [own], [_train.Watched(empty, None, everywhere)])
     assert _train.judged(lambda image: image, on)["score"] == 1
     found = _train.judged(lambda image: np.maximum(image, lesion), on)
     assert found["healthy ml"] == pytest.approx(8)
@@ -390,7 +390,7 @@ def test_the_score_is_what_its_rule_says():
 
 def test_beyond_the_hull_a_training_s_judge_sees_no_more_than_a_scan_s_answer_shows(simple):
     image, mask = simple[0][:2]
-    case = _train.Case.of(image, mask)
+    case = _train.Watched.of(image, mask)
     assert (case.hull == frames.hull(image)).all() and case.hull.any() and not case.hull.all()
     on = _train.Development([], [], [case])
     beyond = _train.judged(lambda image: (~case.hull).astype(np.float32), on)

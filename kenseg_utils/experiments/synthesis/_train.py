@@ -64,7 +64,7 @@ class Plan:
     clock: str = "wall"  # what minutes are of: "wall", or this process's "processor" time
 
 
-class Case(NamedTuple):
+class Watched(NamedTuple):
     """A volume in the frame, its lesion, and `frames.hull` of it: beyond, no answer counts."""
 
     image: np.ndarray
@@ -72,7 +72,7 @@ class Case(NamedTuple):
     hull: np.ndarray
 
     @classmethod
-    def of(cls, image: np.ndarray, mask: np.ndarray | None = None) -> Case:
+    def of(cls, image: np.ndarray, mask: np.ndarray | None = None) -> Watched:
         return cls(image, mask, frames.hull(image))
 
     def found(self, probability: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
@@ -84,9 +84,9 @@ class Case(NamedTuple):
 class Development:
     """Volumes with masks that no step learns from, by name: what the best network is chosen by."""
 
-    own: list[Case]
-    phantoms: list[Case]
-    healthy: list[Case]
+    own: list[Watched]
+    phantoms: list[Watched]
+    healthy: list[Watched]
 
 
 def develop_on(plan: Plan, healthy: Sequence[np.ndarray] = ()) -> Development:
@@ -97,20 +97,20 @@ def develop_on(plan: Plan, healthy: Sequence[np.ndarray] = ()) -> Development:
     found nothing in real heads.
     """
     seeds = range(DEVELOPMENT_SEED, DEVELOPMENT_SEED + plan.own)
-    own = [Case.of(*make_head(seed, healthy=False)[:2]) for seed in seeds]
+    own = [Watched.of(*make_head(seed, healthy=False)[:2]) for seed in seeds]
     empty = list(healthy) or [
         make_head(seed + plan.own, healthy=True)[0] for seed in seeds[: plan.own // 2]
     ]
     phantoms = [_phantom(index) for index in range(plan.phantoms)]
-    return Development(own, phantoms, [Case.of(image) for image in empty])
+    return Development(own, phantoms, [Watched.of(image) for image in empty])
 
 
 @lru_cache(maxsize=8)
-def _phantom(index: int) -> Case:
+def _phantom(index: int) -> Watched:
     """One to develop on, kept for the next training in this process: nobody writes to it."""
     image, mask, _ = phantom.make_subject(index, seed=DEVELOPMENT_SEED)
     frame, seen = frames.look(image, phantom.AFFINE)
-    return Case.of(seen, frame.into(mask, phantom.AFFINE) >= 0.5)
+    return Watched.of(seen, frame.into(mask, phantom.AFFINE) >= 0.5)
 
 
 def judged(probability: Callable[[np.ndarray], np.ndarray], on: Development) -> dict[str, float]:
