@@ -101,7 +101,8 @@ def open_scans(
     """The scans a notebook works on, a row each: real ones from `data_root`, else the phantom.
 
     `data_root` is what `atlas.find_scans` takes: a release's folder, any other, or a table.
-    The phantom release is written on first use. Of real scans at most `profile.scans` with masks
+    The phantom release is written on first use, unless a longer one of another profile is there,
+    whose first subjects are the same. Of real scans at most `profile.scans` with masks
     are taken, drawn evenly by `seed`; those without masks (a test split, a mask forgotten) are left
     out with a warning. Raises atlas.ScanError where none is left, ValueError for a seed.
     """
@@ -111,12 +112,20 @@ def open_scans(
         if profile.scans and len(scans) > profile.scans:
             scans = scans.sample(profile.scans, random_state=seed).sort_index()
         return scans.reset_index(drop=True)
-    work = artifacts.work_dir(work_dir)
-    key = artifacts.key(subjects=profile.subjects, seed=seed, generator=phantom.VERSION)
+    own, *longer = (
+        artifacts.work_dir(work_dir)
+        / f"phantom-{artifacts.key(subjects=count, seed=seed, generator=phantom.VERSION)}"
+        for count in [
+            profile.subjects,
+            *sorted(p.subjects for p in PROFILES.values() if p.subjects > profile.subjects),
+        ]
+    )
+    if not own.is_dir() and (there := [folder for folder in longer if folder.is_dir()]):
+        found = atlas.find_scans(there[0])
+        first = [phantom.subject_name(index) for index in range(profile.subjects)]
+        return found[found.subject.isin(first)].reset_index(drop=True)
     folder = artifacts.build(
-        work / f"phantom-{key}",
-        lambda partial: phantom.make_release(partial, profile.subjects, seed),
-        resume=True,
+        own, lambda partial: phantom.make_release(partial, profile.subjects, seed), resume=True
     )
     return atlas.find_scans(folder)
 

@@ -18,6 +18,18 @@ def test_the_phantom_is_written_once_and_looks_like_atlas(smoke_scans, work_dir,
     assert again.t1w.tolist() == smoke_scans.t1w.tolist()
 
 
+def test_a_shorter_phantom_is_the_first_subjects_of_a_longer_one(
+    smoke_scans, work_dir, monkeypatch
+):
+    monkeypatch.setattr(phantom, "make_release", lambda *_: pytest.fail("written again"))
+    shorter = profiles.smaller(profiles.get("smoke"), subjects=4)
+    found = profiles.open_scans(shorter, work_dir=work_dir)
+    assert set(found.subject) == {phantom.subject_name(index) for index in range(4)}
+    assert set(found.t1w) < set(smoke_scans.t1w)
+    with pytest.raises(pytest.fail.Exception, match="written again"):  # another seed's are others
+        profiles.open_scans(shorter, work_dir=work_dir, seed=1)
+
+
 def test_of_a_real_release_as_many_scans_as_the_profile_takes(smoke_scans):
     root = smoke_scans.t1w[0].split("ATLAS_2")[0]
     three = profiles.smaller(profiles.get("smoke"), scans=3)

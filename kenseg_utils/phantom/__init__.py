@@ -6,7 +6,7 @@ The heads derive from the MNI152 2009a template (its notice stands in the README
 
 from ._fields import spline_weights
 from ._head import AFFINE, template
-from ._release import VERSION, make_mask, make_release, make_subject, write_subject
+from ._release import VERSION, make_mask, make_release, make_subject, subject_name, write_subject
 
 __all__ = [
     "AFFINE",
@@ -15,6 +15,7 @@ __all__ = [
     "make_release",
     "make_subject",
     "spline_weights",
+    "subject_name",
     "template",
     "write_subject",
 ]

@@ -126,6 +126,7 @@ def site_name(index: int) -> str:
 
 
 def subject_name(index: int) -> str:
+    """What a release calls its subject of that number (0 is the first)."""
     return f"sub-r{index % SITES + 1:03d}s{index // SITES + 1:03d}"
 
 

@@ -283,7 +283,10 @@ def _weights_of(start: Any) -> list[np.ndarray]:
 
 def _check_fit(weights: list[np.ndarray], recipe: Recipe, shape: tuple[int, int, int]) -> None:
     """Refuse weights of another network than the recipe builds, before anything is written."""
-    wanted = [tuple(weight.shape) for weight in build(recipe, shape).weights]
+    sketch = networks.sketch(
+        recipe.network, input_shape=shape, widths=recipe.widths, **recipe.options
+    )
+    wanted = [tuple(weight.shape) for weight in sketch.weights]
     found = [weight.shape for weight in weights]
     if found != wanted:
         differing = next(
