@@ -8,10 +8,15 @@ only if each check accepted its solution.
 import ast
 import json
 import re
+from types import SimpleNamespace
 
+import numpy as np
+import pandas as pd
 import pytest
 from conftest import CHAPTERS
 from test_teaching import Page
+
+from kenseg_utils import classical, metrics
 
 LEAST = 3
 ASK_A_QUESTION = [path.stem for path in CHAPTERS if "01" <= path.stem[:2] <= "06"]
@@ -121,3 +126,36 @@ def test_these_tests_can_fail():
         exercises([cell, check])
     with pytest.raises(AssertionError):
         test_at_least_three_exercises_in_order([cell, check])
+
+
+@pytest.mark.parametrize("radius, mine, said", [(6, 4, "a vote of the four"), (1, 5, "has 0.")])
+def test_a_method_of_ones_own_need_not_beat_what_nothing_on_the_page_beats(radius, mine, said):
+    """The blind disc is the truth itself (radius 6), or worse than what the four agree on (1)."""
+    (path,) = (path for path in CHAPTERS if path.stem.startswith("07"))
+    check = tagged(json.loads(path.read_text())["cells"], "check")[2]
+    rows, columns = np.indices((21, 21))
+    distance = np.hypot(rows - 10, columns - 10)
+    truth = np.repeat((distance <= 6)[None], 3, 0).astype(np.uint8)
+    part = SimpleNamespace(index=pd.DataFrame({"subject": ["a", "b", "c"]}))
+    space = dict(
+        np=np,
+        classical=classical,
+        teaching=SimpleNamespace(feedback=lambda *_: None),
+        my_method=None,
+        test=part,
+        tune=part,
+        tune_images=truth.astype(np.float32),
+        tune_clicks=[(10, 10)] * 3,
+        best_disc=radius,
+        discs=lambda points, size: np.repeat((distance <= size)[None], len(points), 0),
+        tune_score=lambda found: metrics.per_slice(metrics.count_slices(truth, found)).mean(),
+        results={name: [(truth * (distance <= 4))] for name in classical.names()},
+    )
+    exec(source(check), space)
+
+    def of_radius(size):
+        return lambda image, brain, click: distance <= size
+
+    assert said in space["check_3"](of_radius(mine))
+    with pytest.raises(AssertionError, match="the blind disc has"):
+        space["check_3"](of_radius(0.5))
