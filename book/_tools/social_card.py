@@ -11,7 +11,7 @@ LEVELS = 5
 
 def draw(path: Path, title: str) -> None:
     """Write the card as PNG: the book's title, and the grid of the network that it builds."""
-    figure = Figure(figsize=(12, 6.3), dpi=100, facecolor="#10202b")
+    figure = Figure(figsize=(12, 6.3), dpi=100, facecolor="#10202b", layout="none")
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, 1200), ylim=(0, 630))
     axes.set_axis_off()
 
