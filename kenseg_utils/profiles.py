@@ -112,22 +112,20 @@ def open_scans(
         if profile.scans and len(scans) > profile.scans:
             scans = scans.sample(profile.scans, random_state=seed).sort_index()
         return scans.reset_index(drop=True)
-    own, *longer = (
-        artifacts.work_dir(work_dir)
-        / f"phantom-{artifacts.key(subjects=count, seed=seed, generator=phantom.VERSION)}"
-        for count in [
-            profile.subjects,
-            *sorted(p.subjects for p in PROFILES.values() if p.subjects > profile.subjects),
-        ]
+    work = artifacts.work_dir(work_dir)
+    longer = {p.subjects for p in PROFILES.values() if p.subjects > profile.subjects}
+    folders = [
+        work / f"phantom-{artifacts.key(subjects=count, seed=seed, generator=phantom.VERSION)}"
+        for count in (profile.subjects, *sorted(longer))
+    ]
+    there = next((folder for folder in folders if folder.is_dir()), None) or artifacts.build(
+        folders[0],
+        lambda partial: phantom.make_release(partial, profile.subjects, seed),
+        resume=True,
     )
-    if not own.is_dir() and (there := [folder for folder in longer if folder.is_dir()]):
-        found = atlas.find_scans(there[0])
-        first = [phantom.subject_name(index) for index in range(profile.subjects)]
-        return found[found.subject.isin(first)].reset_index(drop=True)
-    folder = artifacts.build(
-        own, lambda partial: phantom.make_release(partial, profile.subjects, seed), resume=True
-    )
-    return atlas.find_scans(folder)
+    found = atlas.find_scans(there)
+    first = [phantom.subject_name(index) for index in range(profile.subjects)]
+    return found[found.subject.isin(first)].reset_index(drop=True)
 
 
 def quick_recipe(profile: Profile, **changes: Any) -> Recipe:

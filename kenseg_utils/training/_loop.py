@@ -283,9 +283,7 @@ def _weights_of(start: Any) -> list[np.ndarray]:
 
 def _check_fit(weights: list[np.ndarray], recipe: Recipe, shape: tuple[int, int, int]) -> None:
     """Refuse weights of another network than the recipe builds, before anything is written."""
-    sketch = networks.sketch(
-        recipe.network, input_shape=shape, widths=recipe.widths, **recipe.options
-    )
+    sketch = networks.sketch(recipe.network, shape, widths=recipe.widths, **recipe.options)
     wanted = [tuple(weight.shape) for weight in sketch.weights]
     found = [weight.shape for weight in weights]
     if found != wanted:
