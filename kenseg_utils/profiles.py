@@ -57,7 +57,7 @@ PROFILES = {
         "demo",
         subjects=40,
         scans=60,
-        widths=(8, 16, 32, 64, 128),
+        widths=(8, 16, 32, 64),
         epochs=2,
         batch_size=4,
         short_epochs=2,
