@@ -8,6 +8,8 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
+from kenseg_utils import phantom
+
 sys.path.insert(0, str(ROOT / "book" / "_tools"))
 
 import first_look  # noqa: E402 (a tool of the book's, not of the package)
@@ -26,6 +28,13 @@ def heads():
     mask[130:150, 100:140, 80:110] = 1
     image[mask > 0] = 25
     return first_look.Heads(image, mask, image, mask)
+
+
+def test_the_page_s_heads_have_lesions_of_the_sizes_it_speaks_of():
+    large, small = (
+        phantom.make_mask(index).sum() / 1000 for index in (first_look.LARGE, first_look.SMALL)
+    )
+    assert 40 <= large <= 90 and 0.1 <= small <= 1
 
 
 def test_every_picture_of_the_page_is_drawn_with_caption_and_words(heads, tmp_path):

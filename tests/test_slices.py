@@ -13,6 +13,7 @@ import pytest
 from conftest import write_release
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from kenseg_utils import atlas, slices
 
@@ -148,6 +149,32 @@ def test_neighbours_become_channels(smoke_scans, work_dir):
     assert four.shape == (128, 128, 4)
     assert (four.images[..., 2] == single.images[..., 0]).all()
     assert (four.masks == single.masks).all()
+
+
+def test_slices_of_another_pixel_size_are_those_of_the_whole_volume_resampled(smoke_scans):
+    """Only the levels that are seen are resampled: they are what resampling all of them gives."""
+    scan = atlas.load_scan(smoke_scans.iloc[0])
+    options = dict(protocol="lesion_crop", size=62, padded=64, neighbours=(-2, 0, 1), pixel_mm=2.0)
+    made = list(slices.scan_slices(scan, options))
+    factors = (*np.array(scan.spacing[:2]) / 2, 1)
+    image, mask = (
+        ndimage.zoom(volume, factors, order=order)
+        for volume, order in ((scan.image, 1), (scan.mask, 0))
+    )
+    assert [row["z"] for *_, row in made] == np.flatnonzero(mask.any((0, 1))).tolist()
+    normalised = slices.Intensity.of(scan.image).apply(image)
+    for window, truth, row in made:
+        part = (
+            slice(row["top"], row["top"] + row["height"]),
+            slice(row["left"], row["left"] + row["width"]),
+        )
+        inner = (slice(1, 1 + row["height"]), slice(1, 1 + row["width"]))
+        np.testing.assert_array_equal(truth[inner], mask[*part, row["z"]])
+        for channel, offset in enumerate(options["neighbours"]):
+            np.testing.assert_allclose(
+                window[(*inner, channel)], normalised[*part, row["z"] + offset], rtol=1e-5
+            )
+        assert row["scale_row"] == (image.shape[0] - 1) / (scan.image.shape[0] - 1)
 
 
 def test_split_by_subject_covers_all_and_overlaps_nowhere(smoke_crops):

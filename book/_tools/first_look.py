@@ -21,7 +21,7 @@ from kenseg_utils import anatomy, figures, metrics, phantom, slices
 PICTURE = re.compile(r"^<!-- picture: ([\w-]+) -->$", re.M)
 VENTRICLES = 94  # an axial slice 22 mm above the template's origin
 SKIN_AND_SKULL = 14  # mm
-LOOKED_AT = range(60)  # phantom subjects among which those of the page are looked for
+LARGE, SMALL = 5, 3  # the first phantoms with a lesion of 40 to 90 ml, and of 0.1 to 1 ml
 
 
 @dataclass(frozen=True)
@@ -44,17 +44,8 @@ class Heads:
 
     @classmethod
     def drawn(cls) -> "Heads":
-        """The first phantoms with a lesion of 40 to 90 ml, and of 0.1 to 1 ml."""
-        large = _first_of(40, 90)
-        small = _first_of(0.1, 1)
-        return cls(*phantom.make_subject(large)[:2], *phantom.make_subject(small)[:2])
-
-
-def _first_of(least_ml: float, most_ml: float) -> int:
-    for index in LOOKED_AT:
-        if least_ml <= phantom.make_mask(index).sum() / 1000 <= most_ml:
-            return index
-    raise ValueError(f"no phantom of {LOOKED_AT} has a lesion of {least_ml} to {most_ml} ml.")
+        """Phantoms `LARGE` and `SMALL`."""
+        return cls(*phantom.make_subject(LARGE)[:2], *phantom.make_subject(SMALL)[:2])
 
 
 def widest(mask: np.ndarray) -> int:

@@ -13,6 +13,7 @@ The rule, for every code cell of an executed notebook:
 import ast
 import re
 from collections.abc import Iterable
+from functools import cache
 
 from IPython.core.inputtransformer2 import TransformerManager
 
@@ -135,13 +136,14 @@ def _is_of(call: str, names: tuple[str, ...]) -> bool:
     )
 
 
-def _calls(node: ast.AST) -> set[str]:
+@cache  # each statement is asked about several times
+def _calls(node: ast.AST) -> frozenset[str]:
     """The dotted names of what a piece of code calls, such as figures.show."""
-    return {
+    return frozenset(
         re.sub(r"[\[(].*[\])]", "", ast.unparse(one.func), flags=re.S)
         for one in ast.walk(node)
         if isinstance(one, ast.Call)
-    }
+    )
 
 
 def _first_to_fold(statements: list[ast.stmt]) -> int | None:

@@ -234,20 +234,28 @@ def scan_slices(scan: atlas.Scan, settings: dict) -> Iterator[tuple[np.ndarray, 
     scan = scan if dark is scan.image else replace(scan, image=dark)
     air = min(0.0, float(np.percentile(scan.image[::3, ::3, ::3], 1)))
     intensity = Intensity.of(scan.image)
-    image, mask, scale = _rescaled(scan, settings["pixel_mm"])
     voxel_ml = anatomy.voxel_ml(scan.affine)
     oracle = settings["protocol"] == "lesion_crop"
-    if oracle and mask is None:
+    if oracle and scan.mask is None:
         raise atlas.ScanError(
             f"{scan.subject}: the scan has no mask, and lesion_crop places its "
             "window by the mask. Use protocol='whole_slice'."
         )
-    levels = mask.any((0, 1)) if oracle else anatomy.slices_to_train_on(image)
+    factors = _factors(scan, settings["pixel_mm"])
+    mask = _rescaled(scan.mask, factors, order=0)
+    if oracle:
+        levels = np.flatnonzero(mask.any((0, 1)))
+        seen = np.unique(levels[:, None] + np.asarray(settings["neighbours"]))
+        image = _rescaled(scan.image, factors, 1, seen[(seen >= 0) & (seen < mask.shape[2])])
+    else:
+        image = _rescaled(scan.image, factors, order=1)
+        levels = np.flatnonzero(anatomy.slices_to_train_on(image))
+    scale = tuple(map(_scale, scan.image.shape[:2], image.shape[:2]))
     fill = float(intensity.apply(np.full((), air)))
     frame = (
         (settings["padded"],) * 2 if oracle else tuple(-(-n // 16) * 16 for n in image.shape[:2])
     )
-    for z in np.flatnonzero(levels):
+    for z in levels:
         truth = np.zeros(image.shape[:2], np.uint8) if mask is None else mask[:, :, z]
         centre = lesion_centre(truth) if oracle else (0, 0)
         size = settings["size"] if oracle else max(image.shape)
@@ -429,14 +437,23 @@ def _level(image: np.ndarray, z: int, air: float) -> np.ndarray:
     return image[:, :, z] if inside else np.full(image.shape[:2], air, image.dtype)
 
 
-def _rescaled(scan: atlas.Scan, pixel_mm: float | None):
-    """Image and mask with in-plane pixels of `pixel_mm`, and the factors (x, y) of the scaling."""
-    factors = np.ones(2) if pixel_mm is None else np.array(scan.spacing[:2]) / pixel_mm
-    if np.abs(factors - 1).max() <= 0.01:
-        return scan.image, scan.mask, (1.0, 1.0)
-    image = zoom(scan.image, (*factors, 1), order=1)
-    mask = None if scan.mask is None else zoom(scan.mask, (*factors, 1), order=0)
-    return image, mask, tuple(map(_scale, scan.image.shape[:2], image.shape[:2]))
+def _factors(scan: atlas.Scan, pixel_mm: float | None) -> tuple[float, float] | None:
+    """What makes in-plane pixels `pixel_mm` large; None where they are, to 1 %."""
+    rows, columns = (1.0 if pixel_mm is None else mm / pixel_mm for mm in scan.spacing[:2])
+    return None if max(abs(rows - 1), abs(columns - 1)) <= 0.01 else (rows, columns)
+
+
+def _rescaled(volume: np.ndarray | None, factors, order: int, levels: np.ndarray | None = None):
+    """A volume with its slices resampled: all, or some levels, and then the others stay 0."""
+    if factors is None or volume is None:
+        return volume
+    if levels is None:
+        return zoom(volume, (*factors, 1), order=order)
+    shape = [round(n * factor) for n, factor in zip(volume.shape, factors)]  # as `zoom` rounds
+    whole = np.zeros((*shape, volume.shape[2]), volume.dtype)
+    if len(levels):
+        whole[:, :, levels] = zoom(volume[:, :, levels], (*factors, 1), order=order)
+    return whole
 
 
 def _scale(before: int, after: int) -> float:
