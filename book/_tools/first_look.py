@@ -21,7 +21,7 @@ from kenseg_utils import anatomy, figures, metrics, phantom, slices
 PICTURE = re.compile(r"^<!-- picture: ([\w-]+) -->$", re.M)
 VENTRICLES = 94  # an axial slice 22 mm above the template's origin
 SKIN_AND_SKULL = 14  # mm
-LARGE, SMALL = 5, 3  # the first phantoms with a lesion of 40 to 90 ml, and of 0.1 to 1 ml
+LARGE, SMALL = 5, 3  # phantoms with a lesion of 40 to 90 ml, and of 0.1 to 1 ml
 
 
 @dataclass(frozen=True)

@@ -449,10 +449,9 @@ def _rescaled(volume: np.ndarray | None, factors, order: int, levels: np.ndarray
         return volume
     if levels is None:
         return zoom(volume, (*factors, 1), order=order)
-    shape = [round(n * factor) for n, factor in zip(volume.shape, factors)]  # as `zoom` rounds
-    whole = np.zeros((*shape, volume.shape[2]), volume.dtype)
-    if len(levels):
-        whole[:, :, levels] = zoom(volume[:, :, levels], (*factors, 1), order=order)
+    part = zoom(volume[:, :, levels], (*factors, 1), order=order)
+    whole = np.zeros((*part.shape[:2], volume.shape[2]), part.dtype)
+    whole[:, :, levels] = part
     return whole
 
 
