@@ -38,7 +38,11 @@ The rule, written down before any network was judged:
 5. `--turned-over T2w MASK` is scored with the rest and chooses nothing: a real lesion, but a T2w
    whose grey values were turned over (`judging.turned_over`).
 
-6. What lies outside a generous hull of the brain counts nowhere, for no scan's answer shows it.
+6. `--holes` of the painted lesions with odd numbers, in each head, are shown once more, as cavities
+   up to their border. They are scored with the rest and choose nothing. They were added when it had
+   been seen that the network before was less sure of a small lesion the darker it was.
+
+7. What lies outside a generous hull of the brain counts nowhere, for no scan's answer shows it.
    It did count until a network had been refused for 9 ml in the muscles of a neck.
 
 Volumes are scored in the frame (2 mm). Writes results/NAME.json with all choices.
@@ -119,11 +123,16 @@ def cases(
     turned: list[Path] | None = None,
     outlines: Sequence[Path] = (),
     made: int = 0,
+    holes: int = 0,
 ) -> list:
     """(group, name, number, volume in the frame, mask in the frame or None) of all there is."""
     tasks = [joblib.delayed(judging.of_phantom)(number) for number in range(phantoms)]
     for file in heads:
         tasks += [joblib.delayed(judging.with_lesion)(file, number) for number in range(painted)]
+        tasks += [
+            joblib.delayed(judging.with_lesion)(file, 2 * number + 1, judging.HOLLOW)
+            for number in range(holes)
+        ]
         tasks += [joblib.delayed(healthy)(file, way) for way in WAYS]
         tasks += [
             joblib.delayed(judging.with_outline)(file, drawn, number)
@@ -168,21 +177,31 @@ def trainings(plan: dict, history: pd.DataFrame, parent: dict | None) -> list[di
     return [*(parent or {}).get("trainings", []), own]
 
 
-def record(model, plan: dict, log: Path, choice: dict, scans: pd.DataFrame, note: str) -> Path:
-    """Keep the network as results/heads.npz, with what chose it and how it was trained."""
-    plan, view = as_told(plan), synthesis.VIEWS[plan["network"]]
-    recipe = dict(network=view.network, widths=plan["widths"], options=view.options)
-    history = pd.read_csv(log)
-    parent = None
+def past_of(training_folder: Path) -> list[dict]:
+    """All trainings that led to what a training's folder holds, in their order.
+
+    One that began with another training's network (a .keras in its folder) has that one's past
+    too, and one that began with `heads.npz` that of the recorded network.
+    """
+    told = json.loads((training_folder / "plan.json").read_text())
+    plan, parent = as_told(told), None
     if plan["start_from"] == "heads.npz":  # the one that this one takes the place of
         parent = (prediction.recorded_network("heads") or (None, None))[1]
+    elif plan["start_from"] and (Path(told["start_from"]).parent / "plan.json").is_file():
+        parent = dict(trainings=past_of(Path(told["start_from"]).parent))
+    return trainings(plan, pd.read_csv(training_folder / "log.csv"), parent)
+
+
+def record(model, training_folder: Path, choice: dict, scans: pd.DataFrame, note: str) -> Path:
+    """Keep the network as results/heads.npz, with what chose it and how it was trained."""
+    plan = as_told(json.loads((training_folder / "plan.json").read_text()))
+    view = synthesis.VIEWS[plan["network"]]
+    recipe = dict(network=view.network, widths=plan["widths"], options=view.options)
+    history = pd.read_csv(training_folder / "log.csv")
     made = dict(device=plan["device"], seconds=float(history.seconds.iloc[-1]))
+    told = dict(recipe=recipe, plan=plan, training=note, trainings=past_of(training_folder))
     run = SimpleNamespace(
-        model=model,
-        provenance=training.provenance()
-        | made
-        | dict(recipe=recipe, plan=plan, training=note, trainings=trainings(plan, history, parent)),
-        history=history,
+        model=model, provenance=training.provenance() | made | told, history=history
     )
     return _saved(run, choice, scans)
 
@@ -217,6 +236,7 @@ def main() -> None:
     parser.add_argument("--phantoms", type=int, default=40)
     parser.add_argument("--painted", type=int, default=30, help="lesions in each head")
     parser.add_argument("--made", type=int, default=24, help="synthetic healthy heads")
+    parser.add_argument("--holes", type=int, default=12, help="hollow lesions in each head")
     parser.add_argument("--name", required=True, help="of the result")
     parser.add_argument("--folder", type=Path, help="of the result (default: results/)")
     parser.add_argument("--table", type=Path, help="all cases by all choices; read if it is there")
@@ -230,8 +250,13 @@ def main() -> None:
     given = parser.parse_args()
     if (given.record and not given.model) or (given.keep_choice and given.model):
         parser.error("--record goes with --model, and --keep-choice with the recorded network")
-    model = prediction.open_network(given.model)
-    file = given.model or artifacts.results_file("heads", suffix=".npz")
+    if given.model:
+        file, model = given.model, prediction.open_network(given.model)
+    else:  # by name: `open_network` would take another one where this is missing
+        kept = prediction.recorded_network("heads")
+        if kept is None:
+            parser.error("No network is recorded in results/: give --model")
+        file, model = artifacts.results_file("heads", suffix=".npz"), kept[0]
     if given.table and given.table.exists():
         table = opened_table(given.table, file)
     else:
@@ -243,6 +268,7 @@ def main() -> None:
             given.turned_over,
             given.outlines,
             given.made,
+            given.holes,
         )
         view = synthesis.VIEWS[given.network]
         table = judge(lambda seen: view.probability(model, seen), everything, say=print)
@@ -267,8 +293,7 @@ def main() -> None:
         )
     )
     if given.record:
-        plan = json.loads((given.record / "plan.json").read_text())
-        print(record(model, plan, given.record / "log.csv", choice, scans, given.note))
+        print(record(model, given.record, choice, scans, given.note))
     if given.keep_choice:
         print(keep_choice(choice, scans))
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import itertools
+import json
 from types import SimpleNamespace
 
 import nibabel as nib
@@ -314,6 +315,43 @@ def test_all_trainings_that_led_to_a_network_are_told_in_their_order():
     )
     assert second[0] == first[0] and (second[1]["steps"], second[1]["widths"]) == (10, [4, 8])
     assert second[1]["began_with"] == "heads.npz"
+
+
+def test_a_training_that_went_on_from_another_has_its_past_too(tmp_path, monkeypatch):
+    """heads.npz → first/last.keras → second: all that is recorded, then both, in their order."""
+    plan = dict(network="unet3d_half", widths=None, batch=1, heads=6, device="CPU (2 cores)")
+    begun = dict(first="results/heads.npz", second=str(tmp_path / "first" / "last.keras"))
+    for number, (name, start) in enumerate(begun.items(), start=1):
+        (tmp_path / name).mkdir()
+        told = json.dumps(plan | dict(start_from=start, heads=5 + number))
+        (tmp_path / name / "plan.json").write_text(told)
+        log = pd.DataFrame(dict(step=[1, 100 * number], seconds=[1.0, 600.0 * number]))
+        log.to_csv(tmp_path / name / "log.csv", index=False)
+    recorded = dict(trainings=[dict(steps=7)])
+    monkeypatch.setattr(prediction, "recorded_network", lambda name: (None, recorded))
+    past = judge_heads.past_of(tmp_path / "second")
+    assert [told["steps"] for told in past] == [7, 100, 200]
+    assert [told.get("heads") for told in past] == [None, 6, 7]
+    assert [told.get("began_with") for told in past] == [None, "heads.npz", "last.keras"]
+    (tmp_path / "first" / "plan.json").unlink()  # a file from elsewhere: nothing is known of it
+    assert [told["steps"] for told in judge_heads.past_of(tmp_path / "second")] == [200]
+
+
+def test_each_choice_is_scored_as_if_it_were_the_only_one():
+    """Equal answers are labelled once; here every choice is worked out anew."""
+    random = np.random.default_rng(0)
+    soft = ndimage.gaussian_filter(random.random((24, 22, 20)), 2).astype(np.float32)
+    soft = (soft - soft.min()) / (soft.max() - soft.min())
+    mask = ndimage.gaussian_filter(random.random(soft.shape), 2) > 0.52
+    rows = list(judging._scores_of_choices(soft, mask))
+    choices = {(row["threshold"], row["peak_share"], row["least_ml"]) for row in rows}
+    assert len(rows) == len(choices) == 11 * 6 * 4
+    for row in rows:
+        labels, highest = prediction.finds(soft, row["threshold"])
+        drawn = (labels > 0) & (soft >= row["peak_share"] * highest[labels])
+        drawn = prediction.remove_small(drawn, frames.VOXEL_ML, row["least_ml"])
+        assert row["found_ml"] == pytest.approx(drawn.sum() * frames.VOXEL_ML)
+        assert row["dice"] == pytest.approx(metrics.dice(mask, drawn))
 
 
 def test_a_table_belongs_to_the_model_that_was_judged_in_it(tmp_path):

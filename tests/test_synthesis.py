@@ -14,10 +14,11 @@ import keras
 import numpy as np
 import pytest
 from conftest import ROOT
+from scipy import ndimage
 
 from kenseg_utils import machine, prediction
-from kenseg_utils.experiments import synthesis
-from kenseg_utils.experiments.synthesis import _feed, _heads, _lesions, _train, _views
+from kenseg_utils.experiments import judging, synthesis
+from kenseg_utils.experiments.synthesis import _anatomy, _feed, _heads, _lesions, _train, _views
 from kenseg_utils.prediction import frames
 
 
@@ -124,6 +125,45 @@ def test_a_look_darkens_what_it_paints_and_leaves_the_rest():
     assert (painted[0] == 1).all() and np.allclose(painted[1], 0.6)
     assert np.allclose(painted[2], 0.25)
     assert (_lesions.painted(picture * 0.3, look)[1] == np.float32(0.3)).all()  # none brighter
+
+
+def in_white_matter(holes, seed):
+    """A ball of 4 ml as it looks in nothing but white matter, where gray is 0.7 and fluid 0.2."""
+    shape, middle = frames.SHAPE, np.array(frames.SHAPE).reshape(3, 1, 1, 1) / 2
+    ball = ((np.indices(shape) - middle) ** 2).sum(0) < 5**2
+    ones, zeros = np.ones(shape, np.float32), np.zeros(shape, np.float32)
+    person = _anatomy.Person(
+        ones, zeros, zeros, ones, ones, zeros, 40 * ones, 40 * ones, np.zeros((3, *shape))
+    )
+    mix = synthesis.Mix(holes=holes)
+    look = _lesions.draw_look(np.random.default_rng(seed), person, ball, 0.7, 0.2, mix)
+    core = ndimage.binary_erosion(ball, iterations=2)
+    border = ball & ~ndimage.binary_erosion(ball)
+    picture = _lesions.painted(ones, look)
+    return picture[core].mean(), picture[border].mean()
+
+
+def test_a_hole_is_cavity_up_to_its_border():
+    """Networks taught without such lesions took them for ventricle: the darker, the surer."""
+    holes = np.array([in_white_matter(1, seed) for seed in range(8)])
+    others = np.array([in_white_matter(0, seed) for seed in range(8)])
+    assert (holes[:, 0] < 0.6).all()
+    assert (holes.mean(0) < others.mean(0) - 0.05).all()
+
+
+def test_a_share_of_no_holes_draws_nothing(monkeypatch):
+    """What is painted for the judge must stay what it was before there were any."""
+    first = []
+
+    def look(rng, *_):
+        first.append(rng.random())
+        return (np.float32(0),) * 4
+
+    monkeypatch.setattr(_lesions, "_look_of_one", look)
+    for holes in (0, 0.5):
+        in_white_matter(holes, 3)
+    assert judging.PAINTED.holes == 0
+    assert first == np.random.default_rng(3).random(2).tolist()  # the second one's came after
 
 
 def test_a_lesion_is_painted_into_a_head_of_any_grid(heads):

@@ -145,7 +145,7 @@ def _scored(name: str, about: dict, scans: pd.DataFrame) -> list[str]:
     if len(made):
         parts.append(
             "Synthetic heads without lesion, made to mislead (wide ventricles, white-matter "
-            "disease, lacunes, atrophy), by the generator of the training's heads: something is "
+            "disease, cysts, atrophy), by the generator of the training's heads: something is "
             f"found in {(made > 0).sum()} of {len(made)}, more than {judging.MOST_ML:g} ml in "
             f"{(made > judging.MOST_ML).sum()}, {made.mean():.2f} ml in the mean."
         )

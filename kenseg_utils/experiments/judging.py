@@ -2,8 +2,9 @@
 
 The rule stands in words at the top of `benchmarks/judge_heads.py`, where it was written before any
 network was judged. A case is (group, name, number, volume in the frame, mask in the frame or
-None); the groups are "phantoms", "painted", `HEALTHY`, `MADE`, `OUTLINED` and `TURNED`. Of cases
-with a lesion, those with an even number serve to develop, and those with an odd one are kept apart.
+None); the groups are `PHANTOMS`, `PAINTED_INTO`, `HEALTHY`, `MADE`, `OUTLINED`, `HOLLOW` and
+`TURNED`. Of cases with a lesion, those with an even number serve to develop, and those with an odd
+one are kept apart.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from kenseg_utils import metrics, phantom, prediction
 from kenseg_utils.anatomy import box_around
 from kenseg_utils.prediction import frames
 
-from .synthesis import Mix, draw_plan, make_head, paint_into
+from .synthesis import Mix, make_head, paint_into
 
 TRIED_THRESHOLDS = (0.05, 0.1, 0.15, *(round(0.1 * k, 1) for k in range(2, 10)))
 TRIED_LEAST_ML = (0.1, 0.3, 0.5, 1.0)
@@ -39,19 +40,23 @@ DRAWN = (PAINTED_INTO, PHANTOMS)  # lesions of drawn shapes, of all sizes
 MEAN = "mean of"  # how a row of means begins
 WITHOUT_LESION = (HEALTHY, MADE)  # all of them choose; nothing of them is kept apart
 OUTLINED = "painted, real outlines"
+HOLLOW = "painted, holes"
 TURNED = "real lesion (T2w turned over)"
 SEED = 4000  # of phantoms and painted lesions: nothing else uses it
 MADE_SEED = 910_000_000  # no training's head has it, nor has what one develops on
 # What is painted stays as it was for the first network judged, whatever later ones are trained on.
+_WERE = {
+    "anterior cerebral": dict(centre=(8, 26, 36), spread=(3, 24, 14), weight=1.2),
+    "posterior cerebral": dict(weight=2),
+    "cerebellum": dict(weight=1.8),
+}
 PAINTED = Mix(
     tuple(
-        replace(kind, centre=(8, 26, 36), spread=(3, 24, 14), weight=1.2)
-        if kind.name == "anterior cerebral"
-        else kind
-        for kind in Mix().kinds
-        if kind.name != "anywhere"
+        replace(kind, **_WERE.get(kind.name, {})) for kind in Mix().kinds if kind.name != "anywhere"
     ),
     large=0.35,
+    more=0.3,
+    holes=0,
 )
 
 Case = tuple[str, str, int, np.ndarray, np.ndarray | None]
@@ -64,14 +69,15 @@ def of_phantom(number: int) -> Case:
     return PHANTOMS, f"phantom {number}", number, seen, frame.into(mask, phantom.AFFINE) >= 0.5
 
 
-def with_lesion(file: Path, number: int) -> Case:
-    """A healthy T1w with a lesion painted in."""
+def with_lesion(file: Path, number: int, group: str = PAINTED_INTO) -> Case:
+    """A healthy T1w with a lesion painted in; `HOLLOW`: one that is cavity up to its border."""
     image, affine = opened(file)
     rng = np.random.default_rng((SEED, number))
-    shown, mask = paint_into(image, affine, rng, draw_plan(rng, PAINTED))
+    mix = replace(PAINTED, holes=1) if group == HOLLOW else PAINTED
+    shown, mask = paint_into(image, affine, rng, mix=mix)
     frame, seen = frames.look(shown, affine)
     name = f"{file.name.split('.')[0]} {number}"
-    return PAINTED_INTO, name, number, seen, frame.into(mask, affine) >= 0.5
+    return group, name, number, seen, frame.into(mask, affine) >= 0.5
 
 
 def with_outline(file: Path, drawn: Path, number: int) -> Case:
@@ -82,7 +88,7 @@ def with_outline(file: Path, drawn: Path, number: int) -> Case:
     """
     image, affine = opened(file)
     seed = np.random.default_rng([SEED, *drawn.name.split(".")[0].encode()])
-    shown, mask = paint_into(image, affine, seed, outline=opened(drawn))
+    shown, mask = paint_into(image, affine, seed, outline=opened(drawn), mix=PAINTED)
     if not mask.any():
         raise ValueError(f"Nothing of {drawn} lies in the brain of {file}: is it in MNI space?")
     frame, seen = frames.look(shown, affine)
@@ -113,7 +119,7 @@ def turned_over(scan: Path, drawn: Path) -> Case:
 def made_healthy(number: int) -> Case:
     """A synthetic head without lesion that no training saw, by the generator of training's heads.
 
-    Such heads are made to mislead: wide ventricles, white-matter disease, lacunes, atrophy.
+    Such heads are made to mislead: wide ventricles, white-matter disease, cysts, atrophy.
     """
     return MADE, f"synthetic {number}", number, make_head(MADE_SEED + number, healthy=True)[0], None
 
@@ -205,32 +211,42 @@ def _scores_of_choices(soft: np.ndarray, mask: np.ndarray | None) -> Iterator[di
     truth = np.zeros(soft.shape, bool) if mask is None else mask
     box = box_around(truth | (soft >= min(TRIED_THRESHOLDS)))  # what lies beyond counts nowhere
     soft, truth = soft[box], truth[box]
-    lesion = int(truth.sum())
     for threshold in TRIED_THRESHOLDS:
         labels, highest = prediction.finds(soft, threshold)
+        scores: list[dict[str, float]] = []
         for share in TRIED_PEAK_SHARES:
-            drawn = (labels > 0) & (soft >= share * highest[labels])
-            pieces, _ = metrics.label_lesions(drawn, corners=True)
-            sizes, right = np.bincount(pieces.ravel()), np.bincount(pieces[truth])
-            right = np.pad(right, (0, len(sizes) - len(right)))
-            for least in TRIED_LEAST_ML:
-                stays = sizes * frames.VOXEL_ML >= least
-                stays[0] = False  # what is not drawn
-                found, both = int(sizes[stays].sum()), int(right[stays].sum())
-                row = dict(
-                    threshold=threshold, peak_share=share, least_ml=least,
-                    found_ml=found * frames.VOXEL_ML,
-                )  # fmt: skip
-                if mask is not None:
-                    missed = lesion - both
-                    counts = metrics.Counts(both, found - both, missed, truth.size - found - missed)
-                    row |= dict(
-                        lesion_ml=lesion * frames.VOXEL_ML,
-                        dice=float(metrics.dice_from(counts)),
-                        recall=float(metrics.recall_from(counts)),
-                        precision=float(metrics.precision_from(counts)),
-                    )
-                yield row
+            pieces = labels
+            less = share * highest.max() > threshold  # is drawn than all that is found
+            if less:
+                drawn = (labels > 0) & (soft >= share * highest[labels])
+                pieces, _ = metrics.label_lesions(drawn, corners=True)
+            if less or not scores:
+                scores = list(_scores_by_least(pieces, truth, mask is not None))
+            yield from (dict(threshold=threshold, peak_share=share) | row for row in scores)
+
+
+def _scores_by_least(
+    labels: np.ndarray, truth: np.ndarray, known: bool
+) -> Iterator[dict[str, float]]:
+    """A row for each least find: of labelled pieces, those at least so large are the answer."""
+    sizes, right = np.bincount(labels.ravel()), np.bincount(labels[truth])
+    right = np.pad(right, (0, len(sizes) - len(right)))
+    lesion = int(truth.sum())
+    for least in TRIED_LEAST_ML:
+        stays = sizes * frames.VOXEL_ML >= least
+        stays[0] = False  # what is not drawn
+        found, both = int(sizes[stays].sum()), int(right[stays].sum())
+        row = dict(least_ml=least, found_ml=found * frames.VOXEL_ML)
+        if known:
+            missed = lesion - both
+            counts = metrics.Counts(both, found - both, missed, truth.size - found - missed)
+            row |= dict(
+                lesion_ml=lesion * frames.VOXEL_ML,
+                dice=float(metrics.dice_from(counts)),
+                recall=float(metrics.recall_from(counts)),
+                precision=float(metrics.precision_from(counts)),
+            )
+        yield row
 
 
 def choose(table: pd.DataFrame) -> tuple[dict[str, Any], pd.DataFrame]:

@@ -11,7 +11,7 @@ from kenseg_utils.prediction import frames
 from kenseg_utils.prediction.frames import SHAPE, SPACING
 
 from ._anatomy import Person
-from ._lesions import Look, Piece, draw_look, draw_plan, grow_mask, painted
+from ._lesions import TRAINING, Look, Mix, Piece, draw_look, draw_plan, grow_mask, painted
 from ._template import sample_shape, template
 
 MNI_BRAIN = np.array([[-72, -106, -62], [72, 74, 82]])  # mm, the box around the template's brain
@@ -25,6 +25,7 @@ def paint_into(
     seed: int | np.random.Generator,
     plan: tuple[Piece, ...] | None = None,
     outline: tuple[np.ndarray, np.ndarray] | None = None,
+    mix: Mix = TRAINING,
 ) -> tuple[np.ndarray, np.ndarray]:
     """A healthy T1w (X, Y, Z) with a lesion painted in, and its mask (uint8), on the scan's grid.
 
@@ -32,6 +33,7 @@ def paint_into(
     grey values, so that lesions grow in it as they do in synthetic heads. Nothing is moved:
     ventricles and sulci stay as they are. `plan`: the lesions, else drawn. `outline`: a mask and
     its affine in MNI space, taken in place of a plan's; where it leaves the brain it is cut off.
+    `mix`: what plans and looks are drawn from.
     """
     rng = np.random.default_rng(seed)
     image = np.asarray(image, np.float32)
@@ -41,10 +43,10 @@ def paint_into(
     seen = frames.normalised(inside)
     person, gray, fluid = _person(image, affine, frame, seen)
     if outline is None:
-        mask = grow_mask(rng, person, draw_plan(rng) if plan is None else plan)
+        mask = grow_mask(rng, person, draw_plan(rng, mix) if plan is None else plan)
     else:
         mask = _taken_over(person, *outline)
-    look = draw_look(rng, person, mask, gray, fluid)
+    look = draw_look(rng, person, mask, gray, fluid, mix)
     on_scan = Look(
         *(
             frame.back(values, image.shape, affine)

@@ -39,25 +39,27 @@ KINDS = (
     Kind("middle cerebral", (52, -8, 18), (6, 24, 16), 8, 250, True, 7),
     Kind("middle cerebral, posterior branch", (50, -42, 20), (7, 14, 14), 2, 120, True, 4),
     Kind("middle cerebral, anterior branch", (46, 22, 18), (8, 12, 14), 2, 120, True, 3),
-    Kind("anterior cerebral", (8, 26, 30), (3, 24, 18), 1, 70, False, 1.8),
-    Kind("posterior cerebral", (18, -74, 4), (8, 11, 9), 1, 80, False, 2),
+    Kind("anterior cerebral", (8, 26, 30), (3, 24, 18), 1, 70, False, 2.6),
+    Kind("posterior cerebral", (18, -74, 4), (8, 11, 9), 1, 80, False, 2.6),
     Kind("watershed", (30, -20, 46), (6, 28, 8), 1, 40, True, 1),
     Kind("a branch", (48, -14, 26), (9, 28, 20), 0.3, 12, True, 3),
     Kind("lenticulostriate", (24, 2, 6), (5, 9, 7), 0.3, 25, False, 2.5),
     Kind("corona radiata", (25, -12, 29), (4, 15, 6), 0.3, 15, False, 2),
     Kind("thalamus", (12, -18, 8), (4, 6, 5), 0.3, 6, False, 1.2),
     Kind("pons", (5, -26, -32), (3, 4, 6), 0.3, 3, False, 0.6),
-    Kind("cerebellum", (26, -62, -36), (11, 10, 8), 0.5, 50, False, 1.8),
-    Kind("anywhere", (28, -20, 15), (22, 40, 28), 0.3, 60, False, 2),
+    Kind("cerebellum", (26, -62, -36), (11, 10, 8), 0.5, 50, False, 3),
+    Kind("anywhere", (28, -20, 15), (22, 40, 28), 0.3, 60, False, 4),
 )
 
 
 @dataclass(frozen=True)
 class Mix:
-    """What plans are drawn from: kinds of lesion, and the share that is drawn from large ones."""
+    """What lesions are drawn from: their kinds, and the shares of what is set apart."""
 
     kinds: tuple[Kind, ...] = KINDS
     large: float = 0.12  # beside those that any volume alike gives; networks miss small ones
+    more: float = 0.4  # of plans, and of what is left of them, that get one lesion more
+    holes: float = 0.3  # of lesions that are cavity up to their border, as lacunes are
 
 
 TRAINING = Mix()
@@ -85,7 +87,7 @@ def draw_plan(rng: np.random.Generator, mix: Mix = TRAINING) -> tuple[Piece, ...
     """One lesion, now and then with a second one, or small ones that stand off."""
     pieces = [_draw_piece(rng, draw_volume(rng, mix.large), rng.choice((-1, 1)), mix.kinds)]
     side = int(np.sign(pieces[0].seed[0]))
-    while rng.random() < 0.3 and len(pieces) < 5:
+    while rng.random() < mix.more and len(pieces) < 5:
         ml = log_uniform(rng, SMALLEST_ML, max(0.6, 0.4 * pieces[0].ml))
         pieces.append(_draw_piece(rng, ml, side if rng.random() < 0.7 else -side, mix.kinds))
     return tuple(pieces)
@@ -214,13 +216,18 @@ def painted(picture: np.ndarray, look: Look) -> np.ndarray:
 
 
 def draw_look(
-    rng: np.random.Generator, person: Person, mask: np.ndarray, gray: float, fluid: float
+    rng: np.random.Generator,
+    person: Person,
+    mask: np.ndarray,
+    gray: float,
+    fluid: float,
+    mix: Mix = TRAINING,
 ) -> Look:
     """How the lesions in `mask` look, where gray matter and fluid have the levels given.
 
     From the living tissue inwards: a grey scar of 1 to 14 mm, then a cavity as dark as fluid,
     or nearly so, or only here and there; at the skull the cavity is open, or a ribbon of cortex is
-    left over it.
+    left over it. A share of them, `mix.holes`, has hardly a scar: all of them is cavity.
     """
     maps = [np.zeros(SHAPE, np.float32) for _ in range(4)]
     labels, _ = ndimage.label(mask, np.ones((3, 3, 3)))
@@ -229,14 +236,16 @@ def draw_look(
             slice(max(s.start - 5, 0), min(s.stop + 5, n)) for s, n in zip(found, mask.shape)
         )
         inside = labels[box] == number
-        part = _look_of_one(rng, person, box, inside, mask[box], gray, fluid)
+        # A share of 0 draws nothing, so that what was painted without holes stays as it was.
+        hole = mix.holes > 0 and rng.random() < mix.holes
+        part = _look_of_one(rng, person, box, inside, mask[box], gray, fluid, hole)
         strongest = part[0] + part[2] > maps[0][box] + maps[2][box]
         for whole, values in zip(maps, part):
             whole[box] = np.where(strongest, values, whole[box])
     return Look(*maps)
 
 
-def _look_of_one(rng, person, box, inside, any_lesion, gray, fluid):
+def _look_of_one(rng, person, box, inside, any_lesion, gray, fluid, hole):
     """(scar, its level, cavity, its level) of one lesion in its box."""
 
     def field(width):
@@ -258,13 +267,18 @@ def _look_of_one(rng, person, box, inside, any_lesion, gray, fluid):
     )
     rim = log_uniform(rng, 0.8, 12) if large > 0.5 else log_uniform(rng, 0.7, 4)
     width = rng.uniform(0.6, 2.5)
+    if hole:
+        rim, width = rng.uniform(-0.5, 0.8), rng.uniform(0.4, 1.0)
     cavity = logistic((seen - rim - 0.35 * rim * field(14)) / width)
     # An old lesion is all cavity; another is scar with holes.
     hollow = rng.choice((4.0, rng.uniform(-1.5, 2.5)), p=(0.65, 0.35))
-    cavity *= logistic(2.2 * (hollow + field(12) + 0.6 * field(6)))
+    if not hole:
+        cavity *= logistic(2.2 * (hollow + field(12) + 0.6 * field(6)))
     darkness = rng.choice((rng.uniform(0, 0.15), rng.uniform(0.15, 0.7)), p=(0.72, 0.28))
     cavity_level = (fluid + (gray - fluid) * darkness) * (1 + 0.07 * field(8))
-    if ml < 2:  # small ones are never seen whole at 2 mm
+    if hole:
+        return _near(seen, scar, scar_level, cavity, cavity_level)
+    if ml < 2:  # small ones are seldom seen whole at 2 mm
         cavity *= rng.uniform(0.2, 1)
     if large and rng.random() < 0.45:  # cortex that lived on, or only its outline
         ribbon = np.exp(-0.5 * ((person.depth[box] - rng.uniform(2, 6)) / rng.uniform(1.5, 3)) ** 2)
@@ -280,7 +294,12 @@ def _look_of_one(rng, person, box, inside, any_lesion, gray, fluid):
         strands = logistic(4 * (field(6) - rng.uniform(0.8, 1.8)))
         cavity *= 1 - 0.9 * strands
         scar *= 1 - rng.uniform(0, 0.8) * strands
-    reach = np.clip(seen / 4 + 1.6, 0, 1)  # nothing far outside
+    return _near(seen, scar, scar_level, cavity, cavity_level)
+
+
+def _near(seen, scar, scar_level, cavity, cavity_level):
+    """The same, and nothing far outside."""
+    reach = np.clip(seen / 4 + 1.6, 0, 1)
     return scar * reach, scar_level, cavity * reach, cavity_level
 
 
