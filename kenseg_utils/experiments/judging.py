@@ -45,7 +45,7 @@ TURNED = "real lesion (T2w turned over)"
 SEED = 4000  # of phantoms and painted lesions: nothing else uses it
 MADE_SEED = 910_000_000  # no training's head has it, nor has what one develops on
 # What is painted stays as it was for the first network judged, whatever later ones are trained on.
-_WERE = {
+_WERE: dict[str, dict[str, Any]] = {
     "anterior cerebral": dict(centre=(8, 26, 36), spread=(3, 24, 14), weight=1.2),
     "posterior cerebral": dict(weight=2),
     "cerebellum": dict(weight=1.8),
