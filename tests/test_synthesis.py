@@ -144,7 +144,7 @@ def in_white_matter(holes, seed):
 
 
 def test_a_hole_is_cavity_up_to_its_border():
-    """Networks taught without such lesions took them for ventricle: the darker, the surer."""
+    """Networks taught without such lesions were the less sure of a small one the darker it was."""
     holes = np.array([in_white_matter(1, seed) for seed in range(8)])
     others = np.array([in_white_matter(0, seed) for seed in range(8)])
     assert (holes[:, 0] < 0.6).all()

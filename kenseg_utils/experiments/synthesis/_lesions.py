@@ -227,7 +227,7 @@ def draw_look(
 
     From the living tissue inwards: a grey scar of 1 to 14 mm, then a cavity as dark as fluid,
     or nearly so, or only here and there; at the skull the cavity is open, or a ribbon of cortex is
-    left over it. A share of them, `mix.holes`, has hardly a scar: all of them is cavity.
+    left over it. A share of them, `mix.holes`, has hardly a scar: they are cavity all through.
     """
     maps = [np.zeros(SHAPE, np.float32) for _ in range(4)]
     labels, _ = ndimage.label(mask, np.ones((3, 3, 3)))
