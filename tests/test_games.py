@@ -152,7 +152,7 @@ def test_rolls_are_counted_drawn_and_forgotten(page, rolls):
     part(page, "size").select_option("2")
     part(page, "many").click()
     rows = part(page, "tally").locator("tr")
-    assert rows.count() == 2
+    assert rows.count() == 2 and part(page, "kept").is_visible()
     for row, size in zip(rows.all(), (1, 2)):
         cells = [cell.text_content() for cell in row.locator("th, td").all()]
         assert cells[:2] == [str(size), "100"]
@@ -165,6 +165,7 @@ def test_rolls_are_counted_drawn_and_forgotten(page, rolls):
     assert wide, "a phone's page scrolls sideways"
     part(page, "again").click()
     assert rows.count() == 0 and part(page, "picture").locator("circle").count() == 0
+    assert part(page, "kept").is_hidden(), "a table's head without rows"
 
 
 def test_without_scripts_the_sentences_are_there(chromium, rolls):

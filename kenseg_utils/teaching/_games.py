@@ -164,7 +164,8 @@ _DICE = """<form id="{name}" class="kenseg-quiz kenseg-dice" onsubmit="return fa
 <svg data-part="picture" viewBox="0 0 640 150" role="img" aria-label="No roll yet" \
 style="width:100%;max-width:640px;height:auto"></svg>
 <p>Right of zero it is higher with it; a ring marks an interval that leaves zero out.</p>
-<table class="kenseg-table"><caption style="color:inherit">Your rolls</caption><thead><tr>
+<table class="kenseg-table" data-part="kept" hidden>
+<caption style="color:inherit">Your rolls</caption><thead><tr>
 <th scope="col">seeds</th><th scope="col">rolls</th><th scope="col">mean higher: “it helps”</th>
 <th scope="col">interval above 0</th><th scope="col">interval below 0</th></tr></thead>
 <tbody data-part="tally"></tbody></table></fieldset></form>
@@ -233,6 +234,7 @@ style="width:100%;max-width:640px;height:auto"></svg>
         + `${{signed(Math.max(...rolls.map((roll) => roll.mean)))}}; a ring marks an interval that `
         + "leaves zero out");
       const sizes = [...new Set(rolls.map((roll) => roll.places.length))].sort((a, b) => a - b);
+      part("kept").hidden = !rolls.length;
       part("tally").replaceChildren(...sizes.map((size) => {{
         const some = rolls.filter((roll) => roll.places.length === size);
         const row = document.createElement("tr");
