@@ -14,9 +14,9 @@ from ._lesions import draw_look, draw_plan, grow_mask, injury_of, paint_distract
 from ._scanner import draw_contrast, draw_field_of_view, scanned, shown
 from ._shell import defaced, extracted, wrapped
 
-VERSION = 7  # raised by hand when the heads of a seed change
-HEALTHY = 0.2  # of all heads
-AVERAGED = 0.06  # heads as templates have them
+VERSION = 8  # raised by hand when the heads of a seed change
+AVERAGED = 0.1  # heads as templates have them
+HEALTHY = {True: 1 / 3, False: 0.2}  # of heads that are averaged, and of others
 EXTRACTED = 0.35
 CLEAN_AIR = {"extracted": 0.85, "whole": 0.4, "defaced": 0.4}  # of each: zeros around the head
 
@@ -33,7 +33,7 @@ def make_head(
     rng = np.random.default_rng(seed)
     averaged = bool(rng.random() < AVERAGED)
     if healthy is None:
-        healthy = bool(rng.random() < (0.7 if averaged else HEALTHY))
+        healthy = bool(rng.random() < HEALTHY[averaged])
     age = float(rng.beta(1.3, 1.3))
     plan = () if healthy else draw_plan(rng)
     injury = injury_of(rng, plan) if plan else None

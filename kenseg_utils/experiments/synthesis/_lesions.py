@@ -276,31 +276,32 @@ def _look_of_one(rng, person, box, inside, any_lesion, gray, fluid, hole):
         cavity *= logistic(2.2 * (hollow + field(12) + 0.6 * field(6)))
     darkness = rng.choice((rng.uniform(0, 0.15), rng.uniform(0.15, 0.7)), p=(0.72, 0.28))
     cavity_level = (fluid + (gray - fluid) * darkness) * (1 + 0.07 * field(8))
-    if hole:
-        return _near(seen, scar, scar_level, cavity, cavity_level)
+    if not hole:
+        scar, cavity = _lived_on(rng, field, person.depth[box], inside, ml, large, scar, cavity)
+    reach = np.clip(seen / 4 + 1.6, 0, 1)  # nothing far outside
+    return scar * reach, scar_level, cavity * reach, cavity_level
+
+
+def _lived_on(rng, field, depth, inside, ml, large, scar, cavity):
+    """(scar, cavity) less the tissue that a stroke left alive: over it, and in strands through it.
+
+    `depth`: mm below the skull. `large`: 0 to 1, by volume.
+    """
     if ml < 2:  # small ones are seldom seen whole at 2 mm
         cavity *= rng.uniform(0.2, 1)
     if large and rng.random() < 0.45:  # cortex that lived on, or only its outline
-        ribbon = np.exp(-0.5 * ((person.depth[box] - rng.uniform(2, 6)) / rng.uniform(1.5, 3)) ** 2)
+        ribbon = np.exp(-0.5 * ((depth - rng.uniform(2, 6)) / rng.uniform(1.5, 3)) ** 2)
         ribbon *= logistic(3 * (field(18) + rng.uniform(-1, 0.8)))
         cavity *= 1 - rng.uniform(0.4, 1) * ribbon
         scar *= 1 - rng.uniform(0, 0.6) * ribbon
     else:  # open towards the skull
-        outer = person.depth[box] < 4
-        cavity = np.where(
-            inside & outer & (rng.random() < 0.7), np.maximum(cavity, 0.6 * scar), cavity
-        )
+        opened = inside & (depth < 4) & (rng.random() < 0.7)
+        cavity = np.where(opened, np.maximum(cavity, 0.6 * scar), cavity)
     if large and rng.random() < 0.4:  # islands and strands
         strands = logistic(4 * (field(6) - rng.uniform(0.8, 1.8)))
         cavity *= 1 - 0.9 * strands
         scar *= 1 - rng.uniform(0, 0.8) * strands
-    return _near(seen, scar, scar_level, cavity, cavity_level)
-
-
-def _near(seen, scar, scar_level, cavity, cavity_level):
-    """The same, and nothing far outside."""
-    reach = np.clip(seen / 4 + 1.6, 0, 1)
-    return scar * reach, scar_level, cavity * reach, cavity_level
+    return scar, cavity
 
 
 def paint_distractors(
