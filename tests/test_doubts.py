@@ -5,13 +5,17 @@ import warnings
 import nibabel as nib
 import numpy as np
 import pytest
+from conftest import ROOT
 from heads import far_background, head, noisy, padded_ct, parcellation, uniform_image, with_gaps
 from nibabel import orientations
 from nilearn import datasets
 from scipy import ndimage
 
 from kenseg_utils import anatomy, phantom
-from kenseg_utils.prediction import _contrast, _doubts, _looks
+from kenseg_utils.experiments import synthesis
+from kenseg_utils.prediction import _contrast, _doubts, _facing, _looks, frames
+
+REAL = ROOT / "../shared/data"
 
 
 def doubts(image, affine):
@@ -100,7 +104,7 @@ def test_blur_is_told_and_thick_slices_and_noise_are_not_blur(brain, mm):
 WRONGLY = "does not seem to lie as its header says"
 
 
-@pytest.mark.parametrize("code", ["PIR", "ARS", "RSA", "RAI"])
+@pytest.mark.parametrize("code", ["PIR", "ARS", "RSA", "RAI", "LPS", "RPS"])
 def test_a_brain_that_lies_wrongly_is_told(brain, code):
     assert WRONGLY in doubts(*stored(brain, code))
 
@@ -111,6 +115,36 @@ def test_a_head_whose_neck_is_not_below_is_told(code):
     scan = noisy(image, 0.03), affine
     found = _doubts.doubts(*stored(scan, code))
     assert [doubt.is_no_t1w for doubt in found if WRONGLY in doubt.sentence] == [False]
+
+
+BACKWARDS = "its front seems to lie at the back"
+
+
+def test_a_head_whose_axes_are_dicoms_is_told_and_as_it_is_it_is_not():
+    image, mask, _ = phantom.make_subject(4)
+    assert mask.sum() > 3e5  # a lesion that changes one half of a head
+    scan = image.astype(np.float32), phantom.AFFINE
+    assert BACKWARDS in doubts(*stored(scan, "LPS")) and BACKWARDS not in doubts(*scan)
+
+
+def test_synthetic_heads_whole_and_extracted_tell_front_from_back():
+    said = []
+    for seed in range(6):  # none that the weights were learned from
+        seen = synthesis.make_head(820_000_000 + seed)[0]
+        for turned in (seen, seen[::-1, ::-1]):
+            said.append(_facing.facing(turned, np.full(3, frames.SPACING)))
+    right, wrong = np.array(said).reshape(-1, 2).T
+    assert (right > 0).all() and (right >= _facing.BACKWARDS).all()
+    assert (wrong < _facing.BACKWARDS).mean() > 0.8
+    assert np.allclose(right, -wrong, atol=0.1 * right.max())
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"{REAL} is not there")
+@pytest.mark.parametrize("name", ["real_t1/chris_t1.nii.gz", "healthy/niimath_t1_brain.nii.gz"])
+def test_a_real_head_turned_round_is_told(name):
+    scan = nib.as_closest_canonical(nib.load(REAL / name))
+    scan = np.asarray(scan.dataobj, np.float32), scan.affine
+    assert BACKWARDS in doubts(*stored(scan, "LPS")) and BACKWARDS not in doubts(*scan)
 
 
 def test_a_head_that_is_tilted_cut_or_has_lost_half_a_hemisphere_lies_well(brain):

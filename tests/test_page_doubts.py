@@ -1,6 +1,8 @@
 """The page doubts a scan in the package's own words, or calls it no scan as the package does."""
 
 import base64
+import json
+import re
 
 import nibabel as nib
 import numpy as np
@@ -12,7 +14,7 @@ from scipy import ndimage
 from test_doubts import stored
 
 from kenseg_utils import anatomy, atlas, phantom, prediction
-from kenseg_utils.prediction import _doubts
+from kenseg_utils.prediction import _doubts, _facing
 
 READ = """async (text) => {
   const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
@@ -105,11 +107,19 @@ SCANS = {
     "large lesion": (large_lesion, ""),
     "brain on its back": (lambda: template("ARS"), "does not seem to lie"),
     "brain upside down": (lambda: template("RAI"), "does not seem to lie"),
+    "DICOM's axes": (lambda: template("LPS"), "its front seems to lie at the back"),
     "neck in front": (lambda: lying("RSA"), "does not seem to lie"),
     "tilted": (tilted, ""),
     "labels": (labels, "map of labels"),
     "many labels": (parcellation, "map of labels"),
 }
+
+
+def test_the_page_tells_front_from_back_by_the_packages_weights():
+    script = (ROOT / "book/_static/doubts.js").read_text()
+    rows = re.search(r"const FACING = \[.*?\n(.*?)\n  \];", script, re.S)[1]
+    assert (np.array(json.loads(f"[{rows.rstrip(',')}]")) == np.loadtxt(_facing.WEIGHTS)).all()
+    assert f"BACKWARDS = {_facing.BACKWARDS:g};" in script
 
 
 @pytest.mark.parametrize("name", SCANS)

@@ -1,12 +1,21 @@
 /* Is this a T1w of a whole head? prediction.doubts in the page (kenseg_utils/prediction/_doubts.py,
-   _contrast.py, _pose.py and _sizes.py, rule by rule; tests compare the two). A volume is in RAS
+   _contrast.py, _facing.py, _pose.py and _sizes.py, rule by rule; tests compare the two). A volume is in RAS
    order, as nifti.js gives it; each doubt is { says, other }: a sentence, and whether it makes the
    scan no T1w of a head. */
 (() => {
   const { CROSS, mapped, product, total, sorted, quantile, median, mean, range, rounded, walk, lines, everyThird,
     blockMeans, blurred, depths, dilated, settled, headMask, headBox, headDepth, filledBox, shares,
     levelsOf } = self.kensegScan.tools;
-  const THICK_MM = 3, COARSE_MM = 10, BLURRED = 3.35;
+  const THICK_MM = 3, COARSE_MM = 10, BLURRED = 3.35, BACKWARDS = -20;
+  const FACING = [ // kenseg_utils/prediction/facing.tsv
+    [0, -1, -5, -8, -1, -4, -6, -2, -5, -9, -5, -1],
+    [-3, -2, -7, -2, -2, 3, 0, 1, 0, -3, -5, 0],
+    [7, 2, -2, -9, 0, 3, -5, -5, -5, 1, 1, 1],
+    [15, 7, -3, 1, -7, -8, 3, 4, 6, -1, 3, 5],
+    [27, 2, 4, -6, -17, -12, 11, 23, 14, 7, 0, 2],
+    [14, 5, -1, -3, 0, -4, 5, 20, 15, 0, 0, -1],
+    [5, 1, -2, -4, -9, -17, -3, 13, 15, 2, 3, -3],
+  ];
 
   const fixed = (value, digits) => (rounded(value * 10 ** digits) / 10 ** digits).toFixed(digits);
   const by = (sizes, digits = 0) => Array.from(sizes, (one) => fixed(one, digits)).join(" × ");
@@ -321,6 +330,11 @@
       const onItsBack = near["the back"] < 0.75 * near["the front"];
       if (upsideDown || onItsBack) why = "it narrows where a brain does not";
     }
+    const cut = ["a side", "the back", "the front"].some((end) => flat.includes(end));
+    if (!why && !cut && facing(blocks) < BACKWARDS) {
+      why = "its front seems to lie at the back, as where DICOM's axes (left, back) were taken for " +
+        "NIfTI's (right, front)";
+    }
     if (!why) return;
     tell(`the head does not seem to lie as its header says: ${why}. The mask may be wrong wherever it is, ` +
       "and so may sides. Look at the scan in a viewer, and mend the header.");
@@ -344,6 +358,33 @@
         });
     });
     return { flat, near };
+  }
+
+  /* How much a head seems to look to the front, by patches of 16 mm at the midline, each less the one
+     as far on the other side of the head's middle. */
+  function facing(blocks) {
+    const { values, shape: [X, Y, Z], size } = blocks, [rows, columns] = [2 * FACING.length, FACING[0].length];
+    const head = headMask(blocks), box = headBox(blocks, Math.max(1, rounded(100 / size[2])));
+    const middle = [0, 1].map((axis) => (box[axis][0] + box[axis][1]) / 2 * size[axis]);
+    const air = range(values)[0], inside = values.filter((_, at) => head[at]);
+    const most = inside.length ? 1.5 * (median(inside) - air) : 0;
+    const sums = new Float64Array(rows * columns), counts = new Float64Array(rows * columns);
+    for (let x = 0; x < X; x++) {
+      if (Math.abs((x + 0.5) * size[0] - middle[0]) > 20) continue;
+      for (let y = 0; y < Y; y++) {
+        const row = Math.floor(((y + 0.5) * size[1] - middle[1]) / 16 + rows / 2);
+        if (row < 0 || row >= rows) continue;
+        for (let z = 0; z < Z; z++) {
+          const column = Math.floor((box[2][1] - z - 0.5) * size[2] / 16);
+          if (column < 0 || column >= columns) continue;
+          sums[row * columns + column] += Math.min(values[x + X * (y + Y * z)] - air, most);
+          counts[row * columns + column]++;
+        }
+      }
+    }
+    const patches = sums.map((sum, at) => sum / Math.max(counts[at], 1)), level = Math.max(mean(patches), 1e-9);
+    return FACING.reduce((all, weights, row) => weights.reduce((sum, weight, column) => sum + weight *
+      (patches[row * columns + column] - patches[(rows - 1 - row) * columns + column]) / level, all), 0);
   }
 
   /* Along which axis the head is most like its mirror image: it should be from side to side. */

@@ -1,4 +1,4 @@
-"""Does the head lie as the scan's header says? Told by mirror images, and by where its neck is."""
+"""Does the head lie as the scan's header says? Told by mirror images, its neck, and its front."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from kenseg_utils import anatomy
 
+from ._facing import BACKWARDS, facing
 from ._looks import Doubt
 
 COARSE_MM = 4.0
@@ -51,6 +52,8 @@ def of_pose(
     else:  # of a head that is cut at a side, the other half's mirror image is missing
         why = "" if "a side" in flat else _of_mirrors(image, affine)
         why = why or ("" if flat or size.max() > 3.1 else _of_stem(near))
+        cut = {"a side", "the back", "the front"} & set(flat)  # what is left says little
+        why = why or ("" if cut else _of_front(blocks, size))
     if not why:
         return []
     return [
@@ -89,6 +92,16 @@ def _of_stem(near: dict[str, float]) -> str:
     upside_down = 1.3 * near["the top"] < near["the bottom"] < 0.45
     on_its_back = near["the back"] < 0.75 * near["the front"]
     return "it narrows where a brain does not" if upside_down or on_its_back else ""
+
+
+def _of_front(blocks: np.ndarray, size: np.ndarray) -> str:
+    """Whether the head's front lies at the back."""
+    if facing(blocks, size) >= BACKWARDS:
+        return ""
+    return (
+        "its front seems to lie at the back, as where DICOM's axes (left, back) were taken for "
+        "NIfTI's (right, front)"
+    )
 
 
 def _of_mirrors(image: np.ndarray, affine: np.ndarray) -> str:
