@@ -1,5 +1,6 @@
 """What is doubted or refused: contrast in thick slices, blur, pose, maps, and odd values."""
 
+import importlib.util
 import warnings
 
 import nibabel as nib
@@ -137,6 +138,17 @@ def test_synthetic_heads_whole_and_extracted_tell_front_from_back():
     assert (right > 0).all() and (right >= _facing.BACKWARDS).all()
     assert (wrong < _facing.BACKWARDS).mean() > 0.8
     assert np.allclose(right, -wrong, atol=0.1 * right.max())
+
+
+def test_weights_are_learned_by_what_differs_in_most_heads():
+    spec = importlib.util.spec_from_file_location("learning", ROOT / "benchmarks/facing.py")
+    learning = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(learning)
+    heads = np.random.default_rng(0).normal(0, 1, (80, 2, 3))
+    heads[:, 0, 1] += 2
+    weights = learning.learned(heads)
+    assert weights.shape == (2, 3) and (weights == np.rint(weights)).all()
+    assert weights.argmax() == 1 and ((weights * heads).sum((1, 2)) > 0).mean() > 0.9
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"{REAL} is not there")
