@@ -18,11 +18,10 @@ from scipy import ndimage
 from sklearn.linear_model import LogisticRegression
 
 from kenseg_utils.experiments import judging, synthesis
-from kenseg_utils.prediction import _facing, _looks, frames
+from kenseg_utils.prediction import _doubts, _facing, _looks, frames
 
 PENALTY = 0.3  # small enough that weights do not chase single heads
 SCALE = 10.0
-ABOUT_MM = 1.5  # of blocks, as where a scan is doubted
 TILTS = (-20, -10, 0, 10, 20)  # degrees, nodding
 
 
@@ -35,13 +34,18 @@ def learned(differences: np.ndarray) -> np.ndarray:
     return np.rint(SCALE * fitted.coef_[0]).reshape(differences.shape[1:])
 
 
-def nodding(image: np.ndarray, affine: np.ndarray) -> list[float]:
-    """What `facing` says of a scan whose head nods by each of `TILTS`."""
-    said = []
-    for angle in TILTS:
-        turned = ndimage.rotate(image, angle, (1, 2), reshape=False, order=1, cval=image.min())
-        said.append(_facing.facing(*_looks.blocks_of(turned, affine, ABOUT_MM)))
-    return said
+def differences(image: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """What is weighed of a scan, looked at as where it is doubted."""
+    return _facing.differences(*_looks.blocks_of(image, affine, _doubts.BLOCKS_MM))
+
+
+def nodding(image: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """`differences` of a scan whose head nods by each of `TILTS`."""
+    turned = (
+        ndimage.rotate(image, angle, (1, 2), reshape=False, order=1, cval=image.min())
+        for angle in TILTS
+    )
+    return np.stack([differences(one, affine) for one in turned])
 
 
 def main() -> None:
@@ -54,15 +58,9 @@ def main() -> None:
     given = parser.parse_args()
     pool = synthesis.fill_pool(given.pool, given.heads, given.workers, given.seed)
     affine = np.diag([frames.SPACING] * 3 + [1.0])
-    seen = np.stack(
-        [
-            _facing.differences(*_looks.blocks_of(image.astype(np.float32), affine, ABOUT_MM))
-            for image in pool.images
-        ]
-    )
+    seen = np.stack([differences(image.astype(np.float32), affine) for image in pool.images])
     weights = learned(seen[::2])
     np.savetxt(_facing.WEIGHTS, weights, "%d", delimiter="\t")
-    _facing._weights.cache_clear()
     said = (weights * seen[1::2]).sum((1, 2))
     print(f"{len(said)} synthetic heads that were not learned from:")
     for share in (0, 0.1, 0.5, 1, 2, 5, 50):
@@ -74,7 +72,8 @@ def main() -> None:
     scans |= {file.name: judging.opened(file) for file in given.real}
     print(f"Nodding by {TILTS} degrees:")
     for name, scan in scans.items():
-        print(f"  {name}:", " ".join(f"{value:.1f}" for value in nodding(*scan)))
+        said = (weights * nodding(*scan)).sum((1, 2))
+        print(f"  {name}:", " ".join(f"{value:.1f}" for value in said))
 
 
 if __name__ == "__main__":

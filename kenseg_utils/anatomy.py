@@ -196,7 +196,11 @@ def head_box(volume: np.ndarray, height: int | None = None) -> tuple[slice, slic
     With `height`, the box's sides along x and y are those of so many planes below the head's top:
     shoulders do not count.
     """
-    head = head_mask(volume)
+    return box_of_head(head_mask(volume), height)
+
+
+def box_of_head(head: np.ndarray, height: int | None = None) -> tuple[slice, slice, slice]:
+    """`head_box` of a volume whose `head_mask` is known."""
     box = filled_box(head)
     if height is None or box[2].stop <= height:
         return box

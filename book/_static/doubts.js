@@ -4,7 +4,7 @@
    scan no T1w of a head. */
 (() => {
   const { CROSS, mapped, product, total, sorted, quantile, median, mean, range, rounded, walk, lines, everyThird,
-    blockMeans, blurred, depths, dilated, settled, headMask, headBox, headDepth, filledBox, shares,
+    blockMeans, blurred, depths, dilated, settled, headMask, headBox, boxOfHead, headDepth, filledBox, shares,
     levelsOf } = self.kensegScan.tools;
   const THICK_MM = 3, COARSE_MM = 10, BLURRED = 3.35, BACKWARDS = -20;
   const FACING = [ // kenseg_utils/prediction/facing.tsv
@@ -363,8 +363,9 @@
   /* How much a head seems to look to the front, by patches of 16 mm at the midline, each less the one
      as far on the other side of the head's middle. */
   function facing(blocks) {
-    const { values, shape: [X, Y, Z], size } = blocks, [rows, columns] = [2 * FACING.length, FACING[0].length];
-    const head = headMask(blocks), box = headBox(blocks, Math.max(1, rounded(100 / size[2])));
+    const { values, shape, size } = blocks, [X, Y, Z] = shape;
+    const [rows, columns] = [2 * FACING.length, FACING[0].length];
+    const head = headMask(blocks), box = boxOfHead(head, shape, Math.max(1, rounded(100 / size[2])));
     const middle = [0, 1].map((axis) => (box[axis][0] + box[axis][1]) / 2 * size[axis]);
     const air = range(values)[0], inside = values.filter((_, at) => head[at]);
     const most = inside.length ? 1.5 * (median(inside) - air) : 0;

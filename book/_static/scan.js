@@ -453,7 +453,12 @@
   const levelsOf = (mask, [X, Y], from, to) => mask.subarray(X * Y * from, X * Y * to);
 
   function headBox(volume, height) {
-    const head = headMask(volume), { shape } = volume, box = filledBox(head, shape);
+    return boxOfHead(headMask(volume), volume.shape, height);
+  }
+
+  /* The same where headMask is known. */
+  function boxOfHead(head, shape, height) {
+    const box = filledBox(head, shape);
     if (!height || box[2][1] <= height) return box;
     const from = box[2][1] - height, upper = levelsOf(head, shape, from, box[2][1]);
     return [...filledBox(upper, [shape[0], shape[1], height]).slice(0, 2), box[2]];
@@ -619,6 +624,6 @@
 
   self.kensegScan = { BOX, FRAME, prepared, framed, taken, maskOf, brainHull, headMask,
     tools: { CROSS, mapped, product, total, sorted, quantile, median, mean, range, rounded, walk, lines, everyThird,
-      blockMeans, blurred, depths, dilated, settled, headMask, headBox, headDepth, filledBox, shares,
+      blockMeans, blurred, depths, dilated, settled, headMask, headBox, boxOfHead, headDepth, filledBox, shares,
       levelsOf } };
 })();

@@ -12,6 +12,7 @@ from ._pose import of_pose, of_shear
 from ._sizes import of_size
 
 LEAST_MM = 30  # nothing below this is a head, in whatever animal
+BLOCKS_MM = 1.5  # in which a scan is looked at
 THICK_MM, COARSE_MM = 3.0, 10.0
 # Of a face of noise: the middle half of its values against all of the scan's, and how far apart
 # neighbours are against that half. Noise alone has 0.5 and 0.6; faces cut through a brain of 1 to
@@ -77,7 +78,7 @@ def doubts(image: np.ndarray, affine: np.ndarray) -> tuple[Doubt, ...]:
             )
         )
     found += [*of_shear(affine), *_of_gaps(image)]
-    blocks, size = blocks_of(image, affine, 1.5)
+    blocks, size = blocks_of(image, affine, BLOCKS_MM)
     ct = is_ct(blocks)
     if ct:
         found.append(

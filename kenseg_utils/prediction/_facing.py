@@ -13,8 +13,9 @@ import numpy as np
 
 from kenseg_utils import anatomy
 
+from .frames import SKULLCAP_MM
+
 WEIGHTS = Path(__file__).parent / "facing.tsv"  # written by benchmarks/facing.py
-SKULLCAP_MM = 100.0  # below its top, a head is centred by
 HALF_MM, PATCH_MM = 20.0, 16.0  # of a slab at the midline, and of the square patches in it
 ROWS, COLUMNS = 14, 12  # of patches: from back to front, and from the head's top down
 BRIGHTEST = 1.5  # of the head's median: fat and vessels tell nothing
@@ -35,7 +36,7 @@ def differences(blocks: np.ndarray, size: np.ndarray) -> np.ndarray:
     Of shape (ROWS / 2, COLUMNS): from the back's end to the middle, by from the head's top down.
     """
     head = anatomy.head_mask(blocks)
-    box = anatomy.head_box(blocks, height=max(1, round(SKULLCAP_MM / size[2])))
+    box = anatomy.box_of_head(head, height=max(1, round(SKULLCAP_MM / size[2])))
     x, y, z = ((np.arange(n) + 0.5) * mm for n, mm in zip(blocks.shape, size))
     middle = [(part.start + part.stop) / 2 * mm for part, mm in zip(box[:2], size)]
     air = float(blocks.min())
