@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,9 @@ from kenseg_utils import artifacts, atlas, phantom, slices
 
 if TYPE_CHECKING:
     from kenseg_utils.training import Recipe
+
+
+_TOLD = 5  # problems that a warning on unusable scans has
 
 
 @dataclass(frozen=True)
@@ -104,14 +108,13 @@ def open_scans(
     The phantom release is written on first use, unless a longer one of another profile is there,
     whose first subjects are the same. Of real scans at most `profile.scans` with masks
     are taken, drawn evenly by `seed`; those without masks (a test split, a mask forgotten) are left
-    out with a warning. Raises atlas.ScanError where none is left, ValueError for a seed.
+    out with a warning, and of those drawn the ones that cannot be used (`slices.usable`), for
+    which others are drawn. Raises atlas.ScanError where none is left, ValueError for a seed.
     """
     check_seed(seed)
     if data_root:
         scans = atlas.require_masks(atlas.find_scans(data_root))
-        if profile.scans and len(scans) > profile.scans:
-            scans = scans.sample(profile.scans, random_state=seed).sort_index()
-        return scans.reset_index(drop=True)
+        return _usable(scans, profile.scans or len(scans), work_dir, seed)
     work = artifacts.work_dir(work_dir)
     longer = {p.subjects for p in PROFILES.values() if p.subjects > profile.subjects}
     folders = [
@@ -126,6 +129,32 @@ def open_scans(
     found = atlas.find_scans(there)
     first = [phantom.subject_name(index) for index in range(profile.subjects)]
     return found[found.subject.isin(first)].reset_index(drop=True)
+
+
+def _usable(
+    scans: pd.DataFrame, most: int, work_dir: str | os.PathLike | None, seed: int
+) -> pd.DataFrame:
+    """At most so many of the scans, drawn by `seed`; a warning tells of what cannot be used."""
+    drawn = scans.sample(frac=1, random_state=seed) if len(scans) > most else scans
+    kept, problems, looked_at = scans[:0], [], 0
+    while len(kept) < most and looked_at < len(drawn):
+        some = drawn[looked_at : looked_at + most - len(kept)]
+        looked_at += len(some)
+        good, report = slices.usable(some, work_dir)
+        kept = pd.concat([kept, good])
+        problems += report.problem.tolist()
+    if not len(kept):
+        raise atlas.ScanError(
+            f"None of the {looked_at} scans could be used. The first: {problems[0]}"
+        )
+    if problems:
+        told = " ".join(problems[:_TOLD]) + (" …" if len(problems) > _TOLD else "")
+        warnings.warn(
+            f"{len(problems)} of {looked_at} scans are left out, since they cannot be used: {told}",
+            stacklevel=3,
+        )
+    kept.attrs = scans.attrs
+    return kept.sort_index().reset_index(drop=True)
 
 
 def quick_recipe(profile: Profile, **changes: Any) -> Recipe:

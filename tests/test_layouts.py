@@ -362,6 +362,53 @@ def test_native_and_standard_versions_of_a_session_stay_apart_in_slices(tmp_path
 
 
 @pytest.mark.parametrize(
+    "names, mask",
+    [
+        (["acq-mprage_T1w", "acq-tse_T2w"], "acq-tse_desc-lesion_mask"),
+        (["run-2_T1w", "run-4_T2w"], "run-04_label-lesion_mask"),
+        (["T1w", "acq-tse_T2w", "acq-dark_FLAIR"], "acq-dark_label-lesion_roi"),
+        (["T1w", "FLAIR"], "space-FLAIR_label-lesion_mask"),
+        (["acq-mprage_T1w", "acq-tse_T2w"], "space-T2w_label-lesion_mask"),
+        (["acq-mprage_T1w", "acq-tse_T2w"], "acq-tse_space-T2w_lesion-manual"),
+    ],
+)
+def test_a_mask_that_was_drawn_on_another_contrast_is_known_by_it(tmp_path, names, mask):
+    """Its name does not hold the image's, as ARC's do, but says which image it was."""
+    root = tree(tmp_path, *(f"{STEM}_{name}.nii.gz" for name in names))
+    drawn = root / f"{LESION}_{mask}.nii.gz"
+    shift = releases.RAS + np.array([[0, 0, 0, 1], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
+    releases.save(drawn, releases.lesion(), shift)
+    scans = atlas.find_scans(root)
+    assert scans["masks"].tolist() == [(str(drawn),)]
+    assert scans["mask_grid"].tolist() == ["world"]
+    there = atlas.load_scan(scans.iloc[0]).mask
+    assert (there[1:] == releases.lesion()[:-1]).all()
+
+
+def test_of_masks_on_two_grids_the_image_s_own_is_taken(tmp_path):
+    own = f"{LESION}_space-T1w_label-lesion_mask.nii.gz"
+    other = f"{LESION}_space-FLAIR_label-lesion_mask.nii.gz"
+    root = tree(tmp_path, f"{STEM}_T1w.nii.gz", f"{STEM}_FLAIR.nii.gz", own, other)
+    with pytest.warns(UserWarning, match="masks drawn on two images of one session.*space-FLAIR"):
+        scans = atlas.find_scans(root)
+    assert scans["masks"].tolist() == [(str(root / own),)]
+    assert scans["mask_grid"].tolist() == ["same"]
+    with pytest.warns(UserWarning, match="masks drawn on two images of one session.*space-T1w"):
+        scans = atlas.find_scans(root, suffix="FLAIR")
+    assert scans["masks"].tolist() == [(str(root / other),)]
+
+
+def test_a_mask_drawn_on_diffusion_is_none_of_a_t1w(tmp_path):
+    """What is bright there in the first days is mostly invisible on a T1w."""
+    mask = f"{LESION}_acq-b1000_label-lesion_mask.nii.gz"
+    root = tree(tmp_path, f"{STEM}_acq-mprage_T1w.nii.gz", f"{STEM}_acq-b1000_dwi.nii.gz", mask)
+    with pytest.warns(UserWarning, match="run or acquisition without a T1w"):
+        scans = atlas.find_scans(root)
+    with pytest.raises(atlas.ScanError, match="Give the masks names .* columns image, mask and"):
+        atlas.require_masks(scans)
+
+
+@pytest.mark.parametrize(
     "names, reason",
     [
         ([f"{LESION}_space-TRACE_label-lesion_mask.nii.gz"], "another space, space-TRACE"),

@@ -1,8 +1,15 @@
 """Profiles: the same code in three sizes."""
 
-import pytest
+import warnings
+from pathlib import Path
 
-from kenseg_utils import atlas, phantom, profiles
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import write_release
+
+from kenseg_utils import atlas, phantom, profiles, slices
 
 
 def test_an_unknown_profile_is_answered_with_the_names():
@@ -46,3 +53,53 @@ def test_crops_are_apart_by_subject_and_a_fifth_is_kept_for_the_test(smoke_crops
     subjects = [set(part.index.subject) for part in smoke_crops]
     assert not set.intersection(*subjects) and all(subjects)
     assert sum(map(len, subjects)) == profiles.get("smoke").subjects
+
+
+@pytest.fixture
+def release_with_two_bad(tmp_path):
+    """Five scans: the mask of the second marks nothing, the T1w of the fourth breaks off."""
+    scans = write_release(tmp_path / "data", 5, (24, 24, 8), lambda number: np.s_[4:9, 5:9, 2:4])
+    mask = scans["masks"][1][0]
+    whole = nib.load(mask)
+    nib.save(nib.Nifti1Image(np.zeros(whole.shape, np.uint8), whole.affine), mask)
+    broken = Path(scans.t1w[3])
+    broken.write_bytes(broken.read_bytes()[:-200])
+    return tmp_path / "data"
+
+
+def test_scans_that_cannot_be_used_are_left_out_by_name(release_with_two_bad, tmp_path):
+    everything = profiles.smaller(profiles.get("smoke"), scans=None)
+    with pytest.warns(UserWarning, match="2 of 5 scans are left out") as warned:
+        scans = profiles.open_scans(everything, release_with_two_bad, tmp_path / "work")
+    told = " ".join(str(warning.message) for warning in warned)
+    assert "sub-r001s001" in told and "is empty" in told and "sub-r001s003" in told
+    assert scans.subject.tolist() == ["sub-r001s000", "sub-r001s002", "sub-r001s004"]
+    assert scans.index.tolist() == [0, 1, 2] and scans.attrs["seen"].releases
+    for row in scans.to_dict("records"):
+        atlas.load_scan(row)
+
+
+def test_what_was_seen_of_scans_is_kept(release_with_two_bad, tmp_path, monkeypatch):
+    found = atlas.find_scans(release_with_two_bad)
+    kept, report = slices.usable(found, tmp_path / "work", workers=1)
+    assert report.subject.tolist() == ["sub-r001s001", "sub-r001s003"]
+    monkeypatch.setattr(atlas, "load_scan", lambda row: pytest.fail("a scan was read again"))
+    again, told = slices.usable(found, tmp_path / "work", workers=1)
+    pd.testing.assert_frame_equal(again, kept)
+    pd.testing.assert_frame_equal(told, report)
+
+
+def test_others_are_drawn_for_scans_that_cannot_be_used(release_with_two_bad, tmp_path):
+    three = profiles.smaller(profiles.get("smoke"), scans=3)
+    for seed in range(4):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            scans = profiles.open_scans(three, release_with_two_bad, tmp_path / "work", seed)
+        assert len(scans) == 3 and scans.subject.is_monotonic_increasing
+
+
+def test_where_no_scan_can_be_used_the_first_is_told(tmp_path):
+    scans = write_release(tmp_path / "data", 3, (24, 24, 8), lambda number: np.s_[:0])
+    with pytest.raises(atlas.ScanError, match="None of the 3 scans could be used.*s000.*is empty"):
+        profiles.open_scans(profiles.get("smoke"), tmp_path / "data", tmp_path / "work")
+    assert len(scans) == 3

@@ -44,6 +44,25 @@ def test_a_table_of_scans(tmp_path, name, delimiter):
         assert len(profiles.open_scans(profiles.get("smoke"), path)) == 2
 
 
+def test_several_masks_of_a_scan_stand_in_one_cell(tmp_path):
+    path = releases.table(tmp_path)
+    second = np.roll(releases.lesion(), 5, 0)
+    releases.save(tmp_path / "scans" / "anna_second.nii.gz", second, releases.RAS)
+    path.write_text(path.read_text().replace("anna_lesion.nii.gz", "{first}|{second}", 1))
+    lines = path.read_text().format(first="anna_lesion.nii.gz", second="scans/anna_second.nii.gz")
+    path.write_text(lines)
+    scans = atlas.find_scans(path)
+    assert scans["masks"].map(len).tolist() == [2, 1, 0]
+    merged = (releases.lesion() + second) > 0
+    assert (atlas.load_scan(scans.iloc[0]).mask == merged).all()
+    path.write_text(lines.replace("anna_second", "anna_lesion"))
+    with pytest.raises(atlas.ScanError, match="name the same mask"):
+        atlas.find_scans(path)
+    path.write_text(lines.replace("anna_second", "nobody"))
+    with pytest.warns(UserWarning, match="whose mask does not exist.*nobody"):
+        assert atlas.find_scans(path)["subject"].tolist() == ["bert", "carl"]
+
+
 def test_a_table_s_columns_may_be_spelled_as_one_likes_and_paths_begin_anywhere(
     tmp_path, monkeypatch
 ):

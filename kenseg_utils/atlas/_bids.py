@@ -1,8 +1,9 @@
 """Which lesion mask belongs to which image, in ATLAS releases and any BIDS tree.
 
 A mask beside its image, or in `derivatives`, is told by subject, session, space, run and
-acquisition. One whose name holds another image's (…_T2w_desc-lesion_mask) was drawn on that
-image, and comes to the image asked for by world coordinates if both are of one session.
+acquisition. One that was drawn on another image comes to the image asked for by world coordinates
+if both are of one session: its name holds the other's suffix (…_T2w_desc-lesion_mask, or
+space-T2w), or the run or acquisition of an image that is there, where no image asked for has it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
 from ._layouts import LeaveOut
 from ._names import NIFTI, File
@@ -48,9 +50,17 @@ class Matched:
 
 
 def match(
-    images: list[File], masks: list[File], root: str, suffix: str, leave_out: LeaveOut
+    images: list[File],
+    masks: list[File],
+    root: str,
+    suffix: str,
+    leave_out: LeaveOut,
+    others: Iterable[File] = (),
 ) -> Matched:
-    """Sort out copies among `images`, and give them their masks."""
+    """Sort out copies among `images`, and give them their masks.
+
+    `others`: images of other contrasts, on which masks may have been drawn.
+    """
 
     def out(reason: str, path: str) -> None:
         leave_out(reason.replace("{suffix}", suffix), path)
@@ -59,12 +69,17 @@ def match(
     by_subject = defaultdict(list)
     for each in matched.images:
         by_subject[each.subject].append(each)
+    drawn_on = defaultdict(list)
+    for other in others:
+        drawn_on[other.subject, other.session].append(other)
     apart = set()
-    # Those that call themselves a lesion's come first; others count only where there is none.
-    for mask in sorted(masks, key=lambda mask: mask.kind != "lesion"):
+    # Those that call themselves a lesion's come first; others count only where there is none. Of
+    # two grids an image's own comes before another's.
+    for mask in sorted(masks, key=lambda mask: (mask.kind != "lesion", _is_world(mask, suffix))):
         pipeline = _pipeline(mask.path, root)
         if mask.kind != "lesion" and _TISSUE_PIPELINES.search(pipeline):
             continue
+        mask = _with_source(mask, by_subject[mask.subject], drawn_on[mask.subject, mask.session])
         image, reason = _image_of(mask, by_subject[mask.subject], suffix)
         if image is not None:
             _give(matched, image, mask, suffix, out)
@@ -97,7 +112,7 @@ def _give(matched: Matched, image: File, mask: File, suffix: str, out) -> None:
     others = matched.masks[image.path]
     if mask.kind != "lesion" and any(other.kind == "lesion" for other in others):
         return
-    grid = "same" if mask.source in ("", suffix.lower()) else "world"
+    grid = "world" if _is_world(mask, suffix) else "same"
     if matched.grids.setdefault(image.path, grid) != grid:
         out("masks drawn on two images of one session", mask.path)
     else:
@@ -137,6 +152,30 @@ def _pipeline(path: str, root: str) -> str:
     return (parts[places[-1] + 1 :] or ["derivatives"])[0] if places else ""
 
 
+def _is_world(mask: File, suffix: str) -> bool:
+    """Whether a mask was drawn on an image of another contrast than that asked for."""
+    return mask.source not in ("", suffix.lower())
+
+
+def _with_source(mask: File, images: list[File], others: list[File]) -> File:
+    """The mask, with the contrast that it was drawn on where its run or acquisition tells that.
+
+    Of its session, no image asked for has its run and acquisition, and one of `others` has.
+    """
+    apart = [(key, value) for key, value in mask.entities if key in _APART]
+    if mask.source or mask.space or not apart:
+        return mask
+
+    def has_them(image: File) -> bool:
+        return all(_same(image.get(key), value) for key, value in apart)
+
+    asked_for = [image for image in images if image.session == mask.session]
+    if any(has_them(image) for image in asked_for):
+        return mask
+    drawn_on = next((other for other in others if has_them(other) and not other.space), None)
+    return replace(mask, source=drawn_on.source) if drawn_on else mask
+
+
 def _image_of(mask: File, images: list[File], suffix: str) -> tuple[File | None, str]:
     """The image that a mask belongs to, or None and the reason."""
     if not images:
@@ -147,7 +186,7 @@ def _image_of(mask: File, images: list[File], suffix: str) -> tuple[File | None,
         images = [image for image in images if (image.session or "ses-1") == session]
     else:
         return None, "lesion masks that name no session, of subjects with several"
-    is_world = mask.source not in ("", suffix.lower())
+    is_world = _is_world(mask, suffix)
     if not images:
         return (
             None,

@@ -1,8 +1,9 @@
 """A table that names scans: CSV or TSV with image, mask, subject, and whatever else is known.
 
-Columns: `image` and `subject`, of need; `mask` (empty for a scan without one), `session`, `site`,
-`split`, `space`, `mask_grid` ("same", or "world" for a mask drawn on another image of the
-session); all others are kept as metadata. Paths are relative to the table.
+Columns: `image` and `subject`, of need; `mask` (empty for a scan without one; several, of several
+lesions, with a | between them), `session`, `site`, `split`, `space`, `mask_grid` ("same", or
+"world" for a mask drawn on another image of the session); all others are kept as metadata. Paths
+are relative to the table.
 """
 
 from __future__ import annotations
@@ -59,8 +60,8 @@ def scans_in(path: Path, leave_out: LeaveOut) -> tuple[list[dict], list[dict[str
     _refuse_contradictions(path, lines)
     rows, extras = [], []
     for _, known, more in lines:
-        image, mask = (_place(path, known.get(name, "")) for name in ("image", "mask"))
-        absent = next((file for file in (image, mask) if file and not os.path.isfile(file)), None)
+        image, *masks = (_place(path, text) for _, text in _files(path, known))
+        absent = next((file for file in (image, *masks) if not os.path.isfile(file)), None)
         if absent:
             which = "image" if absent == image else "mask"
             why = "is no file" if os.path.exists(absent) else "does not exist"
@@ -75,9 +76,9 @@ def scans_in(path: Path, leave_out: LeaveOut) -> tuple[list[dict], list[dict[str
                 "split": known.get("split", "").lower(),
                 "space": known.get("space") or _DEFAULTS["space"],
                 "t1w": image,
-                "masks": (mask,) if mask else (),
+                "masks": tuple(masks),
                 "mask_grid": known.get("mask_grid") or _DEFAULTS["mask_grid"],
-                "unlabelled": "" if mask else NO_MASK,
+                "unlabelled": "" if masks else NO_MASK,
             }
         )
         extras.append(more)
@@ -105,6 +106,14 @@ def _columns(path: Path, table: Read) -> dict[str, str]:
     return names
 
 
+def _files(table: Path, known: dict[str, str]) -> list[tuple[str, str]]:
+    """What a line calls its image and its masks: ("image", path), then ("mask", path) of each."""
+    masks = known.get("mask", "")
+    is_one = "|" not in masks or os.path.isfile(os.path.join(table.parent, masks.strip()))
+    each = [masks] if is_one else masks.split("|")
+    return [("image", known["image"]), *(("mask", text) for text in each if text.strip())]
+
+
 def _place(table: Path, text: str) -> str:
     """A path in a table as an absolute one; "" stays."""
     if not text.strip():
@@ -120,9 +129,9 @@ def _refuse_no_paths(path: Path, lines: list[tuple[int, dict, dict]]) -> None:
     """Raise ScanError for lines whose image or mask can be no file of this machine; all at once."""
     wrong = []
     for number, known, _ in lines:
-        for name in ("image", "mask"):
+        for name, text in _files(path, known):
             try:
-                _place(path, known.get(name, ""))
+                _place(path, text)
             except ScanError as error:
                 wrong.append(f"Line {number}, {name}: {error}")
     if wrong:
@@ -144,24 +153,20 @@ def _refuse_contradictions(path: Path, lines: list[tuple[int, dict, dict]]) -> N
             wrong.append(
                 f"line {number} has the mask_grid {grid!r}, which is neither same nor world"
             )
-    for name in ("image", "mask"):
-        where = defaultdict(list)
-        for number, known, _ in lines:
-            if file := _place(path, known.get(name, "")):
-                where[os.path.realpath(file)].append(number)
-        twice = [(file, numbers) for file, numbers in where.items() if len(numbers) > 1]
-        wrong += [f"{_lines(numbers)} name the same {name}, {file}" for file, numbers in twice]
-    images = {_real(path, known["image"]): number for number, known, _ in lines}
+    where: dict[str, dict[str, list[int]]] = {name: defaultdict(list) for name in ("image", "mask")}
     for number, known, _ in lines:
-        if (other := images.get(_real(path, known.get("mask", "")))) and known.get("mask"):
-            wrong.append(f"line {number} gives as its mask the image of line {other}")
+        for name, text in _files(path, known):
+            if text.strip():
+                where[name][os.path.realpath(_place(path, text))].append(number)
+    for name, files in where.items():
+        twice = [(file, numbers) for file, numbers in files.items() if len(numbers) > 1]
+        wrong += [f"{_lines(numbers)} name the same {name}, {file}" for file, numbers in twice]
+    for file, numbers in where["mask"].items():
+        if others := where["image"].get(file):
+            wrong.append(f"line {numbers[0]} gives as its mask the image of line {others[-1]}")
     if wrong:
         more = f"; and {len(wrong) - _LISTED} more" if len(wrong) > _LISTED else ""
         raise ScanError(f"{path} contradicts itself: {'; '.join(wrong[:_LISTED])}{more}.")
-
-
-def _real(table: Path, text: str) -> str:
-    return os.path.realpath(_place(table, text)) if text.strip() else ""
 
 
 def _lines(numbers: list[int]) -> str:

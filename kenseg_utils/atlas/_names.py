@@ -30,6 +30,9 @@ _TISSUE = re.compile(
     re.I,
 )
 _ABOUT = ("label", "desc", "lesion", "hemi")
+# Suffixes of images that a lesion may have been drawn on which the others of its session show, too.
+# Not diffusion's: what is bright there in the first days is mostly invisible on a T1w.
+CONTRASTS = set("t1w t2w flair pdw pdt2 t2star t2starw swi".split())
 # Spaces that are the image's own.
 _OWN_SPACES = {"", "orig", "T1w", "individual", "native", "subject"}
 
@@ -40,7 +43,8 @@ class File:
 
     kind: "image", "lesion" (a mask that calls itself one), "mask" (one that says nothing of what)
     or "tissue" (one of something else). source: the suffix of the image that a mask was drawn on,
-    where its name holds that; `entities` are then that image's, as far as they stand before it.
+    where its name holds that, as a suffix or as its space (space-FLAIR), and an image's own; a
+    mask's `entities` are then that image's, as far as they stand before it.
     """
 
     path: str
@@ -87,6 +91,9 @@ def parse(path: str, name: str, suffix: str = "T1w") -> File | None:
     source = suffixes[0] if suffixes and suffixes[0] not in _MASK_SUFFIXES else ""
     if len(suffixes) > 2 or not (suffixes or _ends_in_label(stem)):
         return None
+    if (space := dict(before).get("space", "").lower()) in CONTRASTS:
+        source = source or space
+        before = tuple(pair for pair in before if pair[0] != "space")
     about = [(key, value) for key, value, _ in entities if key in _ABOUT]
     # Names that are not quite BIDS's say it in a suffix: sub-01_brain_mask.
     return File(path, _mask_kind([*about, ("", source)]), subject, session, before, source)

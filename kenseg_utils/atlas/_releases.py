@@ -39,6 +39,7 @@ COLUMNS = [
 _IDENTITY = ("release", "subject", "session", "space", "acquisition", "run", "description")
 TEST_SPLIT = "ATLAS keeps the masks of its test split secret"
 NO_MASK = "no lesion mask was found for it"
+LEFT_OUT = "its mask was left out"
 
 _SITE_COLUMNS = ("site", "center", "centre", "institution")
 _SAMPLE = 2
@@ -104,14 +105,20 @@ def require_masks(scans: pd.DataFrame, drop: bool = True) -> pd.DataFrame:
             stacklevel=2,
         )
         return scans[~has_none]
-    remedy = (
-        "Use the training folder."
-        if "split" in without and (without["split"] == "testing").all()
-        else "The copy may be half-finished: copy their folders again, or leave these scans out "
-        "with require_masks(scans)."
-    )
     if "release" in without and without["release"].astype(str).str.startswith("SOOP").all():
         remedy = "Train on ARC or ATLAS instead."
+    elif "split" in without and (without["split"] == "testing").all():
+        remedy = "Use the training folder."
+    elif all(reason.startswith(LEFT_OUT) for reason in _reasons(without)):
+        remedy = (
+            "Give the masks names that say which image they belong to, or give a table in place of "
+            "the folder, whose columns image, mask and subject tell it."
+        )
+    else:
+        remedy = (
+            "The copy may be half-finished: copy their folders again, or leave these scans out "
+            "with require_masks(scans)."
+        )
     raise ScanError(
         f"{len(without)} of {len(scans)} scans have no lesion mask to use: {told}; {first}. "
         + remedy
@@ -243,7 +250,7 @@ def _of_names(found: Found, root: Path, suffix: str, taken: set[str], leave_out)
     """A row for each image with a name of ATLAS or BIDS, with the masks that belong to it."""
     images = [image for image in found.images if image.path not in taken]
     masks = [mask for mask in found.masks if mask.path not in taken]
-    matched = _bids.match(images, masks, str(root), suffix, leave_out)
+    matched = _bids.match(images, masks, str(root), suffix, leave_out, found.others)
     described = {
         dataset.folder: dataset
         for path in found.descriptions
@@ -276,7 +283,7 @@ def _why_unlabelled(row: dict, dataset: _known.Dataset, reason: str) -> str:
         return _known.SOOP_REASON
     if row["split"] == "testing":
         return TEST_SPLIT
-    return f"its mask was left out ({reason})" if reason else NO_MASK
+    return f"{LEFT_OUT} ({reason})" if reason else NO_MASK
 
 
 def _row(image: File, masks: tuple[str, ...], dataset: _known.Dataset) -> dict:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ._foreign import annex_link, pointer, unreadable
 from ._known import DESCRIPTION
-from ._names import NIFTI, File, parse, suffix_of
+from ._names import CONTRASTS, NIFTI, File, parse, suffix_of
 
 _UNFINISHED = re.compile(r"(?<=\.nii|i\.gz)\.(part|partial|filepart|crdownload|download|tmp)$")
 _RSYNC = re.compile(r"^\.(.+\.nii(?:\.gz)?)\.[A-Za-z0-9]{6}$")  # its name for a file on the way
@@ -41,10 +41,12 @@ _SMALLEST_NIFTI = 348
 class Found:
     """All that a walk through a folder came upon. `niftis` has every NIfTI file's name by folder.
 
-    `masks` may be of lesions; those of tissue are only counted. `kinds` counts files by kind.
+    `others` are images of other contrasts. `masks` may be of lesions; those of tissue are only
+    counted. `kinds` counts files by kind.
     """
 
     images: list[File] = field(default_factory=list)
+    others: list[File] = field(default_factory=list)
     masks: list[File] = field(default_factory=list)
     niftis: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     tables: list[str] = field(default_factory=list)
@@ -150,9 +152,12 @@ def _sort_nifti(found: Found, folder: str, name: str, suffix: str) -> None:
     found.niftis[folder].append(name)
     file = parse(path, name, suffix)
     if file is None:
-        if _COPY.search(name) and not suffix_of(name):
+        contrast = suffix_of(name)
+        if _COPY.search(name) and not contrast:
             found.copies.append(path)
-        found.add(suffix_of(name) or "other NIfTI files", path)
+        if contrast.lower() in CONTRASTS and (other := parse(path, name, contrast)):
+            found.others.append(replace(other, source=contrast.lower()))
+        found.add(contrast or "other NIfTI files", path)
     elif file.kind == "image":
         found.images.append(file)
         found.add(suffix, path)

@@ -7,6 +7,7 @@ All slices are axial: the (X, Y) plane of a RAS volume at one z.
 
 from ._prepare import Intensity, open_set, prepare, scan_slices, with_images
 from ._sets import NEIGHBOURS, SliceSet
+from ._usable import usable
 from ._windows import Placement, crop, lesion_centre, pad, uncrop, unpad
 
 __all__ = [
@@ -22,5 +23,6 @@ __all__ = [
     "scan_slices",
     "uncrop",
     "unpad",
+    "usable",
     "with_images",
 ]

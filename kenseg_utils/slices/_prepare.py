@@ -123,8 +123,8 @@ def prepare(
         format=FORMAT,
     )
     rows = scans.to_dict("records")
-    scan_keys = _scan_keys(rows, work_dir)
-    key = artifacts.key(**settings, scans=scan_keys)
+    keys = scan_keys(rows, work_dir)
+    key = artifacts.key(**settings, scans=keys)
 
     def make(folder: Path) -> None:
         parts, finished = folder / "parts", folder / "settings.json"
@@ -132,11 +132,11 @@ def prepare(
             shutil.rmtree(parts, ignore_errors=True)
             return
         parts.mkdir(exist_ok=True)
-        jobs = [(row, parts / f"{scan_key}.npz") for row, scan_key in zip(rows, scan_keys)]
+        jobs = [(row, parts / f"{scan_key}.npz") for row, scan_key in zip(rows, keys)]
         work = partial(_write_part, settings=settings)
         waiting = [job for job in jobs if not job[1].exists()]
         for _ in tqdm(
-            _run(work, waiting, workers, scheduler),
+            run_jobs(work, waiting, workers, scheduler),
             total=len(jobs),
             initial=len(jobs) - len(waiting),
             desc=f"{protocol}",
@@ -381,7 +381,9 @@ def _write_array(path: Path, count: int, blocks: Iterator[np.ndarray]) -> None:
             file.write(np.ascontiguousarray(block).data)
 
 
-def _run(work, jobs: list, workers: int | None, scheduler: str | None) -> Iterator[str]:
+def run_jobs(
+    work, jobs: list, workers: int | None = None, scheduler: str | None = None
+) -> Iterator[str]:
     """Do the jobs here, in worker processes, or on a Dask cluster; yield as they are done."""
     if scheduler:
         with machine.connect(scheduler) as client:
@@ -397,7 +399,7 @@ def _run(work, jobs: list, workers: int | None, scheduler: str | None) -> Iterat
     yield from Parallel(workers, return_as="generator_unordered")(delayed(work)(j) for j in jobs)
 
 
-def _scan_keys(rows: list[dict], work_dir) -> list[str]:
+def scan_keys(rows: list[dict], work_dir) -> list[str]:
     """Name each scan by all that its slices depend on: files, header, names, site, the loader.
 
     A file that cannot be read is reported by load_scan.

@@ -1,0 +1,59 @@
+"""Which scans of a table can be learned from: each is read once, and what was seen is kept.
+
+One damaged file among hundreds, or a mask in which nothing is marked, must not stop a chapter that
+happens to open it; nor may it go unsaid.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pandas as pd
+from tqdm import tqdm
+
+from kenseg_utils import artifacts, atlas
+
+from ._prepare import run_jobs, scan_keys
+
+
+def usable(
+    scans: pd.DataFrame, work_dir: str | os.PathLike | None = None, workers: int | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The scans (rows of `atlas.find_scans`) that load with a lesion mask, and a report on others.
+
+    The report has a row for each that does not: subject, t1w, problem, as `SliceSet.report` has
+    them. Every file is read whole, by `workers` processes side by side, and what was found is kept
+    in the work folder until a file or the loader changes.
+    """
+    rows = scans.to_dict("records")
+    keys = scan_keys(rows, work_dir)
+    key = artifacts.key(usable=keys)
+
+    def make(folder: Path) -> None:
+        jobs = [(row, folder / f"{name}.json") for row, name in zip(rows, keys)]
+        waiting = [job for job in jobs if not job[1].exists()]
+        told = run_jobs(_look, waiting, workers)
+        for _ in tqdm(told, total=len(waiting), desc="looking at scans", unit="scan"):
+            pass
+
+    folder = artifacts.build(artifacts.work_dir(work_dir) / f"usable-{key}", make, resume=True)
+    problems = [json.loads((folder / f"{name}.json").read_text())["problem"] for name in keys]
+    lacking = [number for number, problem in enumerate(problems) if problem]
+    report = scans.iloc[lacking][["subject", "t1w"]].assign(
+        problem=[problems[number] for number in lacking]
+    )
+    return scans[[not problem for problem in problems]], report.reset_index(drop=True)
+
+
+def _look(job: tuple[dict, Path]) -> str:
+    """Open one scan, and note what is wrong with it ("" where nothing is)."""
+    row, path = job
+    problem = ""
+    try:
+        atlas.load_scan(row)
+    except atlas.ScanError as error:
+        problem = str(error)
+    artifacts.write_json(path, {"t1w": str(row["t1w"]), "problem": problem})
+    return problem
