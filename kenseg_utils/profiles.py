@@ -147,13 +147,12 @@ def _usable(
         raise atlas.ScanError(
             f"None of the {looked_at} scans could be used. The first: {problems[0]}"
         )
+    kept.attrs = dict(scans.attrs)
     if problems:
         told = " ".join(problems[:_TOLD]) + (" …" if len(problems) > _TOLD else "")
-        warnings.warn(
-            f"{len(problems)} of {looked_at} scans are left out, since they cannot be used: {told}",
-            stacklevel=3,
-        )
-    kept.attrs = scans.attrs
+        text = f"{len(problems)} of {looked_at} scans left out, which cannot be used. {told}"
+        warnings.warn(text, stacklevel=3)
+        kept.attrs["problems"] = (*scans.attrs.get("problems", ()), text)
     return kept.sort_index().reset_index(drop=True)
 
 

@@ -69,9 +69,10 @@ def release_with_two_bad(tmp_path):
 
 def test_scans_that_cannot_be_used_are_left_out_by_name(release_with_two_bad, tmp_path):
     everything = profiles.smaller(profiles.get("smoke"), scans=None)
-    with pytest.warns(UserWarning, match="2 of 5 scans are left out") as warned:
+    with pytest.warns(UserWarning, match="2 of 5 scans left out") as warned:
         scans = profiles.open_scans(everything, release_with_two_bad, tmp_path / "work")
-    told = " ".join(str(warning.message) for warning in warned)
+    told = " ".join(scans.attrs["problems"])
+    assert told == str(warned[0].message)
     assert "sub-r001s001" in told and "is empty" in told and "sub-r001s003" in told
     assert scans.subject.tolist() == ["sub-r001s000", "sub-r001s002", "sub-r001s004"]
     assert scans.index.tolist() == [0, 1, 2] and scans.attrs["seen"].releases

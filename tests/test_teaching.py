@@ -9,6 +9,7 @@ import sys
 import time
 import types
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -79,6 +80,20 @@ def test_a_chapter_opens_with_its_scans_and_its_datas_name(tmp_path):
     opened = teaching.open_chapter("smoke", tmp_path / "private" / "ATLAS")
     assert opened.data_name == "ATLAS" and len(opened.scans) == 3
     assert "private" not in teaching.closing_line(opened)
+
+
+def test_a_page_says_what_of_its_data_is_not_used(tmp_path):
+    """Rendered pages show no warnings. Names are escaped, and no page tells where the data lie."""
+    assert teaching.left_out(teaching.open_chapter("smoke", data=False)) is None
+    root = tmp_path / "private" / "A<b>&C"
+    scans = write_release(root, 4, (40, 40, 40), lambda number: np.s_[9 : 15 * (number != 1)])
+    Path(scans.t1w[3]).with_name("other_T1w (1).nii.gz").write_bytes(b"")
+    with pytest.warns(UserWarning, match="1 of 4 scans left out"):
+        opened = teaching.open_chapter("smoke", root, tmp_path / "work")
+    assert len(opened.scans) == 3
+    page = teaching.left_out(opened).data
+    assert "called copies" in page and "1 of 4 scans left out" in page and "sub-r001s001" in page
+    assert "A&lt;b&gt;&amp;C" in page and "<b>" not in page and "private" not in page
 
 
 def test_closing_line_counts_seconds_and_names_what_ran(monkeypatch):

@@ -87,8 +87,9 @@ def find_scans(root: str | os.PathLike, suffix: str = "T1w") -> pd.DataFrame:
 def require_masks(scans: pd.DataFrame, drop: bool = True) -> pd.DataFrame:
     """The scans that have a mask, as training and evaluation need them.
 
-    Others are left out with a warning that counts them by reason; with `drop=False` one of them is
-    enough to stop. Raises ScanError, with the reason, also where nothing is left.
+    Others are left out with a warning that counts them by reason, which `.attrs["problems"]` has,
+    too; with `drop=False` one of them is enough to stop. Raises ScanError, with the reason, also
+    where nothing is left.
     """
     has_none = scans["masks"].map(len) == 0
     if not has_none.any():
@@ -99,12 +100,14 @@ def require_masks(scans: pd.DataFrame, drop: bool = True) -> pd.DataFrame:
     )
     first = readable(f"the first is {without['t1w'].iloc[0]}")
     if drop and not has_none.all():
-        warnings.warn(
+        text = (
             f"{len(without)} of {len(scans)} scans are left out, having no lesion mask: {told}; "
-            f"{first}.",
-            stacklevel=2,
+            f"{first}."
         )
-        return scans[~has_none]
+        warnings.warn(text, stacklevel=2)
+        kept = scans[~has_none]
+        kept.attrs = scans.attrs | {"problems": (*scans.attrs.get("problems", ()), text)}
+        return kept
     if "release" in without and without["release"].astype(str).str.startswith("SOOP").all():
         remedy = "Train on ARC or ATLAS instead."
     elif "split" in without and (without["split"] == "testing").all():

@@ -88,6 +88,20 @@ def open_chapter(
     return Chapter(size, name, scans, started)
 
 
+def left_out(chapter: Chapter) -> HTML | None:
+    """What is not used of a chapter's data, and why, as a table; None where all of it is.
+
+    Paths begin at the data's folder: where that lies is nobody's business on a page.
+    """
+    attrs = {} if chapter.scans is None else chapter.scans.attrs
+    problems = attrs.get("problems", ())
+    if not problems:
+        return None
+    above = os.path.dirname(attrs["seen"].root.rstrip(os.sep)) + os.sep
+    told = pd.DataFrame({"left out": [text.replace(above, "") for text in problems]})
+    return output_table(told, f"What of {chapter.data_name} is not used, and why.")
+
+
 def closing_line(chapter: Chapter) -> str:
     """The lines that end a chapter: what ran, on what, from what, for how long, and when.
 
