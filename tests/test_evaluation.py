@@ -478,6 +478,31 @@ def test_the_three_reductions_stand_side_by_side(slice_set):
         assert (table["low"] <= table["mean"]).all() and (table["mean"] <= table["high"]).all()
 
 
+def test_two_sessions_of_a_person_are_one_person(slice_set):
+    index = slice_set.index.assign(session=["a", "a", "a", "b", "b", "b", "a"])
+    twice = Slices(slice_set.images, slice_set.masks, index)
+    scores = evaluation.evaluate_slices(guess, twice)
+    assert len(scores.subjects) == 5
+    people = scores.by_subject()
+    assert people.subject.tolist() == ["s1", "s2", "s3"]
+    assert people.scans.tolist() == [2, 2, 1]
+    for row in people.itertuples():
+        theirs = scores.subjects[scores.subjects.subject == row.subject]
+        for name in ("dice", "recall", "mean_slice_dice", "truth_volume_ml"):
+            assert getattr(row, name) == pytest.approx(theirs[name].mean())
+    interval = statistics.mean_interval(people.dice, bounds=(0, 1))
+    assert evaluation.summarise(scores.subjects, ["dice"])["subjects"][0] == interval.n == 3
+
+    def fails_on_one(images):
+        if len(images) == 1:
+            raise ValueError("no convergence")
+        return guess(images)
+
+    with pytest.warns(UserWarning, match="3 of 5 subjects"):
+        fewer = evaluation.evaluate_slices(fails_on_one, twice).by_subject()
+    assert fewer.dice.isna().tolist() == [False, True, False]
+
+
 def test_a_subject_on_which_a_slice_method_fails_is_counted(slice_set):
     def fails_on_two(images):
         if len(images) == 3:

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -66,6 +67,25 @@ def test_arc_s_masks_keep_volume_and_place(tmp_path):
     assert_allclose(
         world_centre(scan.mask, scan.affine), world_centre(drawn, releases.T2_GRID), atol=0.5
     )
+
+
+def test_the_table_that_chapter_15_writes_keeps_all_of_arc(tmp_path, root):
+    """Masks from another image's grid stay such, or none of them would fit."""
+    book = json.loads((root / "notebooks" / "15_train_on_your_own_data.ipynb").read_text())
+    texts = ["".join(cell["source"]) for cell in book["cells"] if cell["cell_type"] == "code"]
+    writes = next(text for text in texts if '"scans.csv", index=False' in text)
+    mine = found(releases.arc(tmp_path / "arc"))
+    double = mine.iloc[0].masks[0].replace("desc-lesion", "desc-lesion2")
+    shutil.copy(mine.iloc[0].masks[0], double)
+    mine.at[0, "masks"] = (*mine.iloc[0].masks, double)
+    space = dict(atlas=atlas, pd=pd, Path=Path, mine=mine, folder=tmp_path, Markdown=str)
+    exec(writes, space | dict(display=print))
+    back = found(tmp_path / "scans.csv")
+    for name in ("subject", "session", "masks", "mask_grid"):
+        assert back[name].tolist() == mine[name].tolist(), name
+    for one, other in zip(mine.to_dict("records"), back.to_dict("records")):
+        if one["masks"]:
+            assert (atlas.load_scan(one).mask == atlas.load_scan(other).mask).all()
 
 
 def test_arc_s_table_is_told_in_the_words_of_the_download(tmp_path):

@@ -620,6 +620,19 @@ def test_any_number_of_slices_is_predicted():
     np.testing.assert_allclose(found, one_by_one, atol=0.01)  # bfloat16, where the CPU has it
 
 
+def test_slices_of_another_size_are_predicted_by_the_same_weights():
+    """A ResUNet that averages pixels enlarges its answer again, and stopped at the second size."""
+    recipe = training.Recipe.quick(network="resunet", widths=(4, 8), options=dict(reduce=2))
+    model = training.build(recipe, (32, 48, 1))
+    image = np.random.default_rng(0).normal(size=(1, 64, 64, 1)).astype(np.float32)
+    large = training.predict(model, image)
+    assert large.shape == (1, 64, 64, 2)
+    assert training.predict(model, image[:, :32, :48]).shape == (1, 32, 48, 2)
+    twin = training.build(recipe, (64, 64, 1))
+    twin.set_weights(model.get_weights())
+    np.testing.assert_allclose(training.predict(twin, image), large, atol=1e-6)
+
+
 def test_training_starts_from_given_weights(data, tmp_path):
     """No step taken far from them: the first epoch at a tiny rate leaves them as they were."""
     train, validation = data

@@ -216,6 +216,17 @@ class SliceScores:
     slices: pd.DataFrame
     subjects: pd.DataFrame
 
+    def by_subject(self) -> pd.DataFrame:
+        """A row for each person: the means of the numbers in `subjects` over all scans of them.
+
+        Two sessions of one person are no two persons, and an interval that takes them for such is
+        too narrow. Scans on which the method failed do not count; whoever has no other has no
+        scores.
+        """
+        people = self.subjects.groupby("subject", sort=False, dropna=False)
+        means = people.mean(numeric_only=True)
+        return means.assign(scans=people.size()).reset_index()
+
     def reductions(
         self, score: str = "dice", empty: float = 1.0, level: float = 0.95
     ) -> pd.DataFrame:

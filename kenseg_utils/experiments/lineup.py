@@ -139,17 +139,23 @@ def spread_out(part: SliceSet, most: int) -> SliceSet:
 
 
 def slices_by_channels(
-    scale: LineupScale, scans: pd.DataFrame, work_dir: str | os.PathLike | None = None
+    scale: LineupScale,
+    scans: pd.DataFrame,
+    work_dir: str | os.PathLike | None = None,
+    channels: Sequence[int] = tuple(slices.NEIGHBOURS),
 ) -> dict[int, SliceSet]:
     """The same slices for networks of one channel and of four: a SliceSet by channels."""
     return {
-        channels: spread_out(
+        count: spread_out(
             slices.prepare(
-                scans, neighbours=offsets, work_dir=work_dir, **(_runs.HALF if scale.half else {})
+                scans,
+                neighbours=slices.NEIGHBOURS[count],
+                work_dir=work_dir,
+                **(_runs.HALF if scale.half else {}),
             ),
             scale.slices,
         )
-        for channels, offsets in slices.NEIGHBOURS.items()
+        for count in channels
     }
 
 

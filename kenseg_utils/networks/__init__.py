@@ -28,11 +28,13 @@ from kenseg_utils.networks.unet3d import unet3d
 from kenseg_utils.networks.unetpp import average_heads, prune, unetpp
 from kenseg_utils.networks.xnet import xnet
 
+from ._sizes import for_slices_of
 from ._sketch import refuse_work, without_weights
 
 __all__ = [
     "average_heads",
     "build",
+    "for_slices_of",
     "layer_costs",
     "multiply_adds",
     "names",

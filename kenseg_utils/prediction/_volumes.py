@@ -377,10 +377,7 @@ def at_shape(model: Any, frame: tuple[int, int]) -> Any:
     """
     if isinstance(model, OnnxNetwork):
         return model.for_slices_of(frame)
-    import keras
+    from kenseg_utils import networks
 
     machine.fuse_normalisation(model)
-    if model.input_shape[1:3] == frame:
-        return model
-    inputs = keras.Input((*frame, model.input_shape[-1]))
-    return keras.models.clone_model(model, input_tensors=inputs, clone_function=lambda layer: layer)
+    return networks.for_slices_of(model, frame)

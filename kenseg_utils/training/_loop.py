@@ -505,6 +505,7 @@ def validate(model: Model, recipe: Recipe, validation: SliceSet) -> dict[str, fl
 def predict(model: Model, images: np.ndarray) -> np.ndarray:
     """Class probabilities (n, H, W, classes); of several outputs, the mean. 32 slices at once.
 
+    Slices of another size than the model was built for are asked of one that shares its weights.
     What is left over is padded to a multiple of 16: each new size would be traced anew.
     """
     if len(images) > 32:
@@ -514,6 +515,9 @@ def predict(model: Model, images: np.ndarray) -> np.ndarray:
     size = 16 * -(-len(images) // 16)
     filled = np.zeros((size, *images.shape[1:]), np.float32)
     filled[: len(images)] = images
+    built_for = getattr(model, "input_shape", (None,) * 4)[1:3]
+    if None not in built_for and built_for != images.shape[1:3]:
+        model = networks.for_slices_of(model, images.shape[1:3])
     found = model.predict_on_batch(filled)
     return (np.mean(found, axis=0) if len(model.outputs) > 1 else found)[: len(images)]
 
