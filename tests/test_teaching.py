@@ -326,6 +326,8 @@ def test_output_table_says_once_what_each_row_says():
     for kept in (table[:1], table.assign(level=["95 %", "93 %"]), table[["level"]]):
         assert "In every row" not in Page(teaching.output_table(kept, "Scores.").data).text
     assert "In every row" not in teaching.output_table(table.assign(level=""), "Scores.").data
+    said = Page(teaching.output_table(table.assign(level="It is so."), "Scores.").data).text
+    assert "In every row, level: It is so." in said and "so.." not in said
 
 
 def test_output_table_puts_the_end_of_a_long_caption_below():

@@ -235,7 +235,9 @@ def output_table(
     caption, *notes = _parted(caption)
     columns = {number: table.iloc[:, number].tolist() for number in range(table.shape[1])}
     for number in _alike(columns):
-        notes.append(f"In every row, {table.columns[number]}: {columns.pop(number)[0]}.")
+        value = f"{columns.pop(number)[0]}"
+        stop = "" if value.endswith((".", "…")) else "."
+        notes.append(f"In every row, {table.columns[number]}: {value}{stop}")
     heads = ([table.index.name or ""] if index else []) + [table.columns[each] for each in columns]
     head = "".join(f'<th scope="col">{html.escape(str(each))}</th>' for each in heads)
     cells = [_cells(values, decimals) for values in columns.values()]

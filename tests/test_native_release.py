@@ -1,0 +1,34 @@
+"""The made-up release on which `make rehearse` runs every chapter is as it says."""
+
+import sys
+
+import pytest
+from conftest import ROOT
+
+from kenseg_utils import atlas, profiles
+
+sys.path.insert(0, str(ROOT / "book/_tools"))
+import native_release  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory):
+    root = native_release.write(tmp_path_factory.mktemp("native") / "release", coarser=4)
+    everything = profiles.smaller(profiles.get("smoke"), scans=None)
+    with pytest.warns(UserWarning, match="2 of 8 scans left out"):
+        return profiles.open_scans(everything, root, tmp_path_factory.mktemp("work"))
+
+
+def test_all_that_can_be_used_is(opened):
+    assert opened.subject.tolist() == [
+        *("sub-H00", "sub-H01", "sub-H01", "sub-H04", "sub-H05", "sub-H06")
+    ]
+    assert opened.mask_grid.tolist() == ["world"] * 3 + ["same"] * 2 + ["world"]
+    assert opened.masks.map(len).tolist() == [1, 1, 1, 2, 1, 1]
+    assert set(opened.site) == {"north", "south"}
+
+
+def test_no_two_scans_lie_on_one_grid_and_all_masks_hold_a_lesion(opened):
+    scans = [atlas.load_scan(row) for row in opened.to_dict("records")]
+    assert len({scan.image.shape for scan in scans}) >= 5
+    assert all(scan.mask.any() and scan.sides_known for scan in scans)
