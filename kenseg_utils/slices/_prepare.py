@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -382,7 +382,7 @@ def _write_array(path: Path, count: int, blocks: Iterator[np.ndarray]) -> None:
 
 
 def run_jobs(
-    work, jobs: list, workers: int | None = None, scheduler: str | None = None
+    work: Callable[[Any], str], jobs: list, workers: int | None = None, scheduler: str | None = None
 ) -> Iterator[str]:
     """Do the jobs here, in worker processes, or on a Dask cluster; yield as they are done."""
     if scheduler:
@@ -399,7 +399,7 @@ def run_jobs(
     yield from Parallel(workers, return_as="generator_unordered")(delayed(work)(j) for j in jobs)
 
 
-def scan_keys(rows: list[dict], work_dir) -> list[str]:
+def scan_keys(rows: list[dict], work_dir: str | os.PathLike | None) -> list[str]:
     """Name each scan by all that its slices depend on: files, header, names, site, the loader.
 
     A file that cannot be read is reported by load_scan.
