@@ -185,7 +185,8 @@ def tree(root, *names, description: str = "Stroke in Ghent"):
     if description:
         releases.describe(root, description)
     for number, name in enumerate(names):
-        is_mask = any(word in name for word in ("mask", "roi", "dseg", "label", "lesion"))
+        words = ("mask", "msk", "roi", "seg", "label", "lesion")
+        is_mask = any(word in name.lower() for word in words)
         values = releases.lesion() if is_mask else releases.image(number)
         releases.save(root / name, values, releases.RAS)
     return root
@@ -204,6 +205,15 @@ def tree(root, *names, description: str = "Stroke in Ghent"):
         f"{LESION}_T1w_label-lesion.nii.gz",
         f"{LESION}_T1w_lesion-manual.nii.gz",
         f"{LESION}_space-T1w_label-infarct_mask.nii",
+        f"{LESION}_lesion.nii.gz",
+        f"{LESION}_LesionMask.nii.gz",
+        f"{LESION}_T1w_lesion.nii.gz",
+        f"{LESION}_T1w_lesion_mask.nii.gz",
+        f"{LESION}_lesion_mask.nii.gz",
+        f"{LESION}_stroke_roi.nii.gz",
+        f"{LESION}_desc-infarct_msk.nii.gz",
+        f"{LESION}_msk.nii.gz",
+        f"{STEM}_lesion_seg.nii.gz",
         f"{STEM}_label-lesion_roi.nii.gz",
         "derivatives/masks/sub-01_label-lesion_mask.nii.gz",
     ],
@@ -245,6 +255,7 @@ def test_masks_of_tissue_are_none_of_lesions(tmp_path, other):
             for word in ("hemi", "lh", "contralesional", "nonlesion", "healthy")
         ),
         *("hemi-L_mask", "brain_mask", "bet_mask", "hemisphere_mask"),
+        *("T1w_brain_seg", "T1w_brain_mask", "T1w_lesionfilled", "lesionfilled_T2w"),
     ],
 )
 def test_names_of_what_is_no_lesion(tmp_path, name):

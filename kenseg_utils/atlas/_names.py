@@ -17,7 +17,9 @@ _STX = re.compile(r"^([A-Za-z0-9]+)_(t1w(?:_deface)?|LesionSmooth(?:_\d+)?)_stx$
 _SUBJECT = re.compile(r"^sub-[^_.]+$")
 _ENTITY = re.compile(r"^([A-Za-z]+)-([^_.]+)$")
 _SUFFIX = re.compile(r"^[A-Za-z0-9]+$")
-_MASK_SUFFIXES = {"mask", "roi", "dseg"}
+_MASK_SUFFIXES = {"mask", "msk", "roi", "dseg", "seg"}
+# What ends the name of a lesion mask as well: not "lesionfilled", which is an image.
+_LESION_SUFFIX = re.compile(r"^(stroke)?(lesions?|strokes?|infarcts?)(mask|msk|roi|seg|label)?$")
 _LESION = re.compile(r"lesion|stroke|infarct", re.I)
 _NO_LESION = re.compile(
     r"(contra|ipsi|peri|non)-?lesion|^(no|un)-?lesion|lesion-?free|healthy", re.I
@@ -86,17 +88,22 @@ def parse(path: str, name: str, suffix: str = "T1w") -> File | None:
     before = tuple(pair for pair in before if pair[0] != "ses")
     if suffixes == [suffix.lower()] and entities == [e for e in entities if e[2] == 0]:
         return File(path, "image", subject, session, before)
-    if suffixes and suffixes[-1] not in _MASK_SUFFIXES and not _ends_in_label(stem):
+    last = suffixes[-1] if suffixes else ""
+    if not (last in _MASK_SUFFIXES or _LESION_SUFFIX.match(last) or _ends_in_label(stem)):
         return None
-    source = suffixes[0] if suffixes and suffixes[0] not in _MASK_SUFFIXES else ""
-    if len(suffixes) > 2 or not (suffixes or _ends_in_label(stem)):
+    # Names that are not quite BIDS's say in a suffix what the mask shows: sub-01_brain_mask.
+    words = [suffix for suffix in suffixes if suffix not in _MASK_SUFFIXES]
+    shows = [word for word in words if _LESION_SUFFIX.match(word) or _TISSUE.search(word)]
+    sources = [word for word in words if word not in shows]
+    if len(sources) > 1:
         return None
+    source = sources[0] if sources else ""
     if (space := dict(before).get("space", "").lower()) in CONTRASTS:
         source = source or space
         before = tuple(pair for pair in before if pair[0] != "space")
     about = [(key, value) for key, value, _ in entities if key in _ABOUT]
-    # Names that are not quite BIDS's say it in a suffix: sub-01_brain_mask.
-    return File(path, _mask_kind([*about, ("", source)]), subject, session, before, source)
+    about += [("", word) for word in words]
+    return File(path, _mask_kind(about), subject, session, before, source)
 
 
 def suffix_of(name: str) -> str:
