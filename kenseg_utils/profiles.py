@@ -136,13 +136,16 @@ def _usable(
 ) -> pd.DataFrame:
     """At most so many of the scans, drawn by `seed`; a warning tells of what cannot be used."""
     drawn = scans.sample(frac=1, random_state=seed) if len(scans) > most else scans
-    kept, problems, looked_at = scans[:0], [], 0
-    while len(kept) < most and looked_at < len(drawn):
-        some = drawn[looked_at : looked_at + most - len(kept)]
+    parts: list[pd.DataFrame] = []
+    problems: list[str] = []
+    looked_at = 0
+    while (lacking := most - sum(map(len, parts))) and looked_at < len(drawn):
+        some = drawn[looked_at : looked_at + lacking]
         looked_at += len(some)
         good, report = slices.usable(some, work_dir)
-        kept = pd.concat([kept, good])
+        parts.append(good)
         problems += report.problem.tolist()
+    kept = pd.concat(parts).sort_index().reset_index(drop=True)
     if not len(kept):
         raise atlas.ScanError(
             f"None of the {looked_at} scans could be used. The first: {problems[0]}"
@@ -153,7 +156,7 @@ def _usable(
         text = f"{len(problems)} of {looked_at} scans left out, which cannot be used. {told}"
         warnings.warn(text, stacklevel=3)
         kept.attrs["problems"] = (*scans.attrs.get("problems", ()), text)
-    return kept.sort_index().reset_index(drop=True)
+    return kept
 
 
 def quick_recipe(profile: Profile, **changes: Any) -> Recipe:

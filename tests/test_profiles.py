@@ -84,10 +84,18 @@ def test_what_was_seen_of_scans_is_kept(release_with_two_bad, tmp_path, monkeypa
     found = atlas.find_scans(release_with_two_bad)
     kept, report = slices.usable(found, tmp_path / "work", workers=1)
     assert report.subject.tolist() == ["sub-r001s001", "sub-r001s003"]
-    monkeypatch.setattr(atlas, "load_scan", lambda row: pytest.fail("a scan was read again"))
+    load, read = atlas.load_scan, []
+    monkeypatch.setattr(atlas, "load_scan", lambda row: read.append(row["subject"]) or load(row))
     again, told = slices.usable(found, tmp_path / "work", workers=1)
+    assert read == report.subject.tolist()  # no good one
     pd.testing.assert_frame_equal(again, kept)
     pd.testing.assert_frame_equal(told, report)
+    # Elsewhere the same files are the same scans, and messages name where they lie.
+    moved = release_with_two_bad.rename(release_with_two_bad.with_name("moved"))
+    read.clear()
+    _, told = slices.usable(atlas.find_scans(moved), tmp_path / "work", workers=1)
+    assert read == report.subject.tolist()
+    assert all(str(moved) in problem for problem in told.problem)
 
 
 def test_others_are_drawn_for_scans_that_cannot_be_used(release_with_two_bad, tmp_path):

@@ -24,22 +24,28 @@ def usable(
     """The scans (rows of `atlas.find_scans`) that load with a lesion mask, and a report on others.
 
     The report has a row for each that does not: subject, t1w, problem, as `SliceSet.report` has
-    them. Every file is read whole, by `workers` processes side by side, and what was found is kept
-    in the work folder until a file or the loader changes.
+    them. Every file is read whole, by `workers` processes side by side. Which scans are good is
+    kept in the work folder until a file or the loader changes; the others are read each time, as
+    a disk may fail once, and a message shall name where the data lie now.
     """
     rows = scans.to_dict("records")
     keys = scan_keys(rows, work_dir)
     key = artifacts.key(usable=keys)
 
     def make(folder: Path) -> None:
-        jobs = [(row, folder / f"{name}.json") for row, name in zip(rows, keys)]
-        waiting = [job for job in jobs if not job[1].exists()]
+        waiting = [job for job in jobs_in(folder) if not job[1].exists()]
         told = run_jobs(_look, waiting, workers)
         for _ in tqdm(told, total=len(waiting), desc="looking at scans", unit="scan"):
             pass
 
+    def jobs_in(folder: Path) -> list[tuple[dict, Path]]:
+        return [(row, folder / f"{name}.json") for row, name in zip(rows, keys)]
+
     folder = artifacts.build(artifacts.work_dir(work_dir) / f"usable-{key}", make, resume=True)
-    problems = [json.loads((folder / f"{name}.json").read_text())["problem"] for name in keys]
+    problems = [
+        _look((row, file)) if json.loads(file.read_text())["problem"] else ""
+        for row, file in jobs_in(folder)
+    ]
     lacking = [number for number, problem in enumerate(problems) if problem]
     report = scans.iloc[lacking][["subject", "t1w"]].assign(
         problem=[problems[number] for number in lacking]

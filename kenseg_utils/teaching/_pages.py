@@ -97,8 +97,9 @@ def left_out(chapter: Chapter) -> HTML | None:
     problems = attrs.get("problems", ())
     if not problems:
         return None
-    above = os.path.dirname(attrs["seen"].root.rstrip(os.sep)) + os.sep
-    told = pd.DataFrame({"left out": [text.replace(above, "") for text in problems]})
+    root = attrs["seen"].root
+    name = os.path.basename(root) or root
+    told = pd.DataFrame({"left out": [text.replace(root, name) for text in problems]})
     return output_table(told, f"What of {chapter.data_name} is not used, and why.")
 
 
