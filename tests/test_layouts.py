@@ -554,6 +554,77 @@ def test_images_beside_labels(tmp_path, labels):
     assert atlas.find_scans(deep)["masks"].map(len).tolist() == [1, 1, 0]
 
 
+def beside(root, *names):
+    """Heads and masks under any names; of masks on a T2w's grid the grid is another."""
+    moved = releases.RAS.copy()
+    moved[0, 3] += 1
+    for number, name in enumerate(names):
+        is_mask = any(word in name.lower() for word in ("lesion", "mask", "seg", "label"))
+        values = releases.lesion() if is_mask else releases.image(number)
+        releases.save(root / f"{name}.nii.gz", values, moved if "t2_" in name else releases.RAS)
+    return root
+
+
+@pytest.mark.parametrize(
+    "names, subjects",
+    [
+        (["p1/T1", "p1/lesion", "p2/T1", "p2/lesion"], ["p1", "p2"]),
+        (["p1/t1", "p1/FLAIR", "p1/mask", "p2/t1", "p2/mask"], ["p1", "p2"]),
+        (["north/p1/anat/T1w", "north/p1/anat/lesion_mask", "south/p1/anat/T1w"], None),
+        (["001_T1", "001_lesion", "002_T1", "002_lesion"], ["001", "002"]),
+        (["a/p1_t1w", "a/p1_t1w_lesion", "a/p1_t1w_brain_mask"], ["p1"]),
+        (["a-b-T1", "a-b-lesion-mask", "a-c-T1"], ["a-b", "a-c"]),
+        (["p1_mprage", "p1_seg"], ["p1"]),
+        (["Müller_T1", "Müller_lesion", "x__T1"], ["Müller", "x"]),
+        (["T1/p1", "T1/p2", "lesion/p1", "lesion/p2"], ["p1", "p2"]),
+        (["images/T1/p1", "labels/T1/p1", "images/T1/p2"], ["p1", "p2"]),
+    ],
+)
+def test_images_and_masks_side_by_side(tmp_path, names, subjects):
+    scans = atlas.find_scans(beside(tmp_path, *names))
+    assert scans["subject"].tolist() == (subjects or ["north_p1", "south_p1"])
+    assert set(scans["mask_grid"]) == {"same"} and set(scans["session"]) == {"ses-1"}
+    masks = sum("lesion" in name or name.endswith(("/mask", "_seg")) for name in names) or 1
+    assert scans["masks"].map(len).sum() == masks
+    row = next(row for row in scans.to_dict("records") if row["masks"])
+    assert (atlas.load_scan(row).mask == releases.lesion()).all()
+
+
+def test_two_days_of_a_person_side_by_side_are_one_person(tmp_path):
+    days = [f"p1/{day}/{name}" for day in ("baseline", "visit_2") for name in ("T1", "lesion")]
+    scans = atlas.find_scans(beside(tmp_path, *days))
+    assert scans["subject"].tolist() == ["p1", "p1"]
+    assert scans["session"].tolist() == ["ses-baseline", "ses-visit_2"]
+    flat = beside(tmp_path / "flat", "p1_v1_T1", "p1_v1_lesion", "p1_v2_T1", "p2_T1")
+    scans = atlas.find_scans(flat)
+    assert scans["subject"].tolist() == ["p1", "p1", "p2"]
+    assert scans["session"].tolist() == ["ses-v1", "ses-v2", "ses-1"]
+
+
+def test_what_side_by_side_is_not_clear_is_left_out_with_the_reason(tmp_path):
+    names = ["p1/T1", "p1/T1_lesion", "p1/t2_lesion", "p2/T1", "p2/mprage", "p2/lesion"]
+    root = beside(tmp_path, *names, "p3/T1", "p3/mask", "p3/seg")
+    with pytest.warns(UserWarning, match="left out") as warned:
+        scans = atlas.find_scans(root)
+    said = " ".join(str(warning.message) for warning in warned)
+    assert "masks drawn on two images of one session" in said and "t2_lesion" in said
+    assert "2 file(s) left out, images of one person and contrast, several" in said
+    assert "2 file(s) left out, masks of which none is called a lesion's" in said
+    assert scans["subject"].tolist() == ["p1", "p3"]
+    assert scans["masks"].map(len).tolist() == [1, 0]
+
+
+def test_a_mask_drawn_on_a_t2w_beside_its_t1w(tmp_path):
+    scans = atlas.find_scans(beside(tmp_path, "p1/T1", "p1/t2", "p1/t2_lesion"))
+    assert scans["mask_grid"].tolist() == ["world"]
+    assert (atlas.load_scan(scans.iloc[0]).mask[1:] == releases.lesion()[:-1]).all()
+
+
+def test_images_without_any_mask_beside_them_are_no_layout(tmp_path):
+    with pytest.raises(ScanError, match="does not look like an ATLAS release.*scans.csv"):
+        atlas.find_scans(beside(tmp_path, "p1/T1", "p2/T1", "p2/brain_mask"))
+
+
 def test_cases_that_end_in_four_digits_are_no_channels_where_their_labels_do_too(tmp_path):
     for number in (1, 2):
         releases.write(tmp_path / "images" / f"head_{number:04d}.nii.gz", releases.image(number))

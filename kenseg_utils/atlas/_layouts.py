@@ -1,4 +1,5 @@
-"""Layouts that are told by folders instead of names: nnU-Net's raw data, `images` beside `labels`.
+"""Layouts that are told by folders instead of names: nnU-Net's raw data, `images` (or `T1`)
+beside `labels`.
 
 nnU-Net: `imagesTr/<case>_0000.nii.gz`, a number for each contrast, and `labelsTr/<case>.nii.gz`;
 `imagesTs` has no labels. Elsewhere an image and its mask have one name but for what their folder
@@ -17,23 +18,20 @@ from pathlib import Path
 
 from ._names import NIFTI
 
+_LABELS = (
+    *("labels", "masks", "lesions", "lesion_masks", "segmentations"),
+    *("label", "mask", "lesion", "lesion_mask", "annotations"),
+)
 _PARTNERS = {
     "imagestr": ("labelsTr",),
     "imagests": ("labelsTs",),
     "imagesval": ("labelsVal",),
-    "images": (
-        "labels",
-        "masks",
-        "lesions",
-        "lesion_masks",
-        "segmentations",
-        "label",
-        "mask",
-        "annotations",
-    ),
+    "images": _LABELS,
+    "t1": _LABELS,
+    "t1w": _LABELS,
 }
 _CHANNEL = re.compile(r"_(\d{4})$")
-_CONTRAST = re.compile(r"^(T1w?|T1n|T1c|T1ce|T1gd|T2w?|FLAIR|DWI|ADC|SWI|PD|CT|MPRAGE)$", re.I)
+CONTRAST = re.compile(r"^(T1w?|T1n|T1c|T1ce|T1gd|T2w?|FLAIR|DWI|ADC|SWI|PD|CT|MPRAGE)$", re.I)
 _SAID_ANYWAY = re.compile(
     r"^(mask|label|labels|seg|segmentation|lesion|lesions|lesionmask|roi|gt|image|img|"
     r"(label|desc)-[A-Za-z0-9]+)$",
@@ -75,30 +73,23 @@ def pairs(niftis: dict[str, list[str]], suffix: str, leave_out: LeaveOut) -> Ite
     """
     lower = {folder.lower(): folder for folder in niftis}
     for folder in sorted(niftis):
-        place = _image_folder(folder)
-        if place is None:
-            continue
-        parts, number = place
-        name = parts[number].lower()
-        labels = next(
-            (
-                lower[partner]
-                for other in _PARTNERS[name]
-                if (partner := _joined(parts, number, other).lower()) in lower
-            ),
-            None,
-        )
-        if labels is None and name != "imagests":
-            continue
-        root = os.sep.join(parts[:number])
-        yield from _matched(folder, labels, root, name, niftis, suffix, leave_out)
-
-
-def _image_folder(folder: str) -> tuple[list[str], int] | None:
-    """A folder's parts and the place of the last that is called images, or None."""
-    parts = folder.split(os.sep)
-    places = [place for place, part in enumerate(parts) if part.lower() in _PARTNERS]
-    return (parts, places[-1]) if places else None
+        parts = folder.split(os.sep)
+        for number in reversed(range(len(parts))):  # images/T1/a.nii has labels/T1/a.nii beside it
+            name = parts[number].lower()
+            if name not in _PARTNERS or CONTRAST.match(name) and not is_contrast(name, suffix):
+                continue
+            labels = next(
+                (
+                    lower[partner]
+                    for other in _PARTNERS[name]
+                    if (partner := _joined(parts, number, other).lower()) in lower
+                ),
+                None,
+            )
+            if labels is not None or name == "imagests":
+                root = os.sep.join(parts[:number])
+                yield from _matched(folder, labels, root, name, niftis, suffix, leave_out)
+                break
 
 
 def _joined(parts: list[str], number: int, other: str) -> str:
@@ -114,7 +105,7 @@ def _matched(
     suffix: str,
     leave_out: LeaveOut,
 ) -> Iterator[Pair]:
-    is_nnunet = name != "images"
+    is_nnunet = len(_PARTNERS[name]) == 1
     by_stem, by_case = defaultdict(list), defaultdict(list)
     for label in niftis.get(labels or "", ()):
         stem, path = NIFTI.sub("", label), os.path.join(labels or "", label)
@@ -155,7 +146,7 @@ def _cases(
         case, contrast = stem, ""
         if (match := _CHANNEL.search(stem)) and stem not in labels:
             case, contrast = stem[: match.start()], match[1]
-        elif _CONTRAST.match(last := stem.rpartition("_")[2]) and "_" in stem:
+        elif CONTRAST.match(last := stem.rpartition("_")[2]) and "_" in stem:
             case, contrast = stem.rpartition("_")[0], last
         path = os.path.join(folder, name)
         if contrasts[case].setdefault(contrast, path) != path:
@@ -168,12 +159,12 @@ def _cases(
         wanted = [
             path
             for contrast, path in images.items()
-            if _is_contrast(channels.get(contrast, contrast), suffix)
+            if is_contrast(channels.get(contrast, contrast), suffix)
         ]
         unnamed = [
             path
             for contrast, path in images.items()
-            if not _CONTRAST.match(channels.get(contrast, contrast))
+            if not CONTRAST.match(channels.get(contrast, contrast))
         ]
         if wanted or len(unnamed) == 1:
             chosen[case] = (wanted or unnamed)[0]
@@ -184,7 +175,8 @@ def _cases(
     return chosen
 
 
-def _is_contrast(name: str, suffix: str) -> bool:
+def is_contrast(name: str, suffix: str) -> bool:
+    """Whether a name of a contrast, however it is spelled, is that of a BIDS suffix."""
     return bool(_T1.match(name)) if suffix.lower() == "t1w" else name.lower() == suffix.lower()
 
 
@@ -215,7 +207,7 @@ def _bare(stem: str) -> str:
     """A name without what its folder says anyway, such as _mask at its end."""
     while "_" in stem:
         rest, _, last = stem.rpartition("_")
-        if not (_SAID_ANYWAY.match(last) or _CONTRAST.match(last)):
+        if not (_SAID_ANYWAY.match(last) or CONTRAST.match(last)):
             break
         stem = rest
     return stem

@@ -19,13 +19,13 @@ _ENTITY = re.compile(r"^([A-Za-z]+)-([^_.]+)$")
 _SUFFIX = re.compile(r"^[A-Za-z0-9]+$")
 _MASK_SUFFIXES = {"mask", "msk", "roi", "dseg", "seg"}
 # What ends the name of a lesion mask as well: not "lesionfilled", which is an image.
-_LESION_SUFFIX = re.compile(r"^(stroke)?(lesions?|strokes?|infarcts?)(mask|msk|roi|seg|label)?$")
+LESION_SUFFIX = re.compile(r"^(stroke)?(lesions?|strokes?|infarcts?)(mask|msk|roi|seg|label)?$")
 _LESION = re.compile(r"lesion|stroke|infarct", re.I)
 _NO_LESION = re.compile(
     r"(contra|ipsi|peri|non)-?lesion|^(no|un)-?lesion|lesion-?free|healthy", re.I
 )
 _LESION_LABELS = {"l", "lesion"}  # L is BIDS's abbreviation of lesion, and ATLAS's label
-_TISSUE = re.compile(
+TISSUE = re.compile(
     r"brain|head|skull|scalp|face|eye|^[gw]m$|^csf$|grey|gray|white|tissue|aseg|aparc|cort|"
     r"hippo|ventric|thalam|cerebell|vessel|probseg|parc|strip|(hd|\b)bet\d?(mask)?\b|"
     r"hemisphere|^hemi|^[lr]h$|intracran|^(icv|e?tiv)$|background",
@@ -89,11 +89,11 @@ def parse(path: str, name: str, suffix: str = "T1w") -> File | None:
     if suffixes == [suffix.lower()] and entities == [e for e in entities if e[2] == 0]:
         return File(path, "image", subject, session, before)
     last = suffixes[-1] if suffixes else ""
-    if not (last in _MASK_SUFFIXES or _LESION_SUFFIX.match(last) or _ends_in_label(stem)):
+    if not (last in _MASK_SUFFIXES or LESION_SUFFIX.match(last) or _ends_in_label(stem)):
         return None
     # Names that are not quite BIDS's say in a suffix what the mask shows: sub-01_brain_mask.
     words = [suffix for suffix in suffixes if suffix not in _MASK_SUFFIXES]
-    shows = [word for word in words if _LESION_SUFFIX.match(word) or _TISSUE.search(word)]
+    shows = [word for word in words if LESION_SUFFIX.match(word) or TISSUE.search(word)]
     sources = [word for word in words if word not in shows]
     if len(sources) > 1:
         return None
@@ -143,7 +143,7 @@ def _mask_kind(about: list[tuple[str, str]]) -> str:
             return "lesion"
         if key == "label" and value.lower() in _LESION_LABELS:
             return "lesion"
-    is_tissue = any(key == "hemi" or _TISSUE.search(value) for key, value in about)
+    is_tissue = any(key == "hemi" or TISSUE.search(value) for key, value in about)
     return "tissue" if is_tissue else "mask"
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from . import _bids, _editions, _given, _known, _layouts
+from . import _bids, _editions, _given, _known, _layouts, _neighbours
 from ._copies import look_alikes, same_file
 from ._foreign import ScanError, as_path, readable
 from ._joins import metadata
@@ -161,6 +161,8 @@ def _of_folder(root: Path, suffix: str, leave_out, left) -> tuple[pd.DataFrame, 
         leave_out("still being copied, or left by a copy that broke off. Finish the copy", path)
     rows, taken = _of_layouts(found, suffix, leave_out)
     rows += _of_names(found, root, suffix, taken, leave_out)
+    if not rows and not left:
+        rows = _of_neighbours(found, root, suffix, leave_out)
     rows = _without_copies(rows, leave_out)
     for path in found.copies:
         if path not in taken:
@@ -244,6 +246,28 @@ def _of_layouts(found: Found, suffix: str, leave_out) -> tuple[list[dict], set[s
             }
         )
     return rows, taken
+
+
+def _of_neighbours(found: Found, root: Path, suffix: str, leave_out) -> list[dict]:
+    """Rows of images beside which their masks lie, in a folder of no other layout."""
+    return [
+        {
+            "subject": readable(group.subject),
+            "session": readable(group.session),
+            "site": "",
+            "release": readable(f"{root.name} (side by side)"),
+            "split": "",
+            "space": "orig",
+            "t1w": group.images[0],
+            "masks": tuple(group.masks),
+            "mask_grid": next(iter(group.masks.values()), "same"),
+            "acquisition": "",
+            "run": "",
+            "description": "",
+            "unlabelled": "" if group.masks else NO_MASK,
+        }
+        for group in _neighbours.groups(found.niftis, str(root), suffix, leave_out)
+    ]
 
 
 # --- layouts that names tell ----------------------------------------------------------------------
