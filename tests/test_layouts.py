@@ -595,6 +595,12 @@ def test_two_days_of_a_person_side_by_side_are_one_person(tmp_path):
     scans = atlas.find_scans(beside(tmp_path, *days))
     assert scans["subject"].tolist() == ["p1", "p1"]
     assert scans["session"].tolist() == ["ses-baseline", "ses-visit_2"]
+    days = beside(
+        tmp_path / "days", *(f"day {day}/p1_{word}" for day in "12" for word in ("T1", "seg"))
+    )
+    scans = atlas.find_scans(days)
+    assert scans["subject"].tolist() == ["p1", "p1"]
+    assert scans["session"].tolist() == ["ses-day 1", "ses-day 2"]
     flat = beside(tmp_path / "flat", "p1_v1_T1", "p1_v1_lesion", "p1_v2_T1", "p2_T1")
     scans = atlas.find_scans(flat)
     assert scans["subject"].tolist() == ["p1", "p1", "p2"]

@@ -64,8 +64,10 @@ def groups(
             has_day = match and match[1] and _SESSION_WORD.match(match[2])
             words = [match[1], match[2]] if match and has_day else [whose]
             parts = words if named[whose] == 1 else [*parts, *words]
-        if len(parts) > 1 and _SESSION_WORD.match(parts[-1]):
-            group.session = f"ses-{parts.pop()}"
+        days = [part for part in parts if _SESSION_WORD.match(part)]
+        if 0 < len(days) < len(parts):  # p1/visit2 and visit2/p1 are one person's second visit
+            group.session = f"ses-{'_'.join(days)}"
+            parts = [part for part in parts if part not in days]
         group.subject = "_".join(parts) or os.path.basename(root)
     return [group for group in there.values() if _is_clear(group, leave_out)]
 
@@ -106,7 +108,8 @@ def _is_clear(group: Group, leave_out: LeaveOut) -> bool:
         for path in kept:
             leave_out("masks of which none is called a lesion's, several for one image", path)
         kept = []
-    for path in set(group.masks) - set(kept):
-        leave_out("masks drawn on two images of one session", path)
+    for path in group.masks:
+        if path not in kept:
+            leave_out("masks drawn on two images of one session", path)
     group.masks = {path: masks[path] for path in kept}
     return True
