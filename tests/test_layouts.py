@@ -431,6 +431,14 @@ def test_of_masks_on_two_grids_the_image_s_own_is_taken(tmp_path):
 
 def test_a_mask_drawn_on_diffusion_is_none_of_a_t1w(tmp_path):
     """What is bright there in the first days is mostly invisible on a T1w."""
+    told = f"{LESION}_dwi_desc-lesion_mask.nii.gz"
+    with pytest.warns(UserWarning, match="drawn on diffusion images, whose lesions a T1w mostly"):
+        scans = atlas.find_scans(tree(tmp_path / "told", f"{STEM}_T1w.nii.gz", told))
+    assert scans["masks"].tolist() == [()]
+    near = ["p1/T1", "p1/DWI_lesion", "p2/T1", "p2/lesion"]
+    with pytest.warns(UserWarning, match="drawn on diffusion images, whose lesions a T1w mostly"):
+        scans = atlas.find_scans(beside(tmp_path / "near", *near))
+    assert scans["masks"].map(len).tolist() == [0, 1]
     mask = f"{LESION}_acq-b1000_label-lesion_mask.nii.gz"
     root = tree(tmp_path, f"{STEM}_acq-mprage_T1w.nii.gz", f"{STEM}_acq-b1000_dwi.nii.gz", mask)
     with pytest.warns(UserWarning, match="run or acquisition without a T1w"):

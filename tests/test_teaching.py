@@ -330,6 +330,14 @@ def test_output_table_says_once_what_each_row_says():
     assert "In every row, level: It is so." in said and "so.." not in said
 
 
+def test_the_head_of_a_column_stands_above_what_it_heads():
+    """The pages' style sets heads right, as numbers are."""
+    table = pd.DataFrame({"network": ["U-Net", "SegNet"], "Dice": [0.5, None], "n": [8, 9]})
+    page = teaching.output_table(table, "Scores.").data
+    assert '<th scope="col" style="text-align:left">network</th>' in page
+    assert '<th scope="col">Dice</th><th scope="col">n</th>' in page
+
+
 def test_output_table_puts_the_end_of_a_long_caption_below():
     table, where = pd.DataFrame({"x": [1]}), "recorded on <one> machine in " + "some years " * 20
     for end in (". ", ": ", "; "):

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from ._layouts import LeaveOut
-from ._names import NIFTI, File
+from ._names import DIFFUSION, NIFTI, ON_DIFFUSION, File
 from ._walk import missing_content
 
 # What tells images of one session apart, beside space and desc; and what of a mask's name says
@@ -187,6 +187,8 @@ def _image_of(mask: File, images: list[File], suffix: str) -> tuple[File | None,
     else:
         return None, "lesion masks that name no session, of subjects with several"
     is_world = _is_world(mask, suffix)
+    if is_world and mask.source in DIFFUSION and suffix.lower() not in DIFFUSION:
+        return None, ON_DIFFUSION
     if not images:
         return (
             None,

@@ -33,8 +33,10 @@ TISSUE = re.compile(
 )
 _ABOUT = ("label", "desc", "lesion", "hemi")
 # Suffixes of images that a lesion may have been drawn on which the others of its session show, too.
-# Not diffusion's: what is bright there in the first days is mostly invisible on a T1w.
 CONTRASTS = set("t1w t2w flair pdw pdt2 t2star t2starw swi".split())
+# What is bright on these in the first days after a stroke is mostly invisible on a T1w.
+DIFFUSION = set("dwi adc trace tracew b1000".split())
+ON_DIFFUSION = "masks drawn on diffusion images, whose lesions a {suffix} mostly does not show"
 # Spaces that are the image's own.
 _OWN_SPACES = {"", "orig", "T1w", "individual", "native", "subject"}
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ._layouts import CONTRAST, LeaveOut, is_contrast
-from ._names import LESION_SUFFIX, NIFTI, TISSUE
+from ._names import DIFFUSION, LESION_SUFFIX, NIFTI, ON_DIFFUSION, TISSUE
 
 _MASK_WORD = re.compile(r"^(mask|msk|roi|seg|segmentation|label|gt|manual)s?$", re.I)
 _SESSION_WORD = re.compile(
@@ -46,16 +46,21 @@ def groups(
     `niftis` are the names of NIfTI files by folder.
     """
     found: dict[tuple[tuple[str, ...], str], Group] = defaultdict(Group)
+    on_diffusion: list[str] = []
     for path, whose, shows, grid in _read(niftis, suffix):
         folders = os.path.relpath(os.path.dirname(path), root).split(os.sep)
         group = found[tuple(part for part in folders if part != "."), whose]
         if shows == "image":
             group.images.append(path)
+        elif grid == "diffusion":
+            on_diffusion.append(path)
         else:
             (group.masks if shows == "lesion" else group.unnamed)[path] = grid
     there = {key: group for key, group in found.items() if group.images}
     if not any(group.masks or group.unnamed for group in there.values()):
         return []
+    for path in on_diffusion:
+        leave_out(ON_DIFFUSION.replace("{suffix}", suffix), path)
     named = Counter(whose for _, whose in there if whose)
     for (above, whose), group in there.items():
         parts = [part for part in above if not _EMPTY_WORD.match(part)]
@@ -86,7 +91,10 @@ def _read(niftis: dict[str, list[str]], suffix: str) -> Iterator[tuple[str, str,
                 yield path, whose, "image", ""
             elif len(words) > len(contrasts) and not (match and TISSUE.search(match[2])):
                 is_lesion = any(LESION_SUFFIX.match(word.lower()) for word in words)
-                yield path, whose, "lesion" if is_lesion else "mask", "same" if is_own else "world"
+                grid = "same" if is_own else "world"
+                if not is_own and contrasts[0].lower() in DIFFUSION:
+                    grid = "diffusion"
+                yield path, whose, "lesion" if is_lesion else "mask", grid
 
 
 def _tells_what(word: str) -> bool:

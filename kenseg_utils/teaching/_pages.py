@@ -239,9 +239,11 @@ def output_table(
         value = f"{columns.pop(number)[0]}"
         stop = "" if value.endswith((".", "…")) else "."
         notes.append(f"In every row, {table.columns[number]}: {value}{stop}")
-    heads = ([table.index.name or ""] if index else []) + [table.columns[each] for each in columns]
-    head = "".join(f'<th scope="col">{html.escape(str(each))}</th>' for each in heads)
     cells = [_cells(values, decimals) for values in columns.values()]
+    head = f'<th scope="col">{html.escape(str(table.index.name or ""))}</th>' if index else ""
+    for number, column in zip(columns, cells):  # a head stands above what it heads
+        style = "" if any(_RIGHT in cell for cell in column) else ' style="text-align:left"'
+        head += f'<th scope="col"{style}>{html.escape(str(table.columns[number]))}</th>'
     if index:
         cells.insert(0, [f'<th scope="row">{html.escape(str(each))}</th>' for each in table.index])
     rows = [f"<tr>{''.join(row)}</tr>" for row in zip(*cells)]
@@ -253,6 +255,7 @@ def output_table(
     return HTML(drawn + below)
 
 
+_RIGHT = 'style="text-align:right"'
 _TABLE = (
     '<table class="dataframe kenseg-table"><caption style="color:inherit">{}</caption>'
     "<thead><tr>{}</tr></thead><tbody>{}</tbody></table>"
@@ -288,7 +291,7 @@ def _cells(values: list, decimals: int | None) -> list[str]:
     shown = _in_digits(values, decimals)
     cells = []
     for value, digits in zip(values, shown):
-        style = "" if digits is None else ' style="text-align:right"'
+        style = "" if digits is None else f" {_RIGHT}"
         cells.append(f"<td{style}>{html.escape(str(value) if digits is None else digits)}</td>")
     return cells
 
