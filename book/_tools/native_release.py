@@ -73,14 +73,14 @@ def _write_scan(root, subject, session, stored, number, coarser) -> None:
     drawn = root / "derivatives" / "lesion_masks" / subject / f"ses-{session}" / "anat"
     own = _grid(np.multiply(stored.voxel, coarser), stored.turned)
     head = raw / f"{start}_acq-mprage_T1w.nii.gz"
-    _save(head, _on(image, own, 1), own, stored.axes, stored.kind)
+    _save(head, _on(image, own), own, stored.axes, stored.kind)
     if stored.quirk == "broken off":
         head.write_bytes(head.read_bytes()[: head.stat().st_size // 2])
     grid, acquisition = own, "mprage"
     if stored.t2w:
         grid, acquisition = _grid(np.multiply(stored.t2w[0], coarser), stored.t2w[1]), "tse"
-        _save(raw / f"{start}_acq-tse_T2w.nii.gz", _on(255 - image, grid, 1), grid)
-    lesion = _on(mask, grid, 1) >= 0.5
+        _save(raw / f"{start}_acq-tse_T2w.nii.gz", _on(255 - image, grid), grid)
+    lesion = _on(mask, grid) >= 0.5
     if stored.quirk == "nothing marked":
         lesion[:] = False
     halves = [lesion]
@@ -106,11 +106,11 @@ def _grid(voxel, degrees: float) -> tuple[np.ndarray, tuple[int, ...]]:
     return affine, tuple(shape.tolist())
 
 
-def _on(volume: np.ndarray, grid, order: int) -> np.ndarray:
+def _on(volume: np.ndarray, grid) -> np.ndarray:
     affine, shape = grid
     to_index = np.linalg.inv(phantom.AFFINE) @ affine
     return ndimage.affine_transform(
-        volume.astype(np.float32), to_index[:3, :3], to_index[:3, 3], shape, order=order
+        volume.astype(np.float32), to_index[:3, :3], to_index[:3, 3], shape, order=1
     )
 
 

@@ -19,7 +19,9 @@ _ENTITY = re.compile(r"^([A-Za-z]+)-([^_.]+)$")
 _SUFFIX = re.compile(r"^[A-Za-z0-9]+$")
 _MASK_SUFFIXES = {"mask", "msk", "roi", "dseg", "seg"}
 # What ends the name of a lesion mask as well: not "lesionfilled", which is an image.
-LESION_SUFFIX = re.compile(r"^(stroke)?(lesions?|strokes?|infarcts?)(mask|msk|roi|seg|label)?$")
+LESION_SUFFIX = re.compile(
+    r"^(stroke)?(lesions?|strokes?|infarcts?)(mask|msk|roi|seg|label)?$", re.I
+)
 _LESION = re.compile(r"lesion|stroke|infarct", re.I)
 _NO_LESION = re.compile(
     r"(contra|ipsi|peri|non)-?lesion|^(no|un)-?lesion|lesion-?free|healthy", re.I

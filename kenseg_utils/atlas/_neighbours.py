@@ -90,7 +90,7 @@ def _read(niftis: dict[str, list[str]], suffix: str) -> Iterator[tuple[str, str,
             if len(words) == len(contrasts) == 1 and is_own:
                 yield path, whose, "image", ""
             elif len(words) > len(contrasts) and not (match and TISSUE.search(match[2])):
-                is_lesion = any(LESION_SUFFIX.match(word.lower()) for word in words)
+                is_lesion = any(LESION_SUFFIX.match(word) for word in words)
                 grid = "same" if is_own else "world"
                 if not is_own and contrasts[0].lower() in DIFFUSION:
                     grid = "diffusion"
@@ -98,10 +98,7 @@ def _read(niftis: dict[str, list[str]], suffix: str) -> Iterator[tuple[str, str,
 
 
 def _tells_what(word: str) -> bool:
-    return any(
-        pattern.match(text)
-        for pattern, text in ((CONTRAST, word), (_MASK_WORD, word), (LESION_SUFFIX, word.lower()))
-    )
+    return any(pattern.match(word) for pattern in (CONTRAST, _MASK_WORD, LESION_SUFFIX))
 
 
 def _is_clear(group: Group, leave_out: LeaveOut) -> bool:

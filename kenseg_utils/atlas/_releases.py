@@ -6,7 +6,7 @@ import os
 import re
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -228,46 +228,42 @@ def _of_layouts(found: Found, suffix: str, leave_out) -> tuple[list[dict], set[s
     for pair in _layouts.pairs(found.niftis, suffix, out):
         taken.update(path for path in (pair.image, pair.mask) if path)
         why = "nnU-Net's test images come without labels" if pair.is_test else NO_MASK
-        rows.append(
-            {
-                "subject": readable(pair.subject),
-                "session": readable(pair.session),
-                "site": "",
-                "release": readable(pair.release),
-                "split": "testing" if pair.is_test else "training",
-                "space": "orig",
-                "t1w": pair.image,
-                "masks": (pair.mask,) if pair.mask else (),
-                "mask_grid": "same",
-                "acquisition": "",
-                "run": "",
-                "description": "",
-                "unlabelled": "" if pair.mask else why,
-            }
+        row = _bare_row(
+            pair.subject, pair.session, pair.release, pair.image, [pair.mask] if pair.mask else []
         )
+        row["split"] = "testing" if pair.is_test else "training"
+        rows.append(row | {"unlabelled": "" if pair.mask else why})
     return rows, taken
 
 
 def _of_neighbours(found: Found, root: Path, suffix: str, leave_out) -> list[dict]:
     """Rows of images beside which their masks lie, in a folder of no other layout."""
-    return [
-        {
-            "subject": readable(group.subject),
-            "session": readable(group.session),
-            "site": "",
-            "release": readable(f"{root.name} (side by side)"),
-            "split": "",
-            "space": "orig",
-            "t1w": group.images[0],
-            "masks": tuple(group.masks),
-            "mask_grid": next(iter(group.masks.values()), "same"),
-            "acquisition": "",
-            "run": "",
-            "description": "",
-            "unlabelled": "" if group.masks else NO_MASK,
-        }
-        for group in _neighbours.groups(found.niftis, str(root), suffix, leave_out)
-    ]
+    rows = []
+    for group in _neighbours.groups(found.niftis, str(root), suffix, leave_out):
+        release = f"{root.name} (side by side)"
+        row = _bare_row(group.subject, group.session, release, group.images[0], group.masks)
+        rows.append(row | {"mask_grid": next(iter(group.masks.values()), "same")})
+    return rows
+
+
+def _bare_row(subject: str, session: str, release: str, image: str, masks: Iterable[str]) -> dict:
+    """A row of what has no name of BIDS: nothing is known of site, split, run and the like."""
+    masks = tuple(masks)
+    return {
+        "subject": readable(subject),
+        "session": readable(session),
+        "site": "",
+        "release": readable(release),
+        "split": "",
+        "space": "orig",
+        "t1w": image,
+        "masks": masks,
+        "mask_grid": "same",
+        "acquisition": "",
+        "run": "",
+        "description": "",
+        "unlabelled": "" if masks else NO_MASK,
+    }
 
 
 # --- layouts that names tell ----------------------------------------------------------------------

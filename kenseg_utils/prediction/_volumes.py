@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import warnings
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -369,7 +368,6 @@ def by_slices(
     return found
 
 
-@lru_cache(maxsize=2)  # or each volume of an evaluation would be traced anew
 def at_shape(model: Any, frame: tuple[int, int]) -> Any:
     """The same network, sharing its weights, for slices of another height and width.
 

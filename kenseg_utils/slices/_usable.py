@@ -61,5 +61,5 @@ def _look(job: tuple[dict, Path]) -> str:
         atlas.load_scan(row)
     except atlas.ScanError as error:
         problem = str(error)
-    artifacts.write_json(path, {"t1w": str(row["t1w"]), "problem": problem})
+    artifacts.write_json(path, {"problem": problem})
     return problem

@@ -241,8 +241,8 @@ def output_table(
         notes.append(f"In every row, {table.columns[number]}: {value}{stop}")
     cells = [_cells(values, decimals) for values in columns.values()]
     head = f'<th scope="col">{html.escape(str(table.index.name or ""))}</th>' if index else ""
-    for number, column in zip(columns, cells):  # a head stands above what it heads
-        style = "" if any(_RIGHT in cell for cell in column) else ' style="text-align:left"'
+    for number, values in columns.items():  # a head stands above what it heads
+        style = "" if any(map(_is_number, values)) else ' style="text-align:left"'
         head += f'<th scope="col"{style}>{html.escape(str(table.columns[number]))}</th>'
     if index:
         cells.insert(0, [f'<th scope="row">{html.escape(str(each))}</th>' for each in table.index])
@@ -255,7 +255,6 @@ def output_table(
     return HTML(drawn + below)
 
 
-_RIGHT = 'style="text-align:right"'
 _TABLE = (
     '<table class="dataframe kenseg-table"><caption style="color:inherit">{}</caption>'
     "<thead><tr>{}</tr></thead><tbody>{}</tbody></table>"
@@ -291,7 +290,7 @@ def _cells(values: list, decimals: int | None) -> list[str]:
     shown = _in_digits(values, decimals)
     cells = []
     for value, digits in zip(values, shown):
-        style = "" if digits is None else f" {_RIGHT}"
+        style = "" if digits is None else ' style="text-align:right"'
         cells.append(f"<td{style}>{html.escape(str(value) if digits is None else digits)}</td>")
     return cells
 
