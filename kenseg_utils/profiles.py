@@ -12,6 +12,7 @@ import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from kenseg_utils import artifacts, atlas, phantom, slices
@@ -107,7 +108,7 @@ def open_scans(
     `data_root` is what `atlas.find_scans` takes: a release's folder, any other, or a table.
     The phantom release is written on first use, unless a longer one of another profile is there,
     whose first subjects are the same. Of real scans at most `profile.scans` with masks
-    are taken, drawn evenly by `seed`; those without masks (a test split, a mask forgotten) are left
+    are taken, drawn by `seed`, of as many subjects as can be; those without masks (a test split, a mask forgotten) are left
     out with a warning, and of those drawn the ones that cannot be used (`slices.usable`), for
     which others are drawn. Raises atlas.ScanError where none is left, ValueError for a seed.
     """
@@ -135,7 +136,11 @@ def _usable(
     scans: pd.DataFrame, most: int, work_dir: str | os.PathLike | None, seed: int
 ) -> pd.DataFrame:
     """At most so many of the scans, drawn by `seed`; a warning tells of what cannot be used."""
-    drawn = scans.sample(frac=1, random_state=seed) if len(scans) > most else scans
+    drawn = scans
+    if len(scans) > most:
+        drawn = scans.sample(frac=1, random_state=seed)
+        # Everybody's first before anybody's second: few scans shall be of many people.
+        drawn = drawn.iloc[np.argsort(drawn.groupby("subject").cumcount(), kind="stable")]
     parts: list[pd.DataFrame] = []
     problems: list[str] = []
     looked_at = 0

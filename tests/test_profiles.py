@@ -107,6 +107,28 @@ def test_others_are_drawn_for_scans_that_cannot_be_used(release_with_two_bad, tm
         assert len(scans) == 3 and scans.subject.is_monotonic_increasing
 
 
+def test_few_scans_are_of_many_subjects(tmp_path):
+    """Of four subjects with three sessions each, four scans are one of each, and two more more."""
+    scans = write_release(tmp_path / "data", 4, (24, 24, 8), lambda number: np.s_[4:9, 5:9, 2:4])
+    for first in (Path(path) for path in scans.t1w.tolist() + scans.masks.map(min).tolist()):
+        for session in ("ses-2", "ses-3"):
+            copy = Path(str(first).replace("ses-1", session))
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(first.read_bytes())
+    for seed in range(3):
+        drawn = {
+            count: profiles.open_scans(
+                profiles.smaller(profiles.get("smoke"), scans=count),
+                tmp_path / "data",
+                tmp_path / "work",
+                seed,
+            )
+            for count in (4, 6)
+        }
+        assert drawn[4].subject.nunique() == 4 and drawn[6].subject.nunique() == 4
+        assert drawn[6].t1w.is_unique and set(drawn[4].t1w) < set(drawn[6].t1w)
+
+
 def test_where_no_scan_can_be_used_the_first_is_told(tmp_path):
     scans = write_release(tmp_path / "data", 3, (24, 24, 8), lambda number: np.s_[:0])
     with pytest.raises(atlas.ScanError, match="None of the 3 scans could be used.*s000.*is empty"):

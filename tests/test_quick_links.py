@@ -1,0 +1,54 @@
+"""Links in code are those that codeautolink finds, found in one pass."""
+
+import json
+import sys
+from copy import deepcopy
+from types import SimpleNamespace
+
+import pytest
+from conftest import ROOT
+from sphinx_codeautolink import clean_ipython
+from sphinx_codeautolink.parse import parse_names
+
+sys.path.insert(0, str(ROOT / "book/_ext"))
+from quick_links import OnePass  # noqa: E402
+
+
+def below(names, line):
+    return [name for name in names if name.lineno > line]
+
+
+@pytest.mark.parametrize("chapter", ["02_cropping_and_padding", "04_unetpp_assembly"])
+def test_each_cell_has_the_names_that_the_whole_text_has(chapter):
+    cells = json.loads((ROOT / f"notebooks/{chapter}.ipynb").read_text())["cells"]
+    code = ("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    sources = [clean_ipython(source)[1] for source in code]
+    one_pass, node = OnePass(), SimpleNamespace(document="a page")
+    found = [
+        deepcopy(one_pass("\n".join(sources[: count + 1]), node)) for count in range(len(sources))
+    ]
+    whole = parse_names("\n".join(sources), node)
+    line = 0
+    for source, names in zip(sources, found, strict=True):
+        end = line + source.count("\n") + 1
+        assert names == [name for name in below(whole, line) if name.lineno <= end]
+        line = end
+    assert sum(map(len, found)) == len(whole) > 100
+
+
+def test_another_page_begins_anew_and_so_does_a_text_that_does_not_go_on():
+    first, more = "import numpy as np", "import numpy as np\nx = np.zeros(3)"
+    pages = [SimpleNamespace(document=name) for name in ("one", "two")]
+    one_pass = OnePass()
+    one_pass(first, pages[0])
+    assert one_pass(more, pages[1]) == parse_names(more, pages[1])
+    assert one_pass("y = np.ones(2)", pages[1]) == parse_names("y = np.ones(2)", pages[1])
+
+
+def test_a_cell_that_is_no_python_leaves_what_was_read():
+    one_pass, node = OnePass(), SimpleNamespace(document="a page")
+    one_pass("import numpy as np", node)
+    with pytest.raises(SyntaxError):
+        one_pass("import numpy as np\nx = (", node)
+    (name,) = one_pass("import numpy as np\nnp.ones(2)", node)
+    assert (name.code_str, name.lineno) == ("np.ones", 2)
