@@ -108,13 +108,14 @@ def open_scans(
     `data_root` is what `atlas.find_scans` takes: a release's folder, any other, or a table.
     The phantom release is written on first use, unless a longer one of another profile is there,
     whose first subjects are the same. Of real scans at most `profile.scans` with masks
-    are taken, drawn by `seed`, of as many subjects as can be; those without masks (a test split, a mask forgotten) are left
-    out with a warning, and of those drawn the ones that cannot be used (`slices.usable`), for
-    which others are drawn. Raises atlas.ScanError where none is left, ValueError for a seed.
+    are taken, drawn by `seed`, of as many subjects as can be, and each in one space, should
+    it be there in several; those without masks (a test split, a mask forgotten) are left out with
+    a warning, and of those drawn the ones that cannot be used (`slices.usable`), for which others
+    are drawn. Raises atlas.ScanError where none is left, ValueError for a seed.
     """
     check_seed(seed)
     if data_root:
-        scans = atlas.require_masks(atlas.find_scans(data_root))
+        scans = _in_one_space(atlas.require_masks(atlas.find_scans(data_root)))
         return _usable(scans, profile.scans or len(scans), work_dir, seed)
     work = artifacts.work_dir(work_dir)
     longer = {p.subjects for p in PROFILES.values() if p.subjects > profile.subjects}
@@ -130,6 +131,29 @@ def open_scans(
     found = atlas.find_scans(there)
     first = [phantom.subject_name(index) for index in range(profile.subjects)]
     return found[found.subject.isin(first)].reset_index(drop=True)
+
+
+def _in_one_space(scans: pd.DataFrame) -> pd.DataFrame:
+    """Each scan once, in standard space where it is stored so; a warning tells of the others.
+
+    Taken twice, it would count for two, and be learned from twice.
+    """
+    spaces = scans["space"].fillna("")
+    order = sorted(spaces.unique(), key=lambda space: (not space.startswith("MNI"), space))
+    place = spaces.map({space: rank for rank, space in enumerate(order)})
+    one = [scans[name] for name in ("site", "subject", "session", "acquisition", "run")]
+    first = place == place.groupby(one, dropna=False).transform("min")
+    if first.all():
+        return scans
+    names = ", ".join(space or "no name (native)" for space in order)
+    text = (
+        f"{(~first).sum()} of {len(scans)} scans left out, which are there in another space: of "
+        f"each the first of {names} is taken. To choose another, give its folder alone."
+    )
+    warnings.warn(text, stacklevel=3)
+    kept = scans[first].reset_index(drop=True)
+    kept.attrs = scans.attrs | {"problems": (*scans.attrs.get("problems", ()), text)}
+    return kept
 
 
 def _usable(

@@ -129,6 +129,29 @@ def test_few_scans_are_of_many_subjects(tmp_path):
         assert drawn[6].t1w.is_unique and set(drawn[4].t1w) < set(drawn[6].t1w)
 
 
+def test_a_scan_that_is_stored_in_two_spaces_counts_once(tmp_path):
+    """As ATLAS has them: native beside standard space, which is taken where it is there."""
+    standard = tmp_path / "data/Preprocessed"
+    scans = write_release(standard, 3, (24, 24, 8), lambda number: np.s_[4:9, 5:9, 2:4])
+    for row in scans[:2].itertuples():
+        for file in (row.t1w, *row.masks):
+            native = Path(file.replace("Preprocessed", "Raw").replace("MNI152NLin2009aSym", "orig"))
+            native.parent.mkdir(parents=True, exist_ok=True)
+            native.write_bytes(Path(file).read_bytes())
+    Path(scans.masks[0][0]).unlink()  # of the first only the native one can be learned from
+    with pytest.warns(
+        UserWarning, match="1 of 4 scans left out, .* the first of MNI152NLin2009aSym, orig"
+    ) as told:
+        found = profiles.open_scans(profiles.get("demo"), tmp_path / "data", tmp_path / "work")
+    spaces = dict(zip(found.subject, found.space))
+    standard, native = "MNI152NLin2009aSym", "orig"
+    assert spaces == {"sub-r001s000": native, "sub-r001s001": standard, "sub-r001s002": standard}
+    assert found.index.tolist() == [0, 1, 2]
+    assert any("in another space" in problem for problem in found.attrs["problems"]) and told
+    everything = profiles.open_scans(profiles.get("demo"), tmp_path / "data/Raw", tmp_path / "work")
+    assert set(everything.space) == {"orig"} and len(everything) == 2
+
+
 def test_where_no_scan_can_be_used_the_first_is_told(tmp_path):
     scans = write_release(tmp_path / "data", 3, (24, 24, 8), lambda number: np.s_[:0])
     with pytest.raises(atlas.ScanError, match="None of the 3 scans could be used.*s000.*is empty"):
