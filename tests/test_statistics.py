@@ -304,6 +304,19 @@ def test_pairs_without_an_answer_are_answered_in_words(one, other, words, p):
     assert not table["verdict"].str.contains("better").any()
 
 
+def test_a_difference_of_shares_lies_between_minus_one_and_one():
+    """Two subjects have an interval as wide as all numbers; of Dice it ends where Dice does."""
+    one, other = np.array([0.9, 0.2]), np.array([0.1, 0.5])
+    found = statistics.paired_test(one, other).difference
+    assert (found.low, found.high) == (-1, 1) and found.estimate == pytest.approx(0.25)
+    millilitres = statistics.paired_test(10 * one, 10 * other).difference
+    assert millilitres.low < -10 and millilitres.high > 10
+    enough = statistics.paired_test(np.tile(one, 10), np.tile(other, 10)).difference
+    assert -1 < enough.low < enough.high < 1
+    gap = statistics.paired_test([0.9, 0.2, np.nan], [0.1, 0.5, 0.3])
+    assert (gap.difference.low, gap.unpaired) == (-1, 1)
+
+
 def test_too_few_subjects_for_too_many_comparisons_are_warned_of():
     assert statistics.smallest_p(8) == 2 / 256
     assert statistics.smallest_p(8, 7) == pytest.approx(0.0547, abs=1e-4)

@@ -71,7 +71,8 @@ def paired_test(one: ArrayLike, other: ArrayLike, level: float = 0.95, seed: int
     `one`, `other`: scores (n,), NaN where there is none; pandas Series are paired by their index.
     The test flips the signs of the differences: all ways up to 14 subjects, so that p is exact,
     and 19,999 drawn ones beyond. Subjects that do not differ carry no sign and are left out of
-    it. One subject, equal scores or no pair at all are answered in words.
+    it. One subject, equal scores or no pair at all are answered in words. Where all scores lie
+    between 0 and 1, as Dice does, the interval is cut at -1 and 1, beyond which no difference is.
 
     Sources: Fisher 1935 and Pitman 1937 (sign flips); Phipson and Smyth 2010 (drawn flips);
     Student 1908 (interval); Cohen 1988 (d of pairs); Kerby 2014 (rank-biserial).
@@ -92,7 +93,9 @@ def paired_test(one: ArrayLike, other: ArrayLike, level: float = 0.95, seed: int
         difference = (a - b).round(12)  # equal scores, whatever their sums
     difference = difference[np.isfinite(difference)]
     pairs, unpaired = len(difference), len(a) - len(difference)
-    interval = mean_interval(difference, level=level, kind="difference")
+    are_shares = all(np.all((part >= 0) & (part <= 1) | np.isnan(part)) for part in (a, b))
+    bounds = (-1.0, 1.0) if are_shares else None
+    interval = mean_interval(difference, level=level, kind="difference", bounds=bounds)
     if not pairs:
         interval = unknown("undefined: no subject scored by both", level)
         return Paired(interval, 0, unpaired, 0, None, None, 1.0, None, None)
