@@ -637,6 +637,16 @@ def test_a_summary_counts_what_failed_and_what_is_undefined(table):
     assert summary.loc["dice", "level"] == "95 %" and 0 <= interval.low
 
 
+def test_no_interval_goes_where_its_score_cannot():
+    """Two subjects' interval is wider than what a millilitre off or a share can be."""
+    table = pd.DataFrame(dict(subject=["a", "b"], dice=[0.5, 0.9]))
+    for score in sorted(evaluation.LOWER_IS_BETTER - {"calibration_error"}):
+        table[score] = [1.0, 90.0]
+    lines = evaluation.summarise(table, list(table)[1:]).set_index("score")
+    assert (lines.low == 0).all() and lines.high["dice"] == 1
+    assert (lines.high.drop("dice") > 90).all()
+
+
 def test_a_summary_prints_the_level_that_so_few_subjects_have(table):
     few = evaluation.summarise(table[:4], ["dice"]).iloc[0]
     assert few["level"].endswith("% by simulation") and not few["level"].startswith("95")

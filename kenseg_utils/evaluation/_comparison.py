@@ -115,11 +115,16 @@ def _values(table: pd.DataFrame, score: str, where: str = "The table") -> pd.Ser
     given = table[score].where(~failed(table))
     values = as_floats(given, f"scores {score!r}")
     values = np.where(np.isfinite(values), values, np.nan)
-    if score in SHARES:
-        _check_range(values, 0, 1, score, where)
-    elif score in LOWER_IS_BETTER:
-        _check_range(values, 0, np.inf, score, where)
+    if bounds := _bounds(score):
+        _check_range(values, *bounds, score, where)
     return pd.Series(values, index=table.index)
+
+
+def _bounds(score: str) -> tuple[float, float] | None:
+    """The least and the greatest value of a score, where it has them."""
+    if score in SHARES:
+        return 0, 1
+    return (0, np.inf) if score in LOWER_IS_BETTER else None
 
 
 def _check_range(values: np.ndarray, low: float, high: float, score: str, where: str) -> None:
@@ -152,9 +157,7 @@ def _summary(rows: pd.DataFrame, score: str, level: float) -> dict[str, Any]:
     defined = values.notna()
     subjects = scored.loc[defined, "subject"].to_numpy()
     values = values[defined].to_numpy()
-    interval = mean_interval(
-        values, subjects, level=level, bounds=(0, 1) if score in SHARES else None
-    )
+    interval = mean_interval(values, subjects, level=level, bounds=_bounds(score))
     lost = len(rows) - len(scored)
     worst_is_zero = score in HIGHER_IS_BETTER and len(values) + lost > 0
     return dict(
