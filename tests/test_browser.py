@@ -270,8 +270,8 @@ THREE_OF_A_KIND = """() => {
 }"""
 
 
-# Three quarters of a chapter's elements only colour words of code: what is not about colours is
-# asked without them, and contrast of those that can be seen.
+# Three quarters of a chapter's elements only colour words of code: contrast is asked of those that
+# can be seen, and all else without them (links are compared with the block that they stand in).
 PLAIN_CODE = """() => {
   window.kensegCode = new Map();
   for (const pre of document.querySelectorAll("div.highlight pre")) {

@@ -1,17 +1,19 @@
 """Links in code are those that codeautolink finds, found in one pass."""
 
 import json
+import re
 import sys
 from copy import deepcopy
 from types import SimpleNamespace
 
 import pytest
+import sphinx_codeautolink.extension.block
 from conftest import ROOT
 from sphinx_codeautolink import clean_ipython
 from sphinx_codeautolink.parse import parse_names
 
 sys.path.insert(0, str(ROOT / "book/_ext"))
-from quick_links import OnePass  # noqa: E402
+from quick_links import LANGUAGES, OnePass  # noqa: E402
 
 
 def below(names, line):
@@ -52,3 +54,14 @@ def test_a_cell_that_is_no_python_leaves_what_was_read():
         one_pass("import numpy as np\nx = (", node)
     (name,) = one_pass("import numpy as np\nnp.ones(2)", node)
     assert (name.code_str, name.lineno) == ("np.ones", 2)
+
+
+def test_no_page_has_code_in_a_language_that_is_not_looked_for():
+    pages = [*(ROOT / "book").glob("*.md"), *(ROOT / "notebooks").glob("*.ipynb")]
+    used = {
+        language
+        for page in pages
+        for language in re.findall(r"(?:```|code-block:: )(\w+)", page.read_text(encoding="utf-8"))
+    }
+    assert "python" in used
+    assert not used & (sphinx_codeautolink.extension.block.BUILTIN_BLOCKS.keys() - set(LANGUAGES))

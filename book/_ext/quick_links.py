@@ -3,7 +3,7 @@
 For each of the sixty cells of a chapter codeautolink reads all cells above anew, for what they
 import and assign: a sixth of the time of a build. It goes through them from top to bottom, so that
 going on where the last cell ended finds the same. It also looks through each page for blocks of
-eleven languages, of which the book has four.
+thirteen languages, of which the book has four.
 """
 
 import ast
