@@ -12,7 +12,6 @@ import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from kenseg_utils import artifacts, atlas, phantom, slices
@@ -138,20 +137,23 @@ def _in_one_space(scans: pd.DataFrame) -> pd.DataFrame:
 
     Taken twice, it would count for two, and be learned from twice.
     """
-    spaces = scans["space"].fillna("")
-    order = sorted(spaces.unique(), key=lambda space: (not space.startswith("MNI"), space))
-    place = spaces.map({space: rank for rank, space in enumerate(order)})
+    order = sorted(set(scans.space), key=lambda space: (not space.startswith("MNI"), space))
+    place = scans.space.map(order.index)
     one = [scans[name] for name in ("site", "subject", "session", "acquisition", "run")]
     first = place == place.groupby(one, dropna=False).transform("min")
     if first.all():
         return scans
-    names = ", ".join(space or "no name (native)" for space in order)
-    text = (
+    return _with_problem(
+        scans[first].reset_index(drop=True),
+        scans,
         f"{(~first).sum()} of {len(scans)} scans left out, which are there in another space: of "
-        f"each the first of {names} is taken. To choose another, give its folder alone."
+        f"each the first of {', '.join(order)} is taken. To choose another, give its folder alone.",
     )
-    warnings.warn(text, stacklevel=3)
-    kept = scans[first].reset_index(drop=True)
+
+
+def _with_problem(kept: pd.DataFrame, scans: pd.DataFrame, text: str) -> pd.DataFrame:
+    """What is kept of the scans, with a problem more than they had, which a warning tells."""
+    warnings.warn(text, stacklevel=4)  # where `open_scans` was called
     kept.attrs = scans.attrs | {"problems": (*scans.attrs.get("problems", ()), text)}
     return kept
 
@@ -164,7 +166,8 @@ def _usable(
     if len(scans) > most:
         drawn = scans.sample(frac=1, random_state=seed)
         # Everybody's first before anybody's second: few scans shall be of many people.
-        drawn = drawn.iloc[np.argsort(drawn.groupby("subject").cumcount(), kind="stable")]
+        turns = drawn.groupby("subject").cumcount().sort_values(kind="stable")
+        drawn = drawn.loc[turns.index]
     parts: list[pd.DataFrame] = []
     problems: list[str] = []
     looked_at = 0
@@ -179,12 +182,11 @@ def _usable(
         raise atlas.ScanError(
             f"None of the {looked_at} scans could be used. The first: {problems[0]}"
         )
-    kept.attrs = dict(scans.attrs)
     if problems:
         told = " ".join(problems[:_TOLD]) + (" …" if len(problems) > _TOLD else "")
         text = f"{len(problems)} of {looked_at} scans left out, which cannot be used. {told}"
-        warnings.warn(text, stacklevel=3)
-        kept.attrs["problems"] = (*scans.attrs.get("problems", ()), text)
+        return _with_problem(kept, scans, text)
+    kept.attrs = dict(scans.attrs)
     return kept
 
 

@@ -16,10 +16,6 @@ sys.path.insert(0, str(ROOT / "book/_ext"))
 from quick_links import LANGUAGES, OnePass  # noqa: E402
 
 
-def below(names, line):
-    return [name for name in names if name.lineno > line]
-
-
 @pytest.mark.parametrize("chapter", ["02_cropping_and_padding", "04_unetpp_assembly"])
 def test_each_cell_has_the_names_that_the_whole_text_has(chapter):
     cells = json.loads((ROOT / f"notebooks/{chapter}.ipynb").read_text())["cells"]
@@ -33,7 +29,7 @@ def test_each_cell_has_the_names_that_the_whole_text_has(chapter):
     line = 0
     for source, names in zip(sources, found, strict=True):
         end = line + source.count("\n") + 1
-        assert names == [name for name in below(whole, line) if name.lineno <= end]
+        assert names == [name for name in whole if line < name.lineno <= end]
         line = end
     assert sum(map(len, found)) == len(whole) > 100
 

@@ -212,6 +212,16 @@ def mean_interval(
     return Interval(estimate, float(low), float(high), level, n, METHODS[chosen], note, coverage)
 
 
+def cut_to_shares(interval: Interval, *scores: ArrayLike) -> Interval:
+    """The interval of a difference of `scores`; where all are shares (0 to 1), from -1 to 1."""
+    if interval.low is None or interval.high is None:
+        return interval
+    given = [np.asarray(part, float) for part in scores]
+    if not all(np.all((part >= 0) & (part <= 1) | np.isnan(part)) for part in given):
+        return interval
+    return replace(interval, low=max(interval.low, -1.0), high=min(interval.high, 1.0))
+
+
 def _join(*parts: str) -> str:
     return "; ".join(part for part in parts if part)
 

@@ -23,6 +23,7 @@ from ._intervals import (
     as_floats,
     check_level,
     check_number,
+    cut_to_shares,
     mean_interval,
     random_from,
     unknown,
@@ -93,9 +94,7 @@ def paired_test(one: ArrayLike, other: ArrayLike, level: float = 0.95, seed: int
         difference = (a - b).round(12)  # equal scores, whatever their sums
     difference = difference[np.isfinite(difference)]
     pairs, unpaired = len(difference), len(a) - len(difference)
-    are_shares = all(np.all((part >= 0) & (part <= 1) | np.isnan(part)) for part in (a, b))
-    bounds = (-1.0, 1.0) if are_shares else None
-    interval = mean_interval(difference, level=level, kind="difference", bounds=bounds)
+    interval = cut_to_shares(mean_interval(difference, level=level, kind="difference"), a, b)
     if not pairs:
         interval = unknown("undefined: no subject scored by both", level)
         return Paired(interval, 0, unpaired, 0, None, None, 1.0, None, None)

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ._intervals import SAME, Interval, unknown, with_note
+from ._intervals import SAME, Interval, cut_to_shares, unknown, with_note
 from ._paired import _need, _whole, holm
 
 # Below this mean Dice a training has collapsed or never begun. In the recorded ablation the
@@ -288,10 +288,7 @@ def _effect(
     table = _without_gaps((one - other).round(12))
     found = crossed_interval(table.to_numpy(), level, scope)
     left_out = int((one.notna() | other.notna()).to_numpy().sum()) - table.size
-    shares = (
-        0 <= min(one.min().min(), other.min().min()) <= max(one.max().max(), other.max().max()) <= 1
-    )
-    interval = _cut(found.interval) if shares else found.interval
+    interval = cut_to_shares(found.interval, one, other)
     if not interval.known and out:
         interval = with_note(interval, f"{len(out)} seed(s) left out, since a training collapsed")
     seeds, subjects = table.shape
@@ -325,13 +322,6 @@ def _aligned(cells: pd.Series, arm: str, base: str) -> tuple[pd.DataFrame, pd.Da
     """The scores of two arms, seeds by subjects, in the same order."""
     one, other = (cells.loc[name].unstack("subject") for name in (arm, base))
     return one.align(other)
-
-
-def _cut(interval: Interval) -> Interval:
-    """The same interval of a difference of two shares, which cannot lie beyond -1 and 1."""
-    if interval.low is None or interval.high is None:
-        return interval
-    return replace(interval, low=max(interval.low, -1.0), high=min(interval.high, 1.0))
 
 
 def _named(trainings: pd.DataFrame) -> tuple[str, ...]:
