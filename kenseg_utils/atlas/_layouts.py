@@ -38,6 +38,12 @@ _SAID_ANYWAY = re.compile(
     re.I,
 )
 _T1 = re.compile(r"^T1(w|n|[ _-]?weighted)?([ _-]?MPRAGE)?$|^MPRAGE$", re.I)
+_DAY = re.compile(
+    r"^(ses|session|visit|v|tp|timepoint|time|day|month|year)[-_ ]?\d+$|"
+    r"^(baseline|follow-?up\d*|pre|post|acute|chronic)$|"
+    r"^(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])$",
+    re.I,
+)
 _SESSION = re.compile(r"^(sub-[^_]+)_(ses-[^_]+)$")
 
 # Called with a reason and a path for what is left out.
@@ -54,23 +60,46 @@ class Pair:
     root: str
     release: str
     is_test: bool = False
+    above: tuple[str, ...] = ()  # the folders that tell whose it is, where its name does not
 
     @property
     def subject(self) -> str:
         match = _SESSION.match(self.case)
-        return match[1] if match else self.case
+        people = [word for word in self.above if not is_session(word)]
+        return "_".join([*people, match[1] if match else self.case])
 
     @property
     def session(self) -> str:
+        days = [word for word in self.above if is_session(word)]
         match = _SESSION.match(self.case)
-        return match[2] if match else "ses-1"
+        return match[2] if match else "ses-" + ("_".join(days).removeprefix("ses-") or "1")
 
 
-def pairs(niftis: dict[str, list[str]], suffix: str, leave_out: LeaveOut) -> Iterator[Pair]:
+def pairs(niftis: dict[str, list[str]], suffix: str, leave_out: LeaveOut) -> list[Pair]:
     """Every image in a folder that one of labels stands beside, with the mask of its name.
 
-    `niftis` are the names of NIfTI files by folder.
+    `niftis` are the names of NIfTI files by folder. Where one name comes several times (north/T1/1
+    and south/T1/1, images/visit1/a and images/visit2/a), the folders tell whose it is.
     """
+    found = list(_pairs(niftis, suffix, leave_out))
+    roots = defaultdict(list)
+    for pair in found:
+        roots[pair.case].append(pair.root)
+    return [_told_by_folders(pair, roots[pair.case]) for pair in found]
+
+
+def _told_by_folders(pair: Pair, roots: list[str]) -> Pair:
+    """A pair with the folders that tell it from those of its name, which lie in `roots`."""
+    is_alone = len(set(roots)) == 1
+    return replace(pair, above=() if len(roots) == 1 else pair.above[is_alone:])
+
+
+def is_session(word: str) -> bool:
+    """Whether a word names a day or visit: visit2, baseline, 20190131."""
+    return bool(_DAY.match(word))
+
+
+def _pairs(niftis: dict[str, list[str]], suffix: str, leave_out: LeaveOut) -> Iterator[Pair]:
     lower = {folder.lower(): folder for folder in niftis}
     for folder in sorted(niftis):
         parts = folder.split(os.sep)
@@ -88,7 +117,10 @@ def pairs(niftis: dict[str, list[str]], suffix: str, leave_out: LeaveOut) -> Ite
             )
             if labels is not None or name == "imagests":
                 root = os.sep.join(parts[:number])
-                yield from _matched(folder, labels, root, name, niftis, suffix, leave_out)
+                for pair in _matched(folder, labels, root, name, niftis, suffix, leave_out):
+                    is_nnunet = len(_PARTNERS[name]) == 1
+                    above = (os.path.basename(root), *parts[number + 1 :])
+                    yield pair if is_nnunet else replace(pair, above=above)
                 break
 
 

@@ -23,7 +23,7 @@ LESION_SUFFIX = re.compile(
     r"^(stroke)?(lesions?|strokes?|infarcts?)(mask|msk|roi|seg|label)?$", re.I
 )
 _LESION = re.compile(r"lesion|stroke|infarct", re.I)
-_NO_LESION = re.compile(
+NO_LESION = re.compile(
     r"(contra|ipsi|peri|non)-?lesion|^(no|un)-?lesion|lesion-?free|healthy", re.I
 )
 _LESION_LABELS = {"l", "lesion"}  # L is BIDS's abbreviation of lesion, and ATLAS's label
@@ -140,7 +140,7 @@ def _ends_in_label(stem: str) -> bool:
 
 
 def _mask_kind(about: list[tuple[str, str]]) -> str:
-    if any(_NO_LESION.search(value) for _, value in about):
+    if any(NO_LESION.search(value) for _, value in about):
         return "tissue"
     for key, value in about:
         if key == "lesion" or _LESION.search(value):

@@ -28,6 +28,8 @@ _CONVERT = {
     "NRRD files": "convert them to NIfTI, with 3D Slicer or SimpleITK",
     "MetaImage files": "convert them to NIfTI, with 3D Slicer or SimpleITK",
     "MINC files": "convert them to NIfTI, with mnc2nii for example",
+    "drawings of MRIcron": "they are NIfTI under another ending: rename each from .voi to .nii.gz, "
+    "with lesion in its name",
     "files of PAR/REC pairs": "convert them to NIfTI, with dcm2niix for example",
     "files of .hdr/.img pairs": "save each pair as one .nii.gz, with nibabel for example",
 }
@@ -74,7 +76,7 @@ def nothing_found(root: Path, found: Found, suffix: str, left: tuple[LeftOut, ..
     if problems:
         there = f" There are {counts}." if counts else ""
         return ScanError(
-            f"{root} holds no whole ATLAS scan, nor another {suffix}. {problems}{there}"
+            f"{root} holds no whole ATLAS scan, nor another {suffix} to use. {problems}{there}"
         )
     if found.count == 0:
         return ScanError(
@@ -84,13 +86,14 @@ def nothing_found(root: Path, found: Found, suffix: str, left: tuple[LeftOut, ..
     for kind, remedy in _CONVERT.items():
         if kind in found.kinds:
             return ScanError(
-                f"{root} holds no NIfTI image named like a {suffix}, but {found.kinds[kind]:,} "
-                f"{kind} (such as {found.first[kind]}): {remedy}. {_ANY_FOLDER}"
+                f"{root} holds no NIfTI image named like a {suffix} with its mask, but "
+                f"{found.kinds[kind]:,} {kind} (such as {found.first[kind]}): {remedy}. "
+                f"{_ANY_FOLDER}"
             )
     if "other files" in found.kinds and _is_dicom(found.first["other files"]):
         return ScanError(
-            f"{root} holds no NIfTI image named like a {suffix}, but DICOM files without an "
-            f"ending (such as {found.first['other files']}): {_CONVERT['DICOM files']}. "
+            f"{root} holds no NIfTI image named like a {suffix} with its mask, but DICOM files "
+            f"without an ending (such as {found.first['other files']}): {_CONVERT['DICOM files']}. "
             f"{_ANY_FOLDER}"
         )
     if not counts:
@@ -102,7 +105,8 @@ def nothing_found(root: Path, found: Found, suffix: str, left: tuple[LeftOut, ..
     return ScanError(
         f"{root} does not look like an ATLAS release: it holds {found.count:,} files "
         f"({counts}; for example {sample}), and none is named like a {suffix} of ATLAS, of "
-        f"BIDS or of nnU-Net (such as {_EXAMPLE}). Name the unpacked data set's folder, or any "
+        f"BIDS or of nnU-Net (such as {_EXAMPLE}), nor like an image beside its lesion mask "
+        "(p1_T1.nii.gz and p1_lesion.nii.gz). Name the unpacked data set's folder, or any "
         f"folder above it. {_ANY_FOLDER}"
     )
 

@@ -49,7 +49,9 @@ def find_scans(root: str | os.PathLike, suffix: str = "T1w") -> pd.DataFrame:
     """Find the scans in `root`: a folder, or a table (.csv, .tsv) that names them.
 
     A folder may be, or be above: any release of ATLAS; ARC; any BIDS tree, with lesion masks
-    beside the images or in derivatives; nnU-Net's imagesTr and labelsTr; `images` beside `labels`.
+    beside the images or in derivatives; nnU-Net's imagesTr and labelsTr; `images` beside `labels`;
+    or any in which the words of the paths pair each image with its mask, as in p1/T1.nii and
+    p1/lesion.nii, or img001.nii and mask001.nii.
     A table has the columns image and subject, and mask, session, site and others where known.
     suffix: the contrast, as BIDS names it. Nothing in this book was tested on other ones than T1w.
 
@@ -159,10 +161,17 @@ def _of_folder(root: Path, suffix: str, leave_out, left) -> tuple[pd.DataFrame, 
     found = walk(root, suffix)
     for path in found.unfinished:
         leave_out("still being copied, or left by a copy that broke off. Finish the copy", path)
+    before = len(left)
     rows, taken = _of_layouts(found, suffix, leave_out)
-    rows += _of_names(found, root, suffix, taken, leave_out)
-    if not rows and not left:
-        rows = _of_neighbours(found, root, suffix, leave_out)
+    by_folders = left[before:]
+    named = _of_names(found, root, suffix, taken, leave_out)
+    rows += named
+    if not any(row["masks"] for row in rows) and left == left[:before] + by_folders:
+        aside: list[tuple[str, str]] = []
+        others = _of_neighbours(found, root, suffix, aside, bool(named))
+        if others or not rows and not by_folders:
+            rows, taken = others, taken.union(found.copies if others else ())
+            left[before:] = aside
     rows = _without_copies(rows, leave_out)
     for path in found.copies:
         if path not in taken:
@@ -236,13 +245,26 @@ def _of_layouts(found: Found, suffix: str, leave_out) -> tuple[list[dict], set[s
     return rows, taken
 
 
-def _of_neighbours(found: Found, root: Path, suffix: str, leave_out) -> list[dict]:
-    """Rows of images beside which their masks lie, in a folder of no other layout."""
+def _of_neighbours(found: Found, root: Path, suffix: str, aside: list, is_bids: bool) -> list[dict]:
+    """Rows of images whose masks are told by the words of their paths, where no layout holds.
+
+    `aside` gets what is left out. Of a BIDS tree without masks only those count that call
+    themselves a lesion's.
+    """
     rows = []
-    for group in _neighbours.groups(found.niftis, str(root), suffix, leave_out):
+    for group in _neighbours.groups(
+        found.niftis,
+        str(root),
+        suffix,
+        lambda reason, path: aside.append((reason, path)),
+        ("lesion",) if is_bids else _neighbours.MASKS,
+    ):
         release = f"{root.name} (side by side)"
-        row = _bare_row(group.subject, group.session, release, group.images[0], group.masks)
-        rows.append(row | {"mask_grid": next(iter(group.masks.values()), "same")})
+        row = _bare_row(group.subject, group.session, release, group.image, group.masks)
+        grid = next(iter(group.masks.values()), "same")
+        if group.reason:
+            row["unlabelled"] = f"{LEFT_OUT} ({group.reason})"
+        rows.append(row | {"mask_grid": grid, "space": group.space})
     return rows
 
 

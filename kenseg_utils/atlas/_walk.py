@@ -28,6 +28,7 @@ _KINDS = {
     "NRRD files": re.compile(r"\.(nrrd|nhdr)(\.gz)?$"),
     "MetaImage files": re.compile(r"\.(mha|mhd)$"),
     "MINC files": re.compile(r"\.mnc(\.gz)?$"),
+    "drawings of MRIcron": re.compile(r"\.voi$"),
     "files of PAR/REC pairs": re.compile(r"\.(par|rec)$"),
     "files of .hdr/.img pairs": re.compile(r"\.(hdr|img)(\.gz)?$"),
     "tables": _TABLE,
