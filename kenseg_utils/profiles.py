@@ -137,7 +137,9 @@ def _in_one_space(scans: pd.DataFrame) -> pd.DataFrame:
 
     Taken twice, it would count for two, and be learned from twice.
     """
-    order = sorted(set(scans.space), key=lambda space: (not space.startswith("MNI"), space))
+    order = sorted(
+        set(scans.space), key=lambda space: (not space.startswith("MNI"), space == "orig", space)
+    )
     place = scans.space.map(order.index)
     one = [scans[name] for name in ("site", "subject", "session", "acquisition", "run")]
     first = place == place.groupby(one, dropna=False).transform("min")

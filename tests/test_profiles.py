@@ -152,6 +152,20 @@ def test_a_scan_that_is_stored_in_two_spaces_counts_once(tmp_path):
     assert set(everything.space) == {"orig"} and len(everything) == 2
 
 
+def test_spm_s_standard_space_is_taken_before_the_scan_s_own(tmp_path):
+    for row in write_release(
+        tmp_path / "b", 2, (24, 24, 8), lambda _: np.s_[4:9, 5:9, 2:4]
+    ).itertuples():
+        for path, name in ((row.t1w, "T1"), (row.masks[0], "LESION")):
+            for letter in ("", "w"):
+                file = tmp_path / "data" / row.subject / f"{letter}{name}.nii.gz"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(Path(path).read_bytes())
+    with pytest.warns(UserWarning, match="2 of 4 scans left out, .* the first of standard, orig"):
+        found = profiles.open_scans(profiles.get("demo"), tmp_path / "data", tmp_path / "work")
+    assert [Path(path).name for path in found.t1w] == ["wT1.nii.gz"] * 2
+
+
 def test_where_no_scan_can_be_used_the_first_is_told(tmp_path):
     scans = write_release(tmp_path / "data", 3, (24, 24, 8), lambda number: np.s_[:0])
     with pytest.raises(atlas.ScanError, match="None of the 3 scans could be used.*s000.*is empty"):

@@ -55,7 +55,11 @@ class Group:
 
 
 def groups(
-    niftis: dict[str, list[str]], root: str, suffix: str, leave_out: LeaveOut, kinds=MASKS
+    niftis: dict[str, list[str]],
+    root: str,
+    suffix: str,
+    leave_out: LeaveOut,
+    kinds: tuple[str, ...] = MASKS,
 ) -> list[Group]:
     """The groups of that contrast with the masks of each; none where no mask lies beside any.
 
