@@ -14,8 +14,8 @@ import pytest
 from heads import bottle, head, noisy
 from PIL import Image
 
-from kenseg_utils import prediction
-from kenseg_utils.prediction import _command, _findings, _jobs, _page, _said, frames
+from kenseg_utils import machine, prediction
+from kenseg_utils.prediction import _command, _findings, _jobs, _page, frames
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -327,8 +327,8 @@ def test_what_is_no_path_is_refused_before_any_work(
 )
 def test_any_name_is_one_line_that_any_stream_takes(text, encoding, line):
     stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="strict", newline="")
-    assert _said.say(text, stream) == ""
-    _said.Progress(text, stream)("reading")
+    assert machine.say(text, stream) == ""
+    machine.Progress(text, stream)("reading")
     written = stream.buffer.getvalue().decode(encoding)
     assert written.startswith(f"{line}\n{line}: reading") and written.count("\n") == 2
 
@@ -356,8 +356,8 @@ def test_a_reader_who_wants_no_more_is_no_failure():
     reader, writer = os.pipe()
     os.close(reader)
     with open(writer, "w") as stream:
-        assert _said.say("words", stream) == "" == _said.say("more", stream)
-    assert _said.say("words", stream) and _said.say("words", None) == ""
+        assert machine.say("words", stream) == "" == machine.say("more", stream)
+    assert machine.say("words", stream) and machine.say("words", None) == ""
 
 
 def test_whoever_stops_it_is_told_so(scan, network, capsys, monkeypatch):

@@ -73,7 +73,7 @@ def test_the_table_that_chapter_15_writes_keeps_all_of_arc(tmp_path, root):
     """Masks from another image's grid stay such, or none of them would fit."""
     book = json.loads((root / "notebooks" / "15_train_on_your_own_data.ipynb").read_text())
     texts = ["".join(cell["source"]) for cell in book["cells"] if cell["cell_type"] == "code"]
-    writes = next(text for text in texts if '"scans.csv", index=False' in text)
+    writes = next(text for text in texts if "atlas.write_table" in text)
     mine = found(releases.arc(tmp_path / "arc"))
     double = mine.iloc[0].masks[0].replace("desc-lesion", "desc-lesion2")
     shutil.copy(mine.iloc[0].masks[0], double)

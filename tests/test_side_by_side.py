@@ -9,6 +9,7 @@ import releases
 
 from kenseg_utils import atlas
 from kenseg_utils.atlas import ScanError
+from kenseg_utils.atlas.__main__ import main
 
 
 def tree(root, paths):
@@ -199,3 +200,57 @@ def test_such_a_pair_is_loaded_with_its_mask(tmp_path):
 def test_drawings_of_mricron_are_told_with_the_way_out(tmp_path):
     with pytest.raises(ScanError, match=r"1 drawings of MRIcron .*lesion.voi.*rename.*nii.gz"):
         atlas.find_scans(tree(tmp_path, "p1/T1.nii p1/lesion.voi"))
+
+
+def test_the_table_that_is_written_is_read_as_the_same_scans(tmp_path):
+    tree(tmp_path, "data/p1/T1.nii data/p1/lesion_L.nii data/p1/lesion_R.nii data/p2/T1.nii")
+    tree(tmp_path, "data/p3/T1.nii data/p3/FLAIR.nii data/p3/FLAIR_lesion.nii")
+    scans = atlas.find_scans(tmp_path / "data")
+    for name in ("beside.csv", "data/below.csv", "elsewhere/far.csv"):
+        table = atlas.write_table(scans, tmp_path / name)
+        again = atlas.find_scans(table)
+        kept = ["subject", "session", "t1w", "masks", "mask_grid", "space"]
+        assert again[kept].to_dict() == scans[kept].to_dict()
+    near, far = ((tmp_path / name).read_text() for name in ("beside.csv", "elsewhere/far.csv"))
+    assert near.splitlines()[1] == (
+        "data/p1/T1.nii,data/p1/lesion_L.nii|data/p1/lesion_R.nii,same,p1,ses-1,,,orig,"
+    )
+    assert near.splitlines()[2].endswith("p2,ses-1,,,orig,no lesion mask was found for it")
+    assert str(tmp_path / "data/p1/T1.nii") in far  # paths of another branch stay whole
+
+
+@pytest.mark.parametrize(
+    "name, message", [("there.csv", "is there already"), ("scans.txt", "written as .csv")]
+)
+def test_a_table_is_written_over_nothing_and_under_its_own_ending(tmp_path, name, message):
+    scans = atlas.find_scans(tree(tmp_path / "data", "p1/T1.nii p1/lesion.nii"))
+    (tmp_path / "there.csv").write_text("mine")
+    with pytest.raises(ScanError, match=message):
+        atlas.write_table(scans, tmp_path / name)
+    assert (tmp_path / "there.csv").read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "there.csv"]
+
+
+def test_a_name_that_a_table_cannot_hold_is_refused(tmp_path):
+    scans = atlas.find_scans(tree(tmp_path, "p1/T1.nii p1/lesion_1.nii p1/lesion_2.nii"))
+    scans.at[0, "masks"] = (scans.masks[0][0], str(tmp_path / "a|b.nii"))
+    with pytest.raises(ScanError, match=r"a\|b.nii has a \| in its name.*rename"):
+        atlas.write_table(scans, tmp_path / "scans.csv")
+
+
+def test_the_command_shows_the_pairs_and_writes_them(tmp_path, capsys):
+    people = " ".join(f"p{number:02d}/T1.nii p{number:02d}/lesion.nii" for number in range(22))
+    folder = tree(tmp_path / "data", f"{people} p00/lesion_pred.nii q/T1.nii esc\x1b[2J/T1.nii")
+    assert main([str(folder)]) == 0
+    said, errors = capsys.readouterr()
+    assert "data (side by side): 24 scan(s), 22 with a lesion mask" in said and not errors
+    assert "    p00 ses-1: T1.nii with lesion.nii" in said and "and 4 more" in said
+    assert "1 file(s) left out, masks that a program made" in said
+    assert "\x1b" not in said and "esc" in said
+    table = tmp_path / "scans.csv"
+    assert main([str(folder), str(table)]) == 0
+    assert f"All 24 are in {table}." in capsys.readouterr().out
+    assert main([str(table)]) == 0 and "22 with a lesion mask" in capsys.readouterr().out
+    assert main([str(folder), str(table)]) == 1
+    assert "is there already" in capsys.readouterr().err
+    assert main([str(tmp_path / "nowhere")]) == 1 and "nowhere" in capsys.readouterr().err

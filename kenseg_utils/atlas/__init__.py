@@ -6,6 +6,7 @@ in the scan's own grid.
 """
 
 from ._foreign import ScanError
+from ._given import write_table
 from ._nnunet import write_nnunet
 from ._releases import find_scans, require_masks
 from ._scans import (
@@ -33,4 +34,5 @@ __all__ = [
     "save_probability",
     "to_original_grid",
     "write_nnunet",
+    "write_table",
 ]

@@ -10,12 +10,12 @@ import re
 from pathlib import Path
 
 from kenseg_utils import artifacts
+from kenseg_utils.machine import readable
 
 GZIP_MAGIC = b"\x1f\x8b"
 COPY_AGAIN = "Copy or download it again, and compare its size or checksum with the source's."
 _CONVERT = "Convert it to .nii.gz first"
 _WINDOWS = re.compile(r"[A-Za-z]:\\")
-_LONE = re.compile("[\udc80-\udcff]")
 WEB_PAGES = (b"<!doctype", b"<html", b"<?xml", b"<head", b"<error")  # in lower case
 _PICTURE = "a picture, whose grey values and voxel sizes are no scan's"
 # How other things begin: what they are, and what makes NIfTI of them ("" where nothing does).
@@ -43,16 +43,6 @@ class ScanError(ValueError):
 
     def __init__(self, message: str = "") -> None:
         super().__init__(readable(message))
-
-
-def readable(text: str) -> str:
-    """Text of a path that can be printed and written: bytes that are not UTF-8 read as Latin-1.
-
-    Python keeps such bytes as signs that no encoder takes (PEP 383).
-    """
-    return (
-        _LONE.sub(lambda sign: chr(ord(sign[0]) - 0xDC00), text).encode("utf-8", "replace").decode()
-    )
 
 
 def as_path(path: str | os.PathLike) -> Path:

@@ -12,6 +12,10 @@ import os
 from collections import defaultdict
 from pathlib import Path
 
+import pandas as pd
+
+from kenseg_utils import artifacts
+
 from ._foreign import ScanError, as_path, unreadable
 from ._grids import MASK_GRIDS
 from ._layouts import LeaveOut
@@ -19,6 +23,7 @@ from ._tables import Read, read
 
 _NEEDED = ("image", "subject")
 _KNOWN = (*_NEEDED, "mask", "session", "site", "split", "space", "mask_grid")
+_WRITTEN = ("mask_grid", "subject", "session", "site", "split", "space", "unlabelled")
 _DEFAULTS = {"session": "ses-1", "space": "orig", "mask_grid": "same"}
 # How tables say that there is nothing: BIDS's word, and spreadsheets' and Python's.
 _NOTHING = {"n/a", "na", "nan", "none", "null", "-", "."}
@@ -83,6 +88,45 @@ def scans_in(path: Path, leave_out: LeaveOut) -> tuple[list[dict], list[dict[str
         )
         extras.append(more)
     return rows, extras
+
+
+def write_table(scans: pd.DataFrame, path: str | os.PathLike) -> Path:
+    """Write scans as a table that `find_scans` reads, to look through and to correct by hand.
+
+    `scans`: rows of `find_scans`. Columns: image, mask (empty where there is none; several with a
+    | between them), mask_grid, subject, session, site, split, space, and unlabelled, which says
+    why there is no mask. Files below the table's folder are named from there, so that both can
+    move together; others by their whole path. Returns the table's path.
+
+    Raises ScanError where a file of that name is there, which stays as it is, for another ending
+    than .csv, and for the name of a mask that a table cannot hold.
+    """
+    path = Path(os.path.abspath(as_path(path)))
+    if path.suffix.lower() != ".csv":
+        raise ScanError(f"{path}: a table of scans is written as .csv. Give such a name.")
+    if path.exists():
+        raise ScanError(f"{path} is there already, and is not written over: give another name.")
+
+    def told(file: str) -> str:
+        place = os.path.abspath(file)
+        below = os.path.relpath(place, path.parent)
+        return place if below.split(os.sep)[0] == os.pardir else below
+
+    for masks in scans["masks"]:
+        if len(masks) > 1 and (wrong := next((mask for mask in masks if "|" in mask), None)):
+            raise ScanError(
+                f"{wrong} has a | in its name, which parts masks in a table: rename it."
+            )
+    table = pd.DataFrame(
+        {
+            "image": scans["t1w"].map(told),
+            "mask": scans["masks"].map(lambda masks: "|".join(map(told, masks))),
+            **{name: scans[name] for name in _WRITTEN},
+        }
+    )
+    with artifacts.write_aside(path) as partial:
+        table.to_csv(partial, index=False, errors="surrogateescape")
+    return path
 
 
 def _columns(path: Path, table: Read) -> dict[str, str]:

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from kenseg_utils.machine import readable
+
 from . import _bids, _editions, _given, _known, _layouts, _neighbours
 from ._copies import look_alikes, same_file
-from ._foreign import ScanError, as_path, readable
+from ._foreign import ScanError, as_path
 from ._joins import metadata
 from ._names import NIFTI, File
 from ._nothing import nothing_found, refuse_file

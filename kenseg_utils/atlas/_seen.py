@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ._foreign import readable
+from kenseg_utils.machine import readable
 
 _NAMED = 3  # examples that a sentence gives
 
@@ -53,7 +53,9 @@ class Seen:
         """What was left out and why, a sentence each; () where all is well."""
         return (*map(str, self.left_out), *self.unread)
 
-    def __str__(self) -> str:
+    @property
+    def lines(self) -> list[str]:
+        """All of it in lines, but for the sample."""
         lines = [f"{readable(self.root)}:"]
         lines += [
             f"  {name}: {count} scan(s), {masked} with a lesion mask"
@@ -62,8 +64,10 @@ class Seen:
         if self.files:
             lines.append("  files: " + ", ".join(f"{count} {kind}" for kind, count in self.files))
         lines += [f"  {text}" for text in self.problems + self.look_alikes + self.tables]
-        lines += [f"  for example {text}" for text in self.sample]
-        return "\n".join(lines)
+        return lines
+
+    def __str__(self) -> str:
+        return "\n".join([*self.lines, *(f"  for example {text}" for text in self.sample)])
 
 
 def gather(left: Iterable[tuple[str, str]]) -> tuple[LeftOut, ...]:

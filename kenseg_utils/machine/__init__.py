@@ -1,4 +1,5 @@
-"""What runs it: devices and their precision, what makes them quick, and many of them at once."""
+"""What runs it: devices and their precision, what makes them quick, many of them at once; and what
+is said on its terminal."""
 
 from ._cluster import connect
 from ._devices import (
@@ -13,9 +14,11 @@ from ._devices import (
 )
 from ._distribution import device_count, device_names, feed, share_statistics, spread_over
 from ._speed import fuse_normalisation, spare_graph_optimisers
+from ._terminal import Progress, readable, say, shown
 
 __all__ = [
     "PRECISIONS",
+    "Progress",
     "building_in",
     "choose_precision",
     "connect",
@@ -27,7 +30,10 @@ __all__ = [
     "fuse_normalisation",
     "is_out_of_memory",
     "processor",
+    "readable",
+    "say",
     "share_statistics",
+    "shown",
     "spare_graph_optimisers",
     "spread_over",
     "trainings_at_once",

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from kenseg_utils import artifacts
+from kenseg_utils.machine import Progress, say, shown
 
 from . import report
 from ._findings import Finding, NoT1wError, examine
 from ._jobs import Job, check_jobs, jobs_of, write
 from ._onnx import OnnxNetwork
 from ._recorded import BEST_FIRST
-from ._said import Progress, say, shown
 from ._volumes import check_cut, check_network, open_network
 
 DESCRIPTION = (

@@ -1,16 +1,26 @@
-"""What the command says: lines that any terminal, pipe or file takes, and that never end a run."""
+"""What commands say: lines that any terminal, pipe or file takes, and that never end a run."""
 
 from __future__ import annotations
 
 import os
+import re
 import time
 import unicodedata
 from typing import TextIO
 
-from kenseg_utils import atlas
-
+_LONE = re.compile("[\udc80-\udcff]")
 # What stands for a sign that a stream's encoding lacks; anything else becomes a question mark.
 _PLAIN = str.maketrans({"×": "x", "…": "...", "“": '"', "”": '"', "’": "'", "–": "-", "³": "3"})
+
+
+def readable(text: str) -> str:
+    """Text of a path that can be printed and written: bytes that are not UTF-8 read as Latin-1.
+
+    Python keeps such bytes as signs that no encoder takes (PEP 383).
+    """
+    return (
+        _LONE.sub(lambda sign: chr(ord(sign[0]) - 0xDC00), text).encode("utf-8", "replace").decode()
+    )
 
 
 def shown(text: str, encoding: str = "utf-8") -> str:
@@ -23,7 +33,7 @@ def shown(text: str, encoding: str = "utf-8") -> str:
         sign
         if sign.isprintable() or unicodedata.category(sign) == "Zs"
         else sign.encode("unicode_escape").decode()
-        for sign in str(atlas.ScanError(text))  # whose messages can always be printed
+        for sign in readable(text)
     )
     try:
         return line.encode(encoding).decode(encoding)
