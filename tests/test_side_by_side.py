@@ -157,6 +157,7 @@ def test_what_lies_beside_image_and_mask_changes_nothing(tmp_path, paths, rows):
         ("P1_T1.nii P1_lesion_rater1.nii P1_lesion_rater2.nii", "no parts of its lesion"),
         ("p1/T1.nii p1/lesion.nii p1/infarct.nii", "no parts of its lesion"),
         ("p1/T1.nii p1/lesion_auto.nii", "masks that a program made"),
+        ("T1/p1.nii predicted_masks/p1.nii", "masks that a program made"),
     ],
 )
 def test_what_fits_two_ways_or_none_is_not_guessed(tmp_path, paths, reason):
@@ -166,6 +167,19 @@ def test_what_fits_two_ways_or_none_is_not_guessed(tmp_path, paths, reason):
     read, warned = found(tmp_path, "z/T1.nii z/lesion.nii")
     assert "z: z/T1.nii < z/lesion.nii" in read and sum(" < " in row for row in read) == 1
     assert reason in warned
+
+
+@pytest.mark.parametrize("folder", ["brain_masks", "skull-stripped_masks", "wm_seg", "gm"])
+def test_a_folder_s_words_tell_what_is_no_lesion_s_mask(tmp_path, folder):
+    with pytest.raises(ScanError, match="does not look like"):
+        atlas.find_scans(tree(tmp_path, f"T1/p1.nii {folder}/p1.nii"))
+    read, warned = found(tmp_path, "masks_final/p1.nii predictions/p1.nii")
+    assert read == ["p1: T1/p1.nii < masks_final/p1.nii"] and not warned
+
+
+def test_predictions_beside_scans_of_no_named_contrast_are_no_second_images(tmp_path):
+    read, warned = found(tmp_path, "scans/p1.nii masks/p1.nii predictions/p1.nii gm/p1.nii")
+    assert read == ["p1: scans/p1.nii < masks/p1.nii"] and not warned
 
 
 def test_a_mask_that_was_left_out_is_told_in_its_scan_s_row(tmp_path):

@@ -108,6 +108,8 @@ def words_of(path: str, root: str, suffix: str, is_twin: bool) -> Words:
     """Read a path below `root`; `is_twin` where another folder has a file of that name."""
     above = os.path.relpath(os.path.dirname(path), root).split(os.sep)
     folders, names, shows, space = list[str](), list[str](), list[str](), list[str]()
+    stem = NIFTI.sub("", os.path.basename(path))
+    read = _read(stem)
     for part in above if above != ["."] else ():
         plain = part[:-1] if CONTRAST.match(part[:-1]) else part  # a folder T1s
         if is_session(part):
@@ -123,8 +125,10 @@ def words_of(path: str, root: str, suffix: str, is_twin: bool) -> Words:
             # Of a folder masks_final "final" is not whose it is, of one p1_T1 "p1" is.
             tells = bool(told.masks or told.contrasts)
             (names if tells else folders).extend(told.whose)
-    stem = NIFTI.sub("", os.path.basename(path))
-    read = _read(stem)
+            read.made += told.made
+            read.by_program |= told.by_program
+            read.perhaps_tissue |= told.perhaps_tissue and tells  # brain_masks
+            read.tissue |= told.tissue and not (told.whose or read.contrasts)
     by_folder = [word for word in shows if not CONTRAST.match(word)]
     if by_folder and not read.masks and (is_twin or not read.contrasts):
         read.masks += by_folder
@@ -160,7 +164,7 @@ def _kind(stem: str, read: _Read, suffix: str) -> tuple[str, str]:
         return ("lesion" if is_lesion else "mask"), grid
     if read.contrasts:
         return ("image" if is_own else "tissue"), ""
-    return "unknown", ""
+    return ("tissue" if read.by_program else "unknown"), ""
 
 
 def _read(text: str) -> _Read:
