@@ -48,7 +48,7 @@ def volume_histogram(volumes_ml: Sequence[float]) -> Figure:
     axes = figure.subplots()
     axes.hist(present, edges.tolist(), color=SKY_BLUE, edgecolor="white")
     axes.axvline(median, color=BLACK, ls="dashed", lw=1.5, label=f"median {median:.3g} ml")
-    axes.set(xscale="log", xlabel="lesion volume (ml)", ylabel="subjects")
+    axes.set(xscale="log", xlabel="lesion volume (ml)", ylabel="scans")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     zeros = volumes.size - present.size
@@ -59,9 +59,9 @@ def volume_histogram(volumes_ml: Sequence[float]) -> Figure:
 
 @styled
 def slices_with_lesion(present: np.ndarray) -> Figure:
-    """Which axial slices hold lesion: a column a subject, sorted, and the share at each height.
+    """Which axial slices hold lesion: a column a scan, sorted, and the share at each height.
 
-    present : (subjects, slices), true where the slice holds lesion.
+    present : (scans, slices), true where the slice holds lesion.
     """
     present = np.asarray(present) != 0
     order = np.argsort(present.sum(axis=1), kind="stable")
@@ -77,7 +77,7 @@ def slices_with_lesion(present: np.ndarray) -> Figure:
         vmax=1.2,
     )
     each.set(
-        xlabel="subjects, from fewest to most slices with lesion",
+        xlabel="scans, from fewest to most slices with lesion",
         ylabel="axial slice, bottom to top",
         title="slices with lesion (dark)",
     )
@@ -86,7 +86,7 @@ def slices_with_lesion(present: np.ndarray) -> Figure:
     share.stairs(
         100 * present.mean(axis=0), edges, orientation="horizontal", fill=True, color=SKY_BLUE
     )
-    share.set(xlabel="subjects (%)", title="share at each height")
+    share.set(xlabel="scans (%)", title="share at each height")
     return figure
 
 
