@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from filelock import FileLock
-from joblib import Parallel, delayed
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm import tqdm
 
@@ -354,9 +353,8 @@ def _side_by_side(
     """Yield (key, result) from processes of this machine; if one dies, stop with a warning."""
     threads = max(1, (os.cpu_count() or 1) // workers)
     try:
-        yield from Parallel(workers, return_as="generator_unordered")(
-            delayed(_perform_apart)(experiment, conduct, deadline, threads)
-            for experiment in waiting
+        yield from machine.side_by_side(
+            _perform_apart, waiting, workers, conduct, deadline, threads
         )
     except TerminatedWorkerError:
         warnings.warn(

@@ -13,6 +13,7 @@ from ._devices import (
     trainings_at_once,
 )
 from ._distribution import device_count, device_names, feed, share_statistics, spread_over
+from ._processes import side_by_side
 from ._speed import fuse_normalisation, spare_graph_optimisers
 from ._terminal import Progress, readable, say, shown
 
@@ -34,6 +35,7 @@ __all__ = [
     "say",
     "share_statistics",
     "shown",
+    "side_by_side",
     "spare_graph_optimisers",
     "spread_over",
     "trainings_at_once",

@@ -12,7 +12,6 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-import joblib
 import nibabel as nib
 import numpy as np
 import pandas as pd
@@ -20,7 +19,7 @@ from filelock import FileLock
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from kenseg_utils import __version__, artifacts, atlas
+from kenseg_utils import __version__, artifacts, atlas, machine
 
 from . import _head, _lesions, _paint
 
@@ -175,10 +174,8 @@ def _check_seed(root: Path, seed: int) -> None:
 
 
 def _write_subjects(indices: list[int], root: Path, seed: int, workers: int) -> None:
-    # joblib's processes, unlike multiprocessing's, also start from a script without a main guard.
-    done = joblib.Parallel(min(workers, len(indices)) or 1, return_as="generator")(
-        joblib.delayed(write_subject)(index, root, seed) for index in indices
-    )
+    workers = min(workers, len(indices)) or 1
+    done = machine.side_by_side(write_subject, indices, workers, root, seed, in_order=True)
     for _ in tqdm(done, total=len(indices), desc="phantom", unit="subject", disable=not indices):
         pass
 

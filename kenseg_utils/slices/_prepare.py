@@ -18,7 +18,6 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 from scipy.ndimage import zoom
 from tqdm import tqdm
 
@@ -396,7 +395,7 @@ def run_jobs(
     if workers <= 1:
         yield from map(work, jobs)
         return
-    yield from Parallel(workers, return_as="generator_unordered")(delayed(work)(j) for j in jobs)
+    yield from machine.side_by_side(work, jobs, workers)
 
 
 def scan_keys(rows: list[dict], work_dir: str | os.PathLike | None) -> list[str]:

@@ -223,9 +223,9 @@ def output_table(
     """A table for the page: caption, column heads with scope, numbers rounded and set right.
 
     Numbers get the digits that a column needs: whole ones none after the point; others `decimals`
-    places (2) as far as three digits in all go, or, where `decimals` is given, one more than it;
-    what would round to zero beside larger ones is "< 0.01". Thousands are separated, missing
-    values are a dash, all text is escaped.
+    places (2) as far as three digits in all go, or, where `decimals` is given, one more than it.
+    A share beside volumes of hundreds of millilitres keeps two; what rounds to zero even so is
+    "< 0.01". Thousands are separated, missing values are a dash, all text is escaped.
     After ten rows the rest is folded. Of a long caption the rest, and a column that says the same
     in each row, stand below the table.
     index : show the index as row heads. Raises ValueError without a caption.
@@ -317,9 +317,10 @@ def _in_digits(values: list, decimals: int | None) -> list[str | None]:
             return f"{value:,}"
         if 0 < top < least:
             return f"{value:.2g}" if value else "0"
-        if 0 < abs(value) < least / 2:
-            return f"{'<' if value > 0 else '> -'} {least:.{places}f}".replace("- ", "-")
-        return f"{value:,.{places}f}"
+        finer = max(places, 2) if 0 < abs(value) < (1 if places == 0 else least / 2) else places
+        if 0 < abs(value) < 10.0**-finer / 2:
+            return f"{'<' if value > 0 else '> -'} {10.0**-finer:.{finer}f}".replace("- ", "-")
+        return f"{value:,.{finer}f}"
 
     return [digits(value) for value in values]
 
