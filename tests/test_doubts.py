@@ -57,13 +57,29 @@ def test_a_flair_and_a_pd_of_thick_slices_are_told_and_a_t1w_is_none(thick, skul
         assert "FLAIR" not in said or contrast == "FLAIR"
 
 
-@pytest.mark.parametrize("rise, told", [(1.0, "no brighter"), (1.09, "hardly brighter"), (1.2, "")])
-def test_what_lies_between_a_flair_and_a_t1w_is_a_doubt(monkeypatch, rise, told):
+@pytest.mark.parametrize(
+    "rise, thick, told",
+    [
+        (1.0, 1, "no brighter"),
+        (1.07, 1, "hardly brighter"),
+        (1.1, 1, ""),  # a T1w with a large lesion, interpolated twice
+        (1.1, 6, "hardly brighter"),
+        (1.2, 6, ""),
+    ],
+)
+def test_what_lies_between_a_flair_and_a_t1w_is_a_doubt(monkeypatch, rise, thick, told):
     found = _contrast._Contrast(skew=-0.4, rise=rise, spread=0.6, black=0.05)
     monkeypatch.setattr(_contrast, "_contrast", lambda *_: found)
-    said = _contrast.of_contrast(np.zeros(1), np.ones(3), np.zeros(1))
+    said = _contrast.of_contrast(np.zeros(1), np.array([1, 1, thick]), np.zeros(1))
     assert [doubt.is_no_t1w for doubt in said] == ([rise < 1.05] if told else [])
     assert not told or told in said[0].sentence
+
+
+@pytest.mark.parametrize("mm, noise", [(1.5, 0.1), (1.5, 0.2), (2.0, 0.2)])
+def test_noise_makes_no_flair_of_a_t1w_nor_a_t1w_of_a_flair(mm, noise):
+    for contrast in ("T1w", "FLAIR"):
+        image, affine = head(mm, contrast)
+        assert ("FLAIR" in doubts(noisy(image, noise), affine)) == (contrast == "FLAIR")
 
 
 def test_a_lesion_of_300_ml_makes_no_t2w_of_a_t1w():

@@ -273,7 +273,7 @@
       return says("too much of the brain is nearly black for a T1w: it may be a map of white matter (or of " +
         "fractional anisotropy), in which grey matter passes for lesion.", false);
     }
-    if (rise < 1.12) {
+    if (rise < (Math.max(...size) > 3.5 ? 1.12 : 1.08)) {
       return says("white matter is hardly brighter than grey matter: it may be a FLAIR, and no T1w.", false);
     }
     if (rise === Infinity) {
@@ -292,6 +292,7 @@
     const inside = mapped(Uint8Array, depth, (mm, at) => mm > 22 && at >= from * level);
     const pick = (some, test) => some.filter((_, at) => test(at));
     if (total(inside) * product(size) < 1e5) return null;
+    values = blurred({ values, shape }, size.map((mm) => 1 / mm)).values;
     const dark = quantile(sorted(values), 0.02), above = values.map((one) => one - dark);
     const own = pick(above, (at) => inside[at]).sort();
     const [low, fifth, middle, last, high] = [0.02, 0.05, 0.5, 0.95, 0.98].map((s) => quantile(own, s));

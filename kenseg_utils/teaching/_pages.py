@@ -306,7 +306,7 @@ def _in_digits(values: list, decimals: int | None) -> list[str | None]:
             places -= 1
         if all(float(value).is_integer() for value in found):
             places = 0
-    least = 10.0**-places
+    least, shares = 10.0**-places, 2 if decimals is None else min(decimals, 2)
 
     def digits(value: Any) -> str | None:
         if pd.api.types.is_scalar(value) and pd.isna(value):
@@ -317,7 +317,7 @@ def _in_digits(values: list, decimals: int | None) -> list[str | None]:
             return f"{value:,}"
         if 0 < top < least:
             return f"{value:.2g}" if value else "0"
-        finer = max(places, 2) if 0 < abs(value) < (1 if places == 0 else least / 2) else places
+        finer = max(places, shares) if 0 < abs(value) < 1 else places
         if 0 < abs(value) < 10.0**-finer / 2:
             return f"{'<' if value > 0 else '> -'} {10.0**-finer:.{finer}f}".replace("- ", "-")
         return f"{value:,.{finer}f}"
