@@ -600,8 +600,8 @@ def test_a_half_finished_copy_is_told(tmp_path, t1w, rename):
         scans = atlas.find_scans(tmp_path)
     assert list(scans["subject"]) == ["sub-r002s001"]
     assert tuple(str(warning.message) for warning in warned) == scans.attrs["problems"]
-    assert "1 file(s) left out, still being copied" in scans.attrs["problems"][0]
-    assert "1 file(s) left out, lesion masks without a T1w" in scans.attrs["problems"][1]
+    assert "1 file left out, still being copied" in scans.attrs["problems"][0]
+    assert "1 file left out, lesion masks without a T1w" in scans.attrs["problems"][1]
 
 
 def test_a_t1w_without_its_mask_is_kept_and_then_asked_for(tmp_path, t1w, mask):

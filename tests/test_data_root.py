@@ -74,7 +74,7 @@ def test_a_validation_set_of_the_same_subjects_is_warned_of(tmp_path, monkeypatc
     scans = write_release(tmp_path, 3, (24, 28, 20), lambda number: np.s_[5:12, 6:15, 4:9])
     crops = slices.prepare(scans, size=16, padded=16, work_dir=tmp_path / "work", workers=1)
     recipe = profiles.quick_recipe(profiles.get("smoke"), batch_size=2)
-    with pytest.warns(UserWarning, match="3 subject.s. are in the training and in the validation"):
+    with pytest.warns(UserWarning, match="3 subjects in both the training and the validation set"):
         training.train(recipe, crops.subset([0, 5, 10]), crops.subset([1, 6, 11]), tmp_path / "a")
     apart = crops.split(3)[0]
     with warnings.catch_warnings():

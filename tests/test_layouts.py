@@ -51,7 +51,7 @@ def test_arc_is_found_with_its_masks_from_the_t2w_s_grid(tmp_path):
     assert {left.count for left in seen.left_out} == {1} and len(seen.left_out) == 2
     assert all("sub-M2001" in left.first for left in seen.left_out)
     assert tuple(str(warning.message) for warning in warned) == scans.attrs["problems"]
-    assert "ARC 1.0.2: 4 scan(s), 3 with a lesion mask" in str(seen)
+    assert "ARC 1.0.2: 4 scans, 3 with a lesion mask" in str(seen)
     assert "5 T1w" in str(seen) and "4 T2w" in str(seen) and "4 lesion masks" in str(seen)
     assert "brought to its grid by world coordinates" in str(seen)
 
@@ -164,7 +164,7 @@ def test_soop_gives_unlabelled_heads_and_says_why(tmp_path, described):
     assert scans["masks"].tolist() == [(), ()] and scans["subject"].tolist() == ["sub-11", "sub-2"]
     assert scans["unlabelled"].str.contains("diffusion images.*space-TRACE").all()
     assert atlas.load_scan(scans.iloc[0]).mask is None
-    assert "4 file(s) left out" in scans.attrs["problems"][0]
+    assert "4 files left out" in scans.attrs["problems"][0]
     with pytest.raises(ScanError, match="2 of 2 .* invisible on T1w.* Train on ARC or ATLAS"):
         atlas.require_masks(scans)
     with pytest.raises(ScanError, match="invisible on T1w"):
@@ -622,8 +622,8 @@ def test_what_side_by_side_is_not_clear_is_left_out_with_the_reason(tmp_path):
         scans = atlas.find_scans(root)
     said = " ".join(str(warning.message) for warning in warned)
     assert "masks drawn on two images of one session" in said and "t2_lesion" in said
-    assert "2 file(s) left out, images of one person and contrast, several" in said
-    assert "2 file(s) left out, masks of which none is called a lesion's" in said
+    assert "2 files left out, images of one person and contrast, several" in said
+    assert "2 files left out, masks of which none is called a lesion's" in said
     assert scans["subject"].tolist() == ["p1", "p3"]
     assert scans["masks"].map(len).tolist() == [1, 0]
 
@@ -654,7 +654,7 @@ def test_a_mask_of_two_images_and_one_of_none_are_left_out(tmp_path):
     releases.save(root / "labels" / "dora.nii.gz", releases.lesion(), releases.RAS)
     scans = found(root)
     assert scans["subject"].tolist() == ["bert", "carl"]
-    assert "2 file(s) left out, images that share the mask anna.nii.gz" in str(scans.attrs["seen"])
+    assert "2 files left out, images that share the mask anna.nii.gz" in str(scans.attrs["seen"])
     assert "masks without an image of their name" in str(scans.attrs["seen"])
 
 
@@ -811,7 +811,7 @@ def test_of_true_copies_the_one_that_tells_the_split_is_kept(tmp_path):
     shutil.copytree(release / "Training", release / "Copy")
     scans = found(release)
     assert scans["split"].tolist() == ["training", "training", "testing", "training"]
-    assert "3 file(s) left out, second copies" in scans.attrs["problems"][0]
+    assert "3 files left out, second copies" in scans.attrs["problems"][0]
     assert "/Copy/" in scans.attrs["problems"][0]
 
 

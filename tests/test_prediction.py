@@ -327,7 +327,7 @@ def test_a_report_counts_pieces_volumes_and_sides(phantom_head):
     assert table.longest.tolist() == [10.0, 2.0] and np.isclose(table.share.sum(), 1)
     place = scan.affine @ [54.5, 104.5, 94.5, 1]
     assert np.abs(table[["x", "y", "z"]].iloc[0].to_numpy(float) - place[:3]).max() <= 0.5
-    assert "2 piece(s)" in report.summary(table)
+    assert "2 pieces" in report.summary(table)
     nothing = report.volume_report(scan, np.zeros_like(mask))
     assert nothing.empty and "Nothing was found" in report.summary(nothing)
     with pytest.raises(ValueError, match="own grid"):
@@ -390,7 +390,7 @@ def test_no_side_is_named_where_the_header_leaves_it_open(code, why):
     told = report.summary(table)
     assert told.count("side unknown") == told.count(why) == 1
     counted, reason = told.split(", since ")
-    assert counted.endswith("2 piece(s): side unknown") and "left" not in reason + counted
+    assert counted.endswith("2 pieces: side unknown") and "left" not in reason + counted
 
 
 @pytest.mark.skipif(not REAL_HEAD.exists(), reason=f"no real head at {REAL_HEAD}")

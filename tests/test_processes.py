@@ -1,4 +1,4 @@
-"""Work in several processes at once: what comes back, in which order, and what is not said."""
+"""Work in several processes at once, and how many there were in words."""
 
 from __future__ import annotations
 
@@ -39,3 +39,17 @@ def test_joblib_s_remark_on_an_exchanged_process_is_kept_off_the_page():
         )
         warnings.warn("A worker is tired.", UserWarning, stacklevel=1)
     assert [str(each.message) for each in seen] == ["A worker is tired."]
+
+
+@pytest.mark.parametrize(
+    "given, words",
+    [
+        ((1, "scan"), "1 scan"),
+        ((0, "scan"), "0 scans"),
+        ((1234, "scan"), "1,234 scans"),
+        ((1, "person", "people"), "1 person"),
+        ((3, "person", "people"), "3 people"),
+    ],
+)
+def test_a_number_with_its_noun(given, words):
+    assert machine.so_many(*given) == words

@@ -128,7 +128,7 @@ def test_a_folder_as_people_keep_it_is_read(tmp_path, rows):
         ("T1_lesionfilled.nii T1_lesion_filled.nii contralesional_mask.nii T1c.nii FLAIR.nii", []),
         ("T1_to_MNI_lin.nii T1_to_MNI_jac.nii", ["images beside the one that a person's mask"]),
         ("asl.nii", ["images without a mask, whose names do not say"]),
-        ("T1~(1).nii lesion~(1).nii", ["2 file(s) left out, called copies"]),
+        ("T1~(1).nii lesion~(1).nii", ["2 files left out, called copies"]),
         ("lesion_JK.nii", ["further masks of one image that are no parts"]),
         ("rLESION.nii", ["further masks of one image that are no parts"]),
         ("lesion_pred.nii", ["masks that a program made"]),
@@ -257,9 +257,9 @@ def test_the_command_shows_the_pairs_and_writes_them(tmp_path, capsys):
     folder = tree(tmp_path / "data", f"{people} p00/lesion_pred.nii q/T1.nii esc\x1b[2J/T1.nii")
     assert main([str(folder)]) == 0
     said, errors = capsys.readouterr()
-    assert "data (side by side): 24 scan(s), 22 with a lesion mask" in said and not errors
+    assert "data (side by side): 24 scans, 22 with a lesion mask" in said and not errors
     assert "    p00 ses-1: T1.nii with lesion.nii" in said and "and 4 more" in said
-    assert "1 file(s) left out, masks that a program made" in said
+    assert "1 file left out, masks that a program made" in said
     assert "\x1b" not in said and "esc" in said
     table = tmp_path / "scans.csv"
     assert main([str(folder), str(table)]) == 0

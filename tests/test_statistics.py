@@ -117,7 +117,7 @@ def test_where_there_is_no_interval_the_reason_stands(values, words, estimate, m
 
 def test_undefined_scores_are_left_out_and_counted():
     found = statistics.mean_interval([0.2, math.nan, 0.5, 0.6, math.inf, 0.4, 0.7, 0.1, 0.9, 0.3])
-    assert found.n == 8 and found.note == "2 undefined score(s) left out"
+    assert found.n == 8 and found.note == "2 undefined scores left out"
     assert found.estimate == pytest.approx(np.mean([0.2, 0.5, 0.6, 0.4, 0.7, 0.1, 0.9, 0.3]))
     weighed = statistics.mean_interval([0.2, 0.5, 0.9], weights=[1, 1, 0])
     assert weighed.n == 2 and weighed.estimate == pytest.approx(0.35)
@@ -323,7 +323,7 @@ def test_too_few_subjects_for_too_many_comparisons_are_warned_of():
     assert statistics.pairs_needed(7) == 9 and statistics.smallest_p(9, 7) < 0.05
     assert statistics.power_note(9, 7) == ""
     assert statistics.power_note(8, 7) == (
-        "this comparison cannot find anything: with 8 subject(s) that differ and 7 comparison(s) "
+        "this comparison cannot find anything: with 8 differing subjects and 7 comparisons "
         "the smallest possible p is 0.055; at least 9 subjects are needed"
     )
     for family, alpha in itertools.product((1, 2, 7, 10, 55), (0.05, 0.01)):
@@ -440,7 +440,7 @@ def test_folds_are_pooled_to_one_test_set():
     pooled = statistics.pool_folds(scores)
     assert pooled.wide.shape == (12, 2) and list(pooled.wide) == ["b", "a"]
     assert pooled.wide.loc["s13", "a"] == pytest.approx(0.305)
-    assert pooled.note == "12 held-out subjects of fold(s) 0, 1, 2, 12 of them scored by all 2"
+    assert pooled.note == "12 held-out subjects of folds 0, 1, 2, 12 of them scored by all 2"
     scores.loc[(scores["name"] == "a") & (scores["fold"] == 2), "error"] = "RuntimeError: no"
     assert "8 of them" in statistics.pool_folds(scores).note
     with pytest.raises(ValueError, match="s00 was held out in 2 folds"):
@@ -681,7 +681,7 @@ def test_missing_pairs_are_left_out_and_counted(spreads):
     rest = np.arange(14) != 3
     assert effect.estimate == pytest.approx((arm - base)[:, rest].mean())
     assert (effect.seeds, effect.subjects, effect.left_out) == (5, 13, 5)
-    assert effect.note == "5 score(s) without a partner left out"
+    assert effect.note == "5 scores without a partner left out"
     failed = table.assign(
         error=np.where((table["name"] == "a") & (table["seed"] == 4), "RuntimeError: no", "")
     )
@@ -719,7 +719,7 @@ def test_missing_pairs_are_left_out_and_counted(spreads):
             lambda t: t[(t["name"] == "base") | (t["seed"] < 2)].assign(
                 dice=lambda u: np.where((u["name"] == "a") & (u["seed"] == 1), 0, u["dice"])
             ),
-            "one seed; 1 seed(s) left out, since a training collapsed",
+            "one seed; 1 seed left out, since a training collapsed",
         ),
         (lambda t: t[:0], "a has no scores"),
     ],

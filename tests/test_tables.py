@@ -39,7 +39,7 @@ def test_a_table_of_scans(tmp_path, name, delimiter):
     assert scans["side"].tolist() == ["left", "None", "right"]
     assert scans["masks"].map(len).tolist() == [1, 1, 0]
     assert (atlas.load_scan(scans.iloc[1]).mask == releases.lesion()).all()
-    assert "3 scan(s), 2 with a lesion mask" in str(scans.attrs["seen"])
+    assert "3 scans, 2 with a lesion mask" in str(scans.attrs["seen"])
     with pytest.warns(UserWarning, match="its table names no mask for it"):
         assert len(profiles.open_scans(profiles.get("smoke"), path)) == 2
 
@@ -330,7 +330,7 @@ def test_scores_are_nobody_s_names(tmp_path):
     rows = [f"P{100 + n},{50 + n},{nihss}" for n, nihss in enumerate((4, 2, 8, 1, 6, 3, 5, 11))]
     ages, told = joined(root, "\n".join(["participant_id,age,nihss", *rows]))
     assert ages == {} and told == (
-        "participants.tsv was not joined: its column participant_id names 0 of 8 subject(s) here, "
+        "participants.tsv was not joined: its column participant_id names 0 of 8 subjects here, "
         "not even half: its first is P100, the first here is sub-01"
     )
     # Nor are they where nothing is called an id.
@@ -346,7 +346,7 @@ def test_a_name_with_a_slip_costs_one_row_and_is_told(tmp_path):
     ages, told = joined(root, f"participant_id,order,age\n{rows}\n")
     assert ages == {name: AGES[name] for name in ("sub-01", "sub-03", "sub-05")}
     assert told == (
-        "participants.tsv was joined for others only: for 2 subject(s), such as sub-02, it has no "
+        "participants.tsv was joined for others only: for 2 subjects, such as sub-02, it has no "
         "row, but one of sub-2b, who is not here"
     )
 
@@ -395,7 +395,7 @@ def test_rows_that_say_the_same_are_one_and_others_are_none(tmp_path):
     ages, told = joined(root, f"participant_id,age,sex\n{rows}sub-01,51,F\n")
     assert ages == {"sub-02": 60, "sub-03": 70}
     assert told == (
-        "participants.tsv was joined for others only: for 1 subject(s), such as sub-01, it has "
+        "participants.tsv was joined for others only: for 1 subject, such as sub-01, it has "
         "several rows that no session tells apart"
     )
 
@@ -440,7 +440,7 @@ def test_metadata_stand_in_the_order_of_their_table(tmp_path):
         (
             "MetaData.csv",
             b"subject,age\nsub-r009s020,71\nsub-r009s020,72\n",
-            "for 1 subject(s), such as sub-r009s020, it has several rows",
+            "for 1 subject, such as sub-r009s020, it has several rows",
         ),
     ],
 )

@@ -19,7 +19,7 @@ import head_3d
 import numpy as np
 from PIL import Image
 
-from kenseg_utils import artifacts, metrics, prediction, profiles, training
+from kenseg_utils import artifacts, machine, metrics, prediction, profiles, training
 from kenseg_utils.prediction import export
 
 CHAPTER = "05_gpu_training.ipynb"
@@ -177,7 +177,7 @@ def main() -> None:
     poster(content, arguments.folder / "poster.png")
     content["provenance"] = (
         f"{run.recipe.network}, {run.model.count_params():,} weights, "
-        f"{len(run.history)} epoch(s), run {run.folder.name}, "
+        f"{machine.so_many(len(run.history), 'epoch')}, run {run.folder.name}, "
         f"commit {artifacts.commit()}"
     )
     (arguments.folder / "slices.js").write_text(f"window.kensegNetwork = {json.dumps(content)};\n")

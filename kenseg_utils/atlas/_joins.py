@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from kenseg_utils.machine import so_many
+
 from ._tables import SHEETS, Read, read
 
 _ONE_SESSION = re.compile(r"^(sub-[^_]+)(?:_(ses-[^_]+))?_metadata\.csv$")
@@ -126,7 +128,9 @@ def _join(rows: list[dict], identities: list[tuple[str, str]], table: Read, is_o
     if strangers:  # names that are left over on both sides are often one name
         gaps += [(people - named, f"it has no row, but one of {strangers[0]}, who is not here")]
     told = "; ".join(
-        f"for {len(whom)} subject(s), such as {min(whom)}, {what}" for whom, what in gaps if whom
+        f"for {so_many(len(whom), 'subject')}, such as {min(whom)}, {what}"
+        for whom, what in gaps
+        if whom
     )
     if told:
         return f"was joined for others only: {told}" if joined else f"was not joined: {told}"
@@ -199,8 +203,8 @@ def _why_nobody(
         best = max(called, key=lambda c: reach[c])
         example = next((row[best] for row in table.rows if row.get(best)), "nothing")
         return (
-            f"its column {best} names {reach[best]} of {len(people)} subject(s) here, not even "
-            f"half: its first is {example}, the first here is {min(people)}"
+            f"its column {best} names {reach[best]} of {so_many(len(people), 'subject')} here, not "
+            f"even half: its first is {example}, the first here is {min(people)}"
         )
     alone = f": numbers alone, as in {likely[0]}, name nobody" if likely else ""
     return f"no column of it names these subjects{alone}. Call the one that does participant_id"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from kenseg_utils.machine import readable
+from kenseg_utils.machine import readable, so_many
 
 from . import _bids, _editions, _given, _known, _layouts, _neighbours
 from ._copies import look_alikes, same_file
@@ -219,7 +219,7 @@ def _look_alikes(table: pd.DataFrame) -> Iterator[str]:
         who = dict(zip(table["t1w"], table["subject"]))
         names = listed(dict.fromkeys(who[path] for path in first))
         yield (
-            f"{len(groups)} image(s) stand under two names: {names} "
+            f"{so_many(len(groups), 'image')} under two names: {names} "
             f"have identical files, {listed(first)}. One person under two names would be learned "
             "from and tested on: keep one of the names."
         )

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from kenseg_utils.machine import readable
+from kenseg_utils.machine import readable, so_many
 
 _NAMED = 3  # examples that a sentence gives
 
@@ -21,7 +21,8 @@ class LeftOut:
     first: str
 
     def __str__(self) -> str:
-        return f"{self.count} file(s) left out, {self.reason}; the first is {readable(self.first)}."
+        told = f"{so_many(self.count, 'file')} left out, {self.reason}"
+        return f"{told}; the first is {readable(self.first)}."
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Seen:
         """All of it in lines, but for the sample."""
         lines = [f"{readable(self.root)}:"]
         lines += [
-            f"  {name}: {count} scan(s), {masked} with a lesion mask"
+            f"  {name}: {so_many(count, 'scan')}, {masked} with a lesion mask"
             for name, count, masked in self.releases
         ]
         if self.files:

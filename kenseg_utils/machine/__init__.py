@@ -15,7 +15,7 @@ from ._devices import (
 from ._distribution import device_count, device_names, feed, share_statistics, spread_over
 from ._processes import side_by_side
 from ._speed import fuse_normalisation, spare_graph_optimisers
-from ._terminal import Progress, readable, say, shown
+from ._terminal import Progress, readable, say, shown, so_many
 
 __all__ = [
     "PRECISIONS",
@@ -36,6 +36,7 @@ __all__ = [
     "share_statistics",
     "shown",
     "side_by_side",
+    "so_many",
     "spare_graph_optimisers",
     "spread_over",
     "trainings_at_once",

@@ -13,6 +13,11 @@ _LONE = re.compile("[\udc80-\udcff]")
 _PLAIN = str.maketrans({"×": "x", "…": "...", "“": '"', "”": '"', "’": "'", "–": "-", "³": "3"})
 
 
+def so_many(number: int, noun: str, plural: str | None = None) -> str:
+    """A number with its noun: "1 scan", "2 scans"; `plural` where it is not the noun and an s."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
 def readable(text: str) -> str:
     """Text of a path that can be printed and written: bytes that are not UTF-8 read as Latin-1.
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from kenseg_utils import anatomy, atlas, metrics
+from kenseg_utils.machine import so_many
 
 MNI_CODE = 4  # of a NIfTI header's sform: MNI 152 space
 WARNING = (
@@ -65,7 +66,7 @@ def summary(table: pd.DataFrame) -> str:
     """One line about a report: how much, in how many pieces, on which side most."""
     if table.empty:
         return "Nothing was found. (That does not mean that nothing is there.)"
-    total = f"{table.ml.sum():.1f} ml in {len(table)} piece(s)"
+    total = f"{table.ml.sum():.1f} ml in {so_many(len(table), 'piece')}"
     if (table.side == "unknown").all():
         why = table.attrs.get("sides") or "the scan does not say which side is which"
         return f"{total}: side unknown, since {why}."

@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from kenseg_utils import artifacts, losses, machine, metrics, networks
 from kenseg_utils.artifacts import commit
+from kenseg_utils.machine import so_many
 from kenseg_utils.slices import SliceSet
 
 from . import _batches, _checkpoints, _device
@@ -206,8 +207,8 @@ def _check_apart(train: SliceSet, validation: SliceSet) -> None:
             )
     if both := sorted(set(train.index["subject"]) & set(validation.index["subject"])):
         warnings.warn(
-            f"{len(both)} subject(s) are in the training and in the validation set, such as "
-            f"{both[0]}: {remedy}",
+            f"{so_many(len(both), 'subject')} in both the training and the validation set, such "
+            f"as {both[0]}: {remedy}",
             stacklevel=3,
         )
 

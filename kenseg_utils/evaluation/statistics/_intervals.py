@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from kenseg_utils import metrics
+from kenseg_utils.machine import so_many
 
 METHODS = {"t": "t", "bca": "BCa bootstrap", "percentile": "percentile bootstrap"}
 FEW_SUBJECTS = 8  # behind fewer, the level that is printed is the simulated one
@@ -181,7 +182,7 @@ def mean_interval(
     ends = None if bounds is None else _checked_bounds(bounds)
     sums, sizes, dropped = _by_subject(values, groups, weights)
     n = len(sums)
-    note = f"{dropped} undefined score(s) left out" if dropped else ""
+    note = f"{so_many(dropped, 'undefined score')} left out" if dropped else ""
     if n == 0:
         return unknown(_join("undefined: no subject with a value", note), level)
     estimate = float(sums.sum() / sizes.sum())

@@ -16,6 +16,7 @@ from scipy import stats
 from statsmodels.stats.power import TTestPower
 
 from kenseg_utils import metrics
+from kenseg_utils.machine import so_many
 
 from ._intervals import (
     SAME,
@@ -184,8 +185,8 @@ def power_note(n: int, family: int = 1, alpha: float = 0.05) -> str:
     if least <= alpha:
         return ""
     return (
-        f"this comparison cannot find anything: with {n} subject(s) that differ and {family} "
-        f"comparison(s) the smallest possible p is {least:.2g}; at least "
+        f"this comparison cannot find anything: with {so_many(n, 'differing subject')} and "
+        f"{so_many(family, 'comparison')} the smallest possible p is {least:.2g}; at least "
         f"{pairs_needed(family, alpha)} subjects are needed"
     )
 
@@ -407,7 +408,7 @@ def pool_folds(scores: pd.DataFrame, score: str = "dice") -> Pooled:
     every = int(wide.notna().all(axis=1).sum()) if wide.shape[1] else 0
     return Pooled(
         wide,
-        f"{len(wide)} held-out subjects of fold(s) "
+        f"{so_many(len(wide), 'held-out subject')} of fold{'s' * (len(numbers) != 1)} "
         f"{', '.join(map(str, numbers)) or 'none'}, {every} of them scored by all "
         f"{wide.shape[1]}",
     )

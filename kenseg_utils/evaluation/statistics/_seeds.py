@@ -17,6 +17,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from kenseg_utils.machine import so_many
+
 from ._intervals import SAME, Interval, cut_to_shares, unknown, with_note
 from ._paired import _need, _whole, holm
 
@@ -205,7 +207,7 @@ class Effect:
                     f"apart: {', '.join(lost)}"
                 )
         if self.left_out:
-            parts.append(f"{self.left_out} score(s) without a partner left out")
+            parts.append(f"{so_many(self.left_out, 'score')} without a partner left out")
         if 1 < self.seeds < ENOUGH_SEEDS:
             parts.append(f"{self.seeds} seeds, of which {ENOUGH_SEEDS} are the least to judge by")
         return "; ".join(parts)
@@ -290,7 +292,8 @@ def _effect(
     left_out = int((one.notna() | other.notna()).to_numpy().sum()) - table.size
     interval = cut_to_shares(found.interval, one, other)
     if not interval.known and out:
-        interval = with_note(interval, f"{len(out)} seed(s) left out, since a training collapsed")
+        told = f"{so_many(len(out), 'seed')} left out, since a training collapsed"
+        interval = with_note(interval, told)
     seeds, subjects = table.shape
     return Effect(arm, base, interval, found.p, seeds, subjects, left_out=left_out, **about)
 
@@ -551,7 +554,10 @@ def power(
     Raises ValueError for fewer than two seeds or subjects.
     """
     if seeds < 2 or subjects < 2:
-        raise ValueError(f"{seeds} seed(s) and {subjects} subject(s): give at least two of each.")
+        raise ValueError(
+            f"{so_many(seeds, 'seed')} and {so_many(subjects, 'subject')}: give at "
+            "least two of each."
+        )
     return float(_power(effect, np.array([seeds]), np.array([subjects]), spreads, level, scope)[0])
 
 
@@ -596,7 +602,10 @@ def simulate_power(
     Raises ValueError for fewer than two seeds or subjects.
     """
     if seeds < 2 or subjects < 2:
-        raise ValueError(f"{seeds} seed(s) and {subjects} subject(s): give at least two of each.")
+        raise ValueError(
+            f"{so_many(seeds, 'seed')} and {so_many(subjects, 'subject')}: give at "
+            "least two of each."
+        )
     base, arm = spreads.draw(np.random.default_rng(seed), repeats, seeds, subjects, effect)
     error, freedom = _standard_error(arm - base, scope)
     far = stats.t.ppf(1 - _alpha_share(seeds, scope) * (1 - level) / 2, freedom) * error
@@ -635,7 +644,7 @@ def seeds_needed(
     """
     if subjects < 2 or not 0 < power < 1:
         raise ValueError(
-            f"{subjects} subject(s) and a power of {power}: give at least two "
+            f"{so_many(subjects, 'subject')} and a power of {power}: give at least two "
             "subjects and 0 < power < 1."
         )
     numbers = np.arange(2, most + 1)
