@@ -16,8 +16,10 @@ import pytest
 
 from kenseg_utils import losses, networks, slices, training
 from kenseg_utils.machine import _devices as devices
+from kenseg_utils.training import _checkpoints as checkpoints
 from kenseg_utils.training import _device as on_device
 from kenseg_utils.training import _loop as loop
+from kenseg_utils.training import _traced as traced
 
 # The least network; chapter 5 trains, interrupts and resumes the Ken-model, test_networks all.
 TINY = dict(network="unet", widths=(4, 8), epochs=3, batch_size=8, precision="float32")
@@ -239,9 +241,9 @@ def test_a_corrupt_checkpoint_is_named_and_the_one_before_it_serves(data, tmp_pa
     with pytest.raises(training.TrainingError, match="full"):
         training.train(recipe, *data, run_dir=tmp_path, progress=False)
     monkeypatch.undo()
-    last = tmp_path / "epoch-0003.keras"
+    last = tmp_path / "epoch-0003.npz"
     last.write_bytes(last.read_bytes()[:2000])
-    with pytest.warns(UserWarning, match="epoch-0003.keras cannot be used"):
+    with pytest.warns(UserWarning, match="epoch-0003.npz cannot be used"):
         run = training.train(recipe, *data, run_dir=tmp_path, progress=False)
     assert len(run.history) == 3
 
@@ -430,9 +432,9 @@ if moment == "epoch":  # three batches each
 elif moment == "history":
     killed_in(pd.DataFrame, "to_csv", 2, half_a_file)
 elif moment == "checkpoint":
-    killed_in(keras.Model, "save", 2, half_a_file)
+    killed_in(training._checkpoints, "save", 2, half_a_file)
 elif moment == "tidying":
-    killed_in(keras.Model, "save", 4, lambda real, model, path: real(model, path))
+    killed_in(keras.Model, "save", 1, lambda real, model, path: real(model, path))
 whole = slices.open_set(sys.argv[1])
 train, validation = (whole.subset(rows) for rows in json.loads(sys.argv[2]))
 recipe = training.Recipe.quick(**json.loads(sys.argv[3]))
@@ -444,10 +446,10 @@ COMPARED = ["epoch", "loss", "val_loss", "val_dice", "learning_rate"]
 @pytest.mark.parametrize(
     ("moment", "left"),
     [
-        ("epoch", ["epoch-0001.keras"]),
-        ("history", ["epoch-0001.keras"]),
-        ("checkpoint", ["epoch-0001.keras"]),
-        ("tidying", ["epoch-0002.keras", "epoch-0003.keras"]),
+        ("epoch", ["epoch-0001.npz"]),
+        ("history", ["epoch-0001.npz"]),
+        ("checkpoint", ["epoch-0001.npz"]),
+        ("tidying", ["epoch-0002.npz", "epoch-0003.npz"]),
     ],
 )
 def test_killed_at_any_moment_it_ends_as_if_nothing_had_happened(
@@ -489,17 +491,16 @@ def test_killed_at_any_moment_it_ends_as_if_nothing_had_happened(
 
 def stop_after_first_checkpoint(monkeypatch):
     """Let the write of the second checkpoint fail as on a full disk."""
-    real, calls = keras.Model.save, []
+    real, calls = checkpoints.save, []
 
-    def save(model, path, *arguments, **options):
+    def save(model, path):
         calls.append(path)
+        real(model, path)
         if len(calls) == 2:
-            real(model, path)
             path.write_bytes(path.read_bytes()[:1000])
             raise OSError(errno.ENOSPC, "No space left on device")
-        return real(model, path, *arguments, **options)
 
-    monkeypatch.setattr(keras.Model, "save", save)
+    monkeypatch.setattr(checkpoints, "save", save)
 
 
 def test_a_full_disk_leaves_the_checkpoint_before_it(straight, data, tmp_path, monkeypatch):
@@ -509,7 +510,7 @@ def test_a_full_disk_leaves_the_checkpoint_before_it(straight, data, tmp_path, m
     assert {path.name for path in tmp_path.iterdir()} == {
         "recipe.json",
         "history.csv",
-        "epoch-0001.keras",
+        "epoch-0001.npz",
         ".lock",
     }
     monkeypatch.undo()
@@ -522,8 +523,9 @@ def test_another_network_s_checkpoint_is_named_and_not_used(straight, data, tmp_
     with pytest.raises(training.TrainingError):
         training.train(straight.recipe, *data, run_dir=tmp_path, progress=False)
     monkeypatch.undo()
-    networks.build("unet", widths=(4, 8, 16)).save(tmp_path / "epoch-0002.keras")
-    with pytest.warns(UserWarning, match="epoch-0002.keras cannot be used"):
+    other = training.Recipe.quick(**TINY | dict(widths=(4, 8, 16)))
+    checkpoints.save(training.build(other, (32, 32, 1)), tmp_path / "epoch-0002.npz")
+    with pytest.warns(UserWarning, match="epoch-0002.npz cannot be used .* another network"):
         run = training.train(straight.recipe, *data, run_dir=tmp_path, progress=False)
     pd.testing.assert_frame_equal(run.history[COMPARED], straight.history[COMPARED], rtol=1e-5)
 
@@ -720,7 +722,7 @@ def test_a_run_goes_on_in_either_loop_from_what_the_other_left(
         stop_after_first_checkpoint(full)
         with pytest.raises(training.TrainingError, match="No space left"):
             training.train(straight.recipe, *data, run_dir=tmp_path, progress=False)
-    assert [path.name for path in tmp_path.glob("epoch-*")] == ["epoch-0001.keras"]
+    assert [path.name for path in tmp_path.glob("epoch-*")] == ["epoch-0001.npz"]
     monkeypatch.setattr(on_device, "_FORCED", after)
     run = training.train(straight.recipe, *data, run_dir=tmp_path, progress=False)
     pd.testing.assert_frame_equal(
@@ -798,7 +800,7 @@ def test_the_loop_on_the_device_moves_the_bar_and_can_be_interrupted(data, tmp_p
     with pytest.raises(KeyboardInterrupt):
         training.train(recipe, *data, run_dir=tmp_path, progress=False)
     assert moved == [4, 2, 4] and len(calls) == 3
-    assert [path.name for path in tmp_path.glob("epoch-*")] == ["epoch-0001.keras"]
+    assert [path.name for path in tmp_path.glob("epoch-*")] == ["epoch-0001.npz"]
 
 
 @pytest.mark.parametrize(
@@ -836,3 +838,60 @@ def test_calls_grow_to_some_seconds_and_no_further():
     told = speed.as_dict()
     assert told["steps_per_second"] == pytest.approx(50) and 0 < told["waiting"] < 1
     assert told["compile_seconds"] == 30
+
+
+# --- One trace for several trainings --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        dict(seed=1),
+        dict(learning_rate=1e-3, epochs=2, schedule="constant"),
+        dict(optimizer="rmsprop", schedule="constant", learning_rate=1e-4),
+        dict(network="fcn8s", widths=None, options=dict(width_multiplier=0.03125)),  # with dropout
+    ],
+)
+def test_a_network_traced_before_learns_as_a_new_one(data, tmp_path, changed):
+    first = training.Recipe.quick(**TINY | changed | dict(seed=7))
+    second = training.with_changes(first, seed=1, augment=not first.augment)
+    if "learning_rate" in changed:
+        second = training.with_changes(second, learning_rate=first.learning_rate * 2)
+    traced.forget()
+    training.train(first, *data, run_dir=tmp_path / "first", progress=False)
+    kept = list(traced._kept.values())
+    again = training.train(second, *data, run_dir=tmp_path / "again", progress=False)
+    assert [*traced._kept.values()] == kept and len(kept) == 1  # it was taken and given back
+    traced.forget()
+    anew = training.train(second, *data, run_dir=tmp_path / "anew", progress=False)
+    assert list(traced._kept.values()) != kept
+    pd.testing.assert_frame_equal(again.history[COMPARED], anew.history[COMPARED], check_exact=True)
+    for ours, theirs in zip(again.model.get_weights(), anew.model.get_weights(), strict=True):
+        assert (ours == theirs).all()
+
+
+def test_another_network_under_the_same_name_is_traced_anew(data, tmp_path, monkeypatch):
+    traced.forget()
+    recipe = training.Recipe.quick(**TINY)
+    training.train(recipe, *data, run_dir=tmp_path / "unet", progress=False)
+    monkeypatch.setitem(networks.NETWORKS, "unet", networks.NETWORKS["resunet"])
+    other = training.train(recipe, *data, run_dir=tmp_path / "resunet", progress=False)
+    wanted = networks.NETWORKS["resunet"](data[0].shape, widths=(4, 8)).count_params()
+    assert other.model.count_params() == wanted
+
+
+def test_what_is_kept_is_taken_once_and_only_as_it_is_built(data):
+    traced.forget()
+    recipe = training.Recipe.quick(**TINY)
+    model = training.build(recipe, data[0].shape)
+    make = lambda: training.build(recipe, data[0].shape)  # noqa: E731
+    traced.keep("a", model)
+    assert traced.take("b", make) is None
+    assert traced.take("a", make) is model and traced.take("a", make) is None
+    traced.keep("a", model)
+    wider = training.Recipe.quick(**TINY | dict(widths=(4, 16)))
+    assert traced.take("a", lambda: training.build(wider, data[0].shape)) is None
+    for name in "abc":
+        traced.keep(name, model)
+    assert list(traced._kept) == ["b", "c"]
+    traced.forget()

@@ -30,7 +30,7 @@ from kenseg_utils.artifacts import commit
 from kenseg_utils.machine import so_many
 from kenseg_utils.slices import SliceSet
 
-from . import _batches, _checkpoints, _device
+from . import _batches, _checkpoints, _device, _traced
 from ._decay import DecoupledAdam, DecoupledRMSprop
 from ._recipes import Recipe
 from ._updates import fuse_updates
@@ -86,13 +86,7 @@ def build(recipe: Recipe, input_shape: Sequence[int], steps: int = 1) -> Model:
     """
     import keras
 
-    with machine.building_in(machine.choose_precision(recipe.precision)):
-        model = networks.build(
-            recipe.network, input_shape=input_shape, widths=recipe.widths, **recipe.options
-        )
-    machine.fuse_normalisation(model)
-    if recipe.lesion_prior:
-        networks.shift_scores(model, recipe.lesion_prior)
+    model = _network(recipe, input_shape)
     rate = recipe.learning_rate
     if recipe.schedule == "cosine":
         warmup = max(1, steps // 20)
@@ -118,6 +112,37 @@ def build(recipe: Recipe, input_shape: Sequence[int], steps: int = 1) -> Model:
         steps_per_execution=recipe.steps_per_execution,
     )
     return model
+
+
+def _network(recipe: Recipe, input_shape: Sequence[int]) -> Model:
+    """The recipe's network with its first weights, not compiled."""
+    with machine.building_in(machine.choose_precision(recipe.precision)):
+        model = networks.build(
+            recipe.network, input_shape=input_shape, widths=recipe.widths, **recipe.options
+        )
+    machine.fuse_normalisation(model)
+    if recipe.lesion_prior:
+        networks.shift_scores(model, recipe.lesion_prior)
+    return model
+
+
+def _traced_alike(recipe: Recipe, input_shape: Sequence[int], steps: int) -> tuple:
+    """What two trainings must have in common for one traced step to serve both."""
+    told = recipe.as_dict()
+    for name in ("seed", "epochs", "augment"):  # these lie outside the step
+        del told[name]
+    if _rate_is_variable(recipe):
+        del told["learning_rate"]
+    else:  # a schedule's numbers are traced, too
+        told["steps"] = steps
+    maker = networks.NETWORKS.get(recipe.network)  # a reader may give a name another network
+    precision = machine.choose_precision(recipe.precision)
+    return json.dumps(told, sort_keys=True), *input_shape, precision, maker, losses.get(recipe.loss)
+
+
+def _rate_is_variable(recipe: Recipe) -> bool:
+    """Whether the learning rate is a number of its own, and no schedule's."""
+    return recipe.schedule != "cosine" and recipe.decay != "rate"
 
 
 def _optimiser(recipe: Recipe, rate: Any) -> Any:
@@ -317,10 +342,20 @@ def _fit(
 
     machine.spare_graph_optimisers()
     steps = len(train) // recipe.batch_size
+    on_device = _device.is_wanted(count)
+    by_steps = count == 1 and not on_device and keras.backend.backend() == "tensorflow"
+    is_traced = by_steps and recipe.epochs * steps > FEW_STEPS
+    alike = _traced_alike(recipe, train.shape, steps * recipe.epochs) if is_traced else ()
 
     def make():
         keras.utils.set_random_seed(recipe.seed)
-        model = build(recipe, train.shape, steps * recipe.epochs)
+        model = alike and _traced.take(alike, lambda: _network(recipe, train.shape))
+        if model:
+            _traced.restart(
+                model.optimizer, recipe.learning_rate if _rate_is_variable(recipe) else None
+            )
+        else:
+            model = build(recipe, train.shape, steps * recipe.epochs)
         if start is not None:
             model.set_weights(start)
         machine.share_statistics(model, count > 1)
@@ -334,13 +369,7 @@ def _fit(
         desc=f"{recipe.network}",
         disable=not progress,
     )
-    on_device = _device.is_wanted(count)
-    if (
-        recipe.epochs * steps <= FEW_STEPS
-        and count == 1
-        and not on_device
-        and keras.backend.backend() == "tensorflow"
-    ):
+    if by_steps and not is_traced:
         model.run_eagerly = True
     run_epoch = (_looped if on_device else _streamed)(model, recipe, train, bar)
     silent_epochs = 0
@@ -388,8 +417,10 @@ def _fit(
                 seconds=sum(row["seconds"] for row in history),
             ),
         )
-    for old in folder.glob("epoch-*.keras"):
+    for old in folder.glob(_checkpoints.FILES):
         old.unlink()
+    if alike:
+        _traced.keep(alike, model)
 
 
 def _streamed(
