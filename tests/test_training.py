@@ -880,6 +880,20 @@ def test_another_network_under_the_same_name_is_traced_anew(data, tmp_path, monk
     assert other.model.count_params() == wanted
 
 
+def test_one_kept_that_is_built_otherwise_changes_no_draw(data, tmp_path):
+    recipe = training.Recipe.quick(**TINY)
+    wider = training.build(training.with_changes(recipe, widths=(4, 16)), data[0].shape)
+    found = []
+    for kept in ((), (wider,)):
+        traced.forget()
+        for model in kept:
+            traced.keep(loop._traced_alike(recipe, data[0].shape, 9), model)
+            assert traced._kept
+        run = training.train(recipe, *data, run_dir=tmp_path / str(len(kept)), progress=False)
+        found.append(run.history[COMPARED])
+    pd.testing.assert_frame_equal(*found, check_exact=True)
+
+
 def test_what_is_kept_is_taken_once_and_only_as_it_is_built(data):
     traced.forget()
     recipe = training.Recipe.quick(**TINY)

@@ -173,7 +173,9 @@ def train(
     .keras file, or a run's folder; it must be the network that the recipe builds.
     On one GPU, by TensorFlow or JAX, one compiled loop takes many steps a call over slices that lie
     on the device; slices that do not fit there are handed over in batches, and a warning says so.
-    On a CPU TensorFlow takes the steps of a recipe of five or fewer as they are, untraced.
+    On a CPU TensorFlow takes the steps of a recipe of five or fewer as they are, untraced; a
+    network that this process has traced before, for the same recipe with other slices, seed or
+    start, is not traced again.
     Several GPUs share each batch, if they can share it evenly; `devices` gives another number of
     them. Same recipe, data and seed give the same history on one device, and to rounding on
     several; on a GPU only as far as its kernels are deterministic (sums of floats in changing
@@ -355,6 +357,7 @@ def _fit(
                 model.optimizer, recipe.learning_rate if _rate_is_variable(recipe) else None
             )
         else:
+            keras.utils.set_random_seed(recipe.seed)  # if one was kept that is built otherwise
             model = build(recipe, train.shape, steps * recipe.epochs)
         if start is not None:
             model.set_weights(start)

@@ -43,8 +43,11 @@ def take(key: Hashable, make: Callable[[], Model]) -> Model | None:
 
 
 def keep(key: Hashable, model: Model) -> None:
-    """Keep a compiled network that has been trained; the one kept longest goes."""
-    if model.count_params() > MOST_WEIGHTS or model.run_eagerly:
+    """Keep a compiled network that has been trained; the one kept longest goes.
+
+    Not one whose loss is scaled (mixed_float16): the scale is no state to begin with at zero.
+    """
+    if model.count_params() > MOST_WEIGHTS or hasattr(model.optimizer, "inner_optimizer"):
         return
     with _lock:
         _kept[key] = model
