@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 import warnings
 
 import pytest
@@ -268,3 +269,28 @@ def test_the_command_shows_the_pairs_and_writes_them(tmp_path, capsys):
     assert main([str(folder), str(table)]) == 1
     assert "is there already" in capsys.readouterr().err
     assert main([str(tmp_path / "nowhere")]) == 1 and "nowhere" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ["p1: p1/T1.nii < p1/Läsion.nii", "p2: p2/T1.nii < p2/Läsion.nii"],
+        ["p1: p1/T1.nii < p1/lésion.nii", "p2: p2/T1.nii < p2/lésion.nii"],
+        ["p1: p1_T1.nii < p1_lesione.nii", "p2: p2_T1.nii < p2_lesione.nii"],
+        ["p1: T1/p1.nii < Lesões/p1.nii", "p2: T1/p2.nii < Lesões/p2.nii"],
+        ["p1: T1/p1.nii < Läsionen/p1.nii", "p2: T1/p2.nii < Läsionen/p2.nii"],
+        ["p1: Bilder/p1.nii < Masken/p1.nii", "p2: Bilder/p2.nii < Masken/p2.nii"],
+        ["p1: imágenes/p1.nii < máscaras/p1.nii"],
+        ["p1: immagini/p1.nii < maschere/p1.nii"],
+        ["001: T1_001.nii < Maske_001.nii", "002: T1_002.nii < Maske_002.nii"],
+        ["p1: p1/T1.nii < p1/Läsion_links.nii < p1/Läsion_rechts.nii"],
+        ["p1: p1/T1.nii < p1/infarkt.nii", "p2: p2/T1.nii < p2/Infarkt.nii"],
+        ["001: 001_T1.nii < 001_病灶.nii", "002: 002_T1.nii < 002_病灶.nii"],
+        ["sub-1: sub-1_T1w.nii < sub-1_lésion.nii", "sub-2: sub-2_T1w.nii < sub-2_lésion.nii"],
+    ],
+)
+@pytest.mark.parametrize("form", ["NFC", "NFD"])  # as most systems encode accents, and as macOS
+def test_lesions_and_masks_of_other_languages(tmp_path, rows, form):
+    wanted = [unicodedata.normalize(form, row) for row in rows]
+    paths = " ".join(path for row in wanted for path in row.split(": ")[1].split(" < "))
+    assert found(tmp_path, paths)[0] == wanted

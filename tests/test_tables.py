@@ -161,7 +161,7 @@ def test_one_missing_file_among_many_is_left_out(tmp_path):
     path = releases.table(tmp_path)
     (tmp_path / "scans" / "bert_lesion.nii.gz").unlink()
     with pytest.warns(
-        UserWarning, match="1 file.s. left out, scans of scans.csv whose mask does not"
+        UserWarning, match="1 files? left out, scans of scans.csv whose mask does not"
     ):
         scans = atlas.find_scans(path)
     assert scans["subject"].tolist() == ["anna", "carl"]

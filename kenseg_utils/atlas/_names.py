@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from dataclasses import dataclass
 
 NIFTI = re.compile(r"\.nii(\.gz)?$", re.I)
@@ -18,9 +19,12 @@ _SUBJECT = re.compile(r"^sub-[^_.]+$")
 _ENTITY = re.compile(r"^([A-Za-z]+)-([^_.]+)$")
 _SUFFIX = re.compile(r"^[A-Za-z0-9]+$")
 _MASK_SUFFIXES = {"mask", "msk", "roi", "dseg", "seg"}
-# What ends the name of a lesion mask as well: not "lesionfilled", which is an image.
+# What ends the name of a lesion mask as well: not "lesionfilled", which is an image. Clinics write
+# their own language (here without accents: `plain`).
 LESION_SUFFIX = re.compile(
-    r"^(stroke)?(lesions?|strokes?|infarcts?)(mask|msk|roi|seg|label)?$", re.I
+    r"^(stroke)?(l(e|a|ae)sion(s|e|i|es|en|er)?|laesies?|les(ao|oes)|strokes?|infar(ct|kt)(s|e|en)?|"
+    r"infart(o|i|os|us)|病灶|病变|病変|病巣)(maske?|msk|roi|seg|label)?$",
+    re.I,
 )
 _LESION = re.compile(r"lesion|stroke|infarct", re.I)
 NO_LESION = re.compile(
@@ -41,6 +45,12 @@ DIFFUSION = set("dwi adc trace tracew b1000".split())
 ON_DIFFUSION = "masks drawn on diffusion images, whose lesions a {suffix} mostly does not show"
 # Spaces that are the image's own.
 _OWN_SPACES = {"", "orig", "T1w", "individual", "native", "subject"}
+
+
+def plain(word: str) -> str:
+    """A word without accents, however they are encoded: läsion, lésion and lesão as ASCII."""
+    parts = unicodedata.normalize("NFKD", word.replace("æ", "ae").replace("Æ", "Ae"))
+    return "".join(sign for sign in parts if not unicodedata.combining(sign))
 
 
 @dataclass(frozen=True)

@@ -13,19 +13,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ._layouts import CONTRAST, is_contrast, is_session
-from ._names import DIFFUSION, LESION_SUFFIX, NIFTI, NO_LESION, TISSUE
+from ._names import DIFFUSION, LESION_SUFFIX, NIFTI, NO_LESION, TISSUE, plain
 
 _MASK = re.compile(
-    r"^(mask|msk|roi|seg|segmentation|label|gt|manual|ground-?truth|truth|annotation|target)s?$",
+    r"^((mask|msk|roi|seg|segmentation|label|gt|manual|ground-?truth|truth|annotation|target)s?|"
+    r"masken?|masques?|mascaras?|mascher[ae]|maskers?|segment(ierung|acion|azione|acao)(en)?|"
+    r"掩膜|掩码|标注|标签|マスク)$",
     re.I,
 )
 _IMAGE = re.compile(
-    r"^(image|img|scan|volume|vol|anat|anatomical|struct|structural|mri?|input|native)s?$", re.I
+    r"^((image|img|scan|volume|vol|anat|anatomical|struct|structural|mri?|input|native)s?|"
+    r"bild(er)?|imagen(es)?|immagin[ei]|imagem|imagens)$",
+    re.I,
 )
 # Folders that tell nothing; those of a cohort, such as "stroke", do not tell what a file shows.
 _EMPTY = re.compile(
     r"^(anat|anatomical|nii|niftis?|mri|mr|raw|structural|images?|imgs?|scans?|data|dataset|"
-    r"derivatives)$",
+    r"derivatives|bilder|imagenes|immagini|imagens|daten|donnees|datos|dati|dados)$",
     re.I,
 )
 _COHORT = re.compile(r"^(strokes?|infarcts?)$", re.I)
@@ -47,10 +51,13 @@ _TISSUE = re.compile(
     r"^([gw]m|csf|grey|gray|white|aseg|aparc\w*|pve\w*|fast|probseg|dseg|tissue|skull|mixeltype)$",
     re.I,
 )
-_COPY = re.compile(r"^(\(\d+\)|copy|kopie)$", re.I)
-_PART = re.compile(r"^([lr]|[lr]h|left|right|\d)$", re.I)
+_COPY = re.compile(r"^(\(\d+\)|copy|kopie|copie|copia)$", re.I)
+_PART = re.compile(
+    r"^([lr]|[lr]h|left|right|links|rechts|gauche|droite|sinistra|destra|izquierda|derecha|\d)$",
+    re.I,
+)
 _GLUED = re.compile(
-    r"^(image|img|scan|mask|msk|lesion|seg|label|roi|gt)(\d+|[LR])$"  # img001, lesion1, lesionL
+    r"^(image|img|scan|maske?|msk|l(?:e|a|ae)sion|seg|label|roi|gt)(\d+|[LR])$"  # img001, lesionL
 )
 _SPM = re.compile(r"^((?:s?[mruw]|r?[mw]*c[1-6])+)(?=T1|T2|LESION|FLAIR|mask|roi)", re.I)
 # ISLES 2015: VSD.Brain.XX.O.MR_T1.70616, and VSD.Brain_3more.XX.XX.OT.70619 for the truth.
@@ -111,12 +118,12 @@ def words_of(path: str, root: str, suffix: str, is_twin: bool) -> Words:
     stem = NIFTI.sub("", os.path.basename(path))
     read = _read(stem)
     for part in above if above != ["."] else ():
-        plain = part[:-1] if CONTRAST.match(part[:-1]) else part  # a folder T1s
+        single = part[:-1] if CONTRAST.match(part[:-1]) else part  # a folder T1s
         if is_session(part):
             folders.append(part)
-        elif _VSD.match(part) or _EMPTY.match(part) or CONTRAST.match(plain):
-            shows += [plain] if CONTRAST.match(plain) else []
-        elif (_MASK.match(part) or LESION_SUFFIX.match(part)) and not _COHORT.match(part):
+        elif _VSD.match(part) or _EMPTY.match(plain(part)) or CONTRAST.match(single):
+            shows += [single] if CONTRAST.match(single) else []
+        elif _is_mask(part) and not _COHORT.match(part):
             shows.append(part)
         else:
             told = _read(part)
@@ -149,7 +156,7 @@ def words_of(path: str, root: str, suffix: str, is_twin: bool) -> Words:
 
 def _kind(stem: str, read: _Read, suffix: str) -> tuple[str, str]:
     is_own = all(is_contrast(word, suffix) for word in read.contrasts)
-    is_lesion = any(LESION_SUFFIX.match(word) for word in read.masks)
+    is_lesion = any(LESION_SUFFIX.match(plain(word)) for word in read.masks)
     if read.is_copy:
         return "copy", ""
     is_tissue = read.tissue or read.masks and read.perhaps_tissue
@@ -180,7 +187,7 @@ def _read(text: str) -> _Read:
         is_study = word == words[0] and _COHORT.match(word) and any(map(_tells, words[1:]))
         if is_session(word) or is_study:
             read.whose.append(word)
-        elif match := _GLUED.match(word):
+        elif match := _GLUED.match(plain(word)):
             _sort(read, match[1])
             read.whose.append(match[2])
         elif match := _SPM.match(word):
@@ -197,7 +204,7 @@ def _read(text: str) -> _Read:
 def _sort(read: _Read, word: str) -> None:
     if CONTRAST.match(word):
         read.contrasts.append(word)
-    elif _MASK.match(word) or LESION_SUFFIX.match(word):
+    elif _is_mask(word):
         read.masks.append(word)
     elif _SPACE.match(word):
         read.space.append(word)
@@ -210,7 +217,7 @@ def _sort(read: _Read, word: str) -> None:
         read.perhaps_tissue |= bool(TISSUE.search(word))
     elif _TISSUE.match(word):
         read.tissue = True
-    elif not _IMAGE.match(word):
+    elif not _IMAGE.match(plain(word)):
         read.perhaps_tissue |= bool(TISSUE.search(word))
         read.whose.append(word)
 
@@ -227,4 +234,8 @@ def _split(text: str) -> Iterator[str]:
 
 
 def _tells(word: str) -> bool:
-    return any(pattern.match(word) for pattern in (CONTRAST, _MASK, LESION_SUFFIX))
+    return bool(CONTRAST.match(word)) or _is_mask(word)
+
+
+def _is_mask(word: str) -> bool:
+    return bool(_MASK.match(plain(word)) or LESION_SUFFIX.match(plain(word)))
