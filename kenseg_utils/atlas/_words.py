@@ -51,7 +51,7 @@ _TISSUE = re.compile(
     r"^([gw]m|csf|grey|gray|white|aseg|aparc\w*|pve\w*|fast|probseg|dseg|tissue|skull|mixeltype)$",
     re.I,
 )
-_COPY = re.compile(r"^(\(\d+\)|copy|kopie|copie|copia)$", re.I)
+_COPY = re.compile(r"^(\(\d+\)|copy|kopie|copi[ae])$", re.I)
 _PART = re.compile(
     r"^([lr]|[lr]h|left|right|links|rechts|gauche|droite|sinistra|destra|izquierda|derecha|\d)$",
     re.I,

@@ -6,6 +6,8 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from joblib import Parallel, delayed
+
 
 def side_by_side(
     work: Callable, jobs: Iterable, workers: int, *given: Any, in_order: bool = False
@@ -16,8 +18,6 @@ def side_by_side(
     TerminatedWorkerError where a process is killed. Unlike multiprocessing's, these processes also
     start from a notebook, and from a script without a main guard.
     """
-    from joblib import Parallel, delayed  # here, since commands that start quickly need none
-
     # joblib exchanges a process whose memory has grown, loses nothing by it, and says so each time.
     warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
     order = "generator" if in_order else "generator_unordered"
