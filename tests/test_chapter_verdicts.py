@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from kenseg_utils import evaluation
+from kenseg_utils import evaluation, machine
 from kenseg_utils.evaluation import statistics
 from kenseg_utils.experiments import ablation, lineup, pairs
 from kenseg_utils.phantom import lesion_statistics
@@ -42,6 +42,7 @@ def record(monkeypatch):
             math=math,
             statistics=statistics,
             claims=claims,
+            machine=machine,
             data_name="phantom ATLAS",
             data_root=None,
         )
