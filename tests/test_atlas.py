@@ -634,14 +634,14 @@ def test_two_files_that_claim_the_same_scan_are_both_left_out(tmp_path, t1w):
         atlas.find_scans(tmp_path)
     assert str(t1w) in str(caught.value) and f"{second}. " in f"{caught.value} "
     releases.bids(tmp_path / "ATLAS_2" / "Training" / "R002", "r002s001", seed=1)
-    with pytest.warns(UserWarning, match="2 files? left out, Two files claim to be the same scan"):
+    with pytest.warns(UserWarning, match="2 files left out, Two files claim to be the same scan"):
         scans = atlas.find_scans(tmp_path)
     assert list(scans["subject"]) == ["sub-r002s001"]
 
 
 def test_a_true_copy_of_a_scan_is_left_out_and_one_that_differs_takes_both_along(tmp_path, t1w):
     copy = releases.bids(tmp_path / "ATLAS_2 (copy)" / "Training" / "R001", "r001s001")
-    with pytest.warns(UserWarning, match="1 files? left out, second copies of a scan"):
+    with pytest.warns(UserWarning, match="1 file left out, second copies of a scan"):
         scans = atlas.find_scans(tmp_path)
     assert list(scans["t1w"]) == [str(t1w)] and len(scans["masks"][0]) == 1
     next(copy.parent.glob("*_mask.nii.gz")).write_bytes(b"corrected since")

@@ -734,7 +734,7 @@ def test_content_that_was_never_fetched(tmp_path, way):
     else:
         t1w.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
     remedy = "git lfs pull" if way == "lfs pointer" else "datalad get"
-    with pytest.raises(ScanError, match=f"1 files? left out.*not been fetched.*{remedy}"):
+    with pytest.raises(ScanError, match=f"1 file left out.*not been fetched.*{remedy}"):
         atlas.find_scans(tmp_path)
     releases.bids(tmp_path / "R2.1", "r002s001", space="", label="lesion")
     assert found(tmp_path)["subject"].tolist() == ["sub-r002s001"]
@@ -864,5 +864,5 @@ def test_names_of_copies_are_counted(tmp_path):
     t1w = releases.bids(tmp_path / "R2.1", "r001s001", space="", label="lesion")
     shutil.copy(t1w, t1w.with_name("sub-r001s001_ses-1_T1w (1).nii.gz"))
     shutil.copy(t1w, t1w.with_name("sub-r001s001_ses-1_T1w - Kopie.nii.gz"))
-    with pytest.warns(UserWarning, match="2 files? left out, called copies"):
+    with pytest.warns(UserWarning, match="2 files left out, called copies"):
         assert len(atlas.find_scans(tmp_path)) == 1

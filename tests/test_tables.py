@@ -160,9 +160,7 @@ def test_what_is_no_path_is_told_with_its_table_and_line(tmp_path):
 def test_one_missing_file_among_many_is_left_out(tmp_path):
     path = releases.table(tmp_path)
     (tmp_path / "scans" / "bert_lesion.nii.gz").unlink()
-    with pytest.warns(
-        UserWarning, match="1 files? left out, scans of scans.csv whose mask does not"
-    ):
+    with pytest.warns(UserWarning, match="1 file left out, scans of scans.csv whose mask does not"):
         scans = atlas.find_scans(path)
     assert scans["subject"].tolist() == ["anna", "carl"]
     assert "bert_lesion.nii.gz" in scans.attrs["problems"][0]

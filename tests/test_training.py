@@ -897,14 +897,13 @@ def test_one_kept_that_is_built_otherwise_changes_no_draw(data, tmp_path):
 def test_what_is_kept_is_taken_once_and_only_as_it_is_built(data):
     traced.forget()
     recipe = training.Recipe.quick(**TINY)
-    model = training.build(recipe, data[0].shape)
-    make = lambda: training.build(recipe, data[0].shape)  # noqa: E731
+    model, fresh = (training.build(recipe, data[0].shape) for _ in range(2))
     traced.keep("a", model)
-    assert traced.take("b", make) is None
-    assert traced.take("a", make) is model and traced.take("a", make) is None
+    assert traced.take("b", fresh, None) is None
+    assert traced.take("a", fresh, None) is model and traced.take("a", fresh, None) is None
     traced.keep("a", model)
     wider = training.Recipe.quick(**TINY | dict(widths=(4, 16)))
-    assert traced.take("a", lambda: training.build(wider, data[0].shape)) is None
+    assert traced.take("a", training.build(wider, data[0].shape), None) is None
     for name in "abc":
         traced.keep(name, model)
     assert list(traced._kept) == ["b", "c"]

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from kenseg_utils.evaluation import statistics
+from kenseg_utils.machine import so_many
 
 from ._recorded import Result
 
@@ -170,7 +171,7 @@ class Measured:
         if not share.known:
             return f"whether it can be trained is not known ({self.origin})"
         return (
-            f"{len(self.effect.collapsed)} of {tried} training{'s' if tried > 1 else ''} collapsed "
+            f"{len(self.effect.collapsed)} of {so_many(tried, 'training')} collapsed "
             f"(share, {share.level_text}: {share.text('.2f')}; {self.origin})"
         )
 
@@ -201,7 +202,7 @@ def origin(result: Result) -> str:
     redone = about.get("statistics recomputed")
     seeds = len(about["seed"])
     return (
-        f"recorded: profile {about['profile']}, {seeds} seed{'s' if seeds > 1 else ''}, "
+        f"recorded: profile {about['profile']}, {so_many(seeds, 'seed')}, "
         f"{about['seconds'] / 60:.0f} minutes of training on {', '.join(about['device'])}, "
         f"commit {', '.join(about['commit'])}, {about['finished'][:10]}"
         + (f"; statistics of {redone['day']}" if redone else "")

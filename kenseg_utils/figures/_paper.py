@@ -9,6 +9,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from kenseg_utils.machine import so_many
+
 from ._palette import BLACK, BLUE, GREEN, GREY, VERMILION, styled
 
 # Ways to average one set of predictions: columns of the history and of the runs, and their look.
@@ -38,7 +40,7 @@ def paper_scale(
     panels = figure.subplots(2, len(titles), squeeze=False, height_ratios=(3, 4))
     for (name, title), (above, below) in zip(titles.items(), panels.T, strict=True):
         epochs, about = _of_run(history, runs, name, seed)
-        slices = f"{about['batch']} slice{'s' if about['batch'] > 1 else ''}"
+        slices = so_many(about["batch"], "slice")
         above.set_title(
             f"{title}\n{about['epochs']} of {about['epochs_meant']} epochs, "
             f"{about['steps']:,} steps of {slices}",

@@ -15,6 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch
 
+from kenseg_utils.machine import so_many
+
 from ._diagrams import layer_sources
 from ._palette import BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILION, styled
 
@@ -135,7 +137,7 @@ def described(model: Model) -> str:
     first = found[top].channels
     return (
         f"The network {model.name} by stages, from left to right: {len(found)} stages, from "
-        f"{top.side}×{top.side} pixels and {first} channel{'s' if first > 1 else ''} down to "
+        f"{top.side}×{top.side} pixels and {so_many(first, 'channel')} down to "
         f"{deep.side}×{deep.side} and {found[deep].channels}; arrows: {passed}."
     )
 

@@ -18,7 +18,7 @@ CT_PADDING = -3024  # what scanners write where they measured nothing
 # lesions of up to 376 ml, noise and slices of 1 to 7 mm: at least 1.12, and down to 1.09 where they
 # were interpolated twice. FLAIR: below 1.05 in voxels of up to 3 mm, up to 1.15 in slices of 7 mm.
 RISE, SURE_RISE, SURE_RISE_THICK = 1.05, 1.08, 1.12
-THICK_MM = 3.5
+SURE_UP_TO_MM = 3.5
 # A map of white matter is 0 where a T1w is grey: it spreads more, and more of it is nearly black.
 # Smoothed by 2 to 8 mm: from 1.38, from 0.24. T1w, real ones with real outlines of up to 306 ml
 # painted in: up to 1.0 and 0.10; 300 synthetic heads of any contrast: 1.6 and 0.245, none both.
@@ -91,7 +91,7 @@ def of_contrast(image: np.ndarray, size: np.ndarray, depth: np.ndarray) -> list[
                 "(or of fractional anisotropy), in which grey matter passes for lesion."
             )
         ]
-    elif found.rise < (SURE_RISE_THICK if max(size) > THICK_MM else SURE_RISE):
+    elif found.rise < (SURE_RISE_THICK if max(size) > SURE_UP_TO_MM else SURE_RISE):
         return [
             Doubt(
                 "white matter is hardly brighter than grey matter: it may be a FLAIR, and no T1w."

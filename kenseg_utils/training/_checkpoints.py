@@ -71,20 +71,24 @@ def resume(make: Callable[[], Model], folder: Path) -> tuple[Model, list[dict]]:
 
 def save(model: Model, path: Path) -> None:
     """Write the state of a compiled network into a NumPy archive."""
-    whole = [*state(model), *model.optimizer.variables]
+    whole = _whole_state(model)
     with open(path, "wb") as file:
         np.savez(file, **{f"{k:05d}": one.numpy() for k, one in enumerate(whole)})
 
 
 def _load(model: Model, path: Path) -> None:
     """Give a compiled network the state that was written; ValueError where it is another's."""
-    whole = [*state(model), *model.optimizer.variables]
+    whole = _whole_state(model)
     with np.load(path, allow_pickle=False) as kept:
         found = [kept[name] for name in sorted(kept.files)]
     if [one.shape for one in found] != [tuple(one.shape) for one in whole]:
         raise ValueError("it is of another network")
     for variable, value in zip(whole, found):
         variable.assign(value)
+
+
+def _whole_state(model: Model) -> list:
+    return [*state(model), *model.optimizer.variables]
 
 
 def state(model: Model) -> Iterator[Any]:

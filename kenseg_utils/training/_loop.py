@@ -84,9 +84,13 @@ def build(recipe: Recipe, input_shape: Sequence[int], steps: int = 1) -> Model:
 
     A deeply supervised one has several outputs: the loss is the mean of theirs.
     """
+    return _compiled(recipe, _network(recipe, input_shape), steps)
+
+
+def _compiled(recipe: Recipe, model: Model, steps: int) -> Model:
+    """The network with the recipe's loss and optimiser, for so many steps in all."""
     import keras
 
-    model = _network(recipe, input_shape)
     rate = recipe.learning_rate
     if recipe.schedule == "cosine":
         warmup = max(1, steps // 20)
@@ -351,14 +355,11 @@ def _fit(
 
     def make():
         keras.utils.set_random_seed(recipe.seed)
-        model = alike and _traced.take(alike, lambda: _network(recipe, train.shape))
-        if model:
-            _traced.restart(
-                model.optimizer, recipe.learning_rate if _rate_is_variable(recipe) else None
-            )
-        else:
-            keras.utils.set_random_seed(recipe.seed)  # if one was kept that is built otherwise
-            model = build(recipe, train.shape, steps * recipe.epochs)
+        fresh = _network(recipe, train.shape)
+        rate = recipe.learning_rate if _rate_is_variable(recipe) else None
+        model = _traced.take(alike, fresh, rate)
+        if model is None:
+            model = _compiled(recipe, fresh, steps * recipe.epochs)
         if start is not None:
             model.set_weights(start)
         machine.share_statistics(model, count > 1)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Hashable
+from typing import TYPE_CHECKING
 
 from ._checkpoints import state
 
@@ -23,22 +23,23 @@ _kept: OrderedDict[Hashable, Model] = OrderedDict()
 _lock = threading.Lock()
 
 
-def take(key: Hashable, make: Callable[[], Model]) -> Model | None:
-    """A compiled network kept under `key`, its state made that of a newly compiled one.
+def take(key: Hashable, fresh: Model, rate: float | None) -> Model | None:
+    """A compiled network kept under `key`, its state made that of `fresh`, newly compiled.
 
-    `make()` builds the same network, uncompiled: its weights and the states of its random numbers
-    are taken over, so that all goes as it would with a new network. None where nothing is kept, or
-    where what is kept is built otherwise.
+    `fresh` is the same network, uncompiled, whose weights and states of random numbers are taken
+    over; `rate`: the learning rate where no schedule gives one. All goes on as with a new network.
+    None where nothing is kept, or where what is kept is built otherwise.
     """
     with _lock:
         model = _kept.pop(key, None)  # whoever has it has it alone
-    if model is None:
-        return None
-    fresh = make()
-    if _plan(fresh) != _plan(model):
+    if model is None or _plan(fresh) != _plan(model):
         return None
     for own, new in zip(state(model), state(fresh)):
         own.assign(new.value)
+    for variable in model.optimizer.variables:
+        variable.assign(variable * 0)
+    if rate is not None:
+        model.optimizer.learning_rate = rate
     return model
 
 
@@ -53,16 +54,6 @@ def keep(key: Hashable, model: Model) -> None:
         _kept[key] = model
         while len(_kept) > KEPT:
             _kept.popitem(last=False)
-
-
-def restart(optimizer: Any, rate: float | None) -> None:
-    """Set an optimiser back to before its first step; `rate`: its learning rate where no schedule
-    gives one.
-    """
-    for variable in optimizer.variables:
-        variable.assign(variable * 0)
-    if rate is not None:
-        optimizer.learning_rate = rate
 
 
 def forget() -> None:
